@@ -1,0 +1,277 @@
+"""Real texts from a file or a Hugging Face dataset."""
+
+import csv
+import hashlib
+import io
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from steer.errors import SteerError
+from steer.quiet import quiet_logs
+
+_HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?(:.+)?")
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Texts in their order, with one label each or none at all, and where they came from."""
+
+    texts: tuple[str, ...]
+    labels: tuple[str, ...] | None
+    source: str
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """First 16 hex digits of the SHA-256 of texts and labels; the source does not count."""
+        content = json.dumps([self.texts, self.labels])
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The different labels, sorted; empty without labels."""
+        return tuple(sorted(set(self.labels or ())))
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Columns of equal length; `numbers` are what the user would call the rows."""
+
+    source: str
+    columns: dict[str, list[Any]]
+    numbers: Sequence[int]
+    unit: str = "row"
+
+    def where(self, row: int) -> str:
+        return f"{self.source}: {self.unit} {self.numbers[row]}"
+
+
+def load_corpus(
+    source: str | Path, text_column: str | None = None, label_column: str | None = None
+) -> Corpus:
+    """Texts from JSONL, CSV, Parquet, plain text (a line each) or a Hugging Face dataset.
+
+    A dataset is `name` or `name:split` (default split: train). The text column is "text", or
+    the only column of strings. Every row counts: a text that is missing, blank or no string is
+    a `SteerError` that names its row (blank lines of JSONL and CSV, and those at the end of
+    plain text, are no rows).
+    """
+    table = _read(str(source))
+    if not table.numbers:
+        raise SteerError(f"{source} is empty: it has no texts; give a file with one text a row")
+    column = text_column or _guess_text_column(table, label_column)
+    texts = tuple(_texts(table, column))
+    labels = tuple(_labels(table, label_column)) if label_column else None
+    return Corpus(texts, labels, str(source))
+
+
+def _read(source: str) -> _Table:
+    path = Path(source)
+    suffix = path.suffix.lower()
+    try:
+        if path.is_dir():
+            raise SteerError(f"{source} is a folder; name a file in it")
+        if path.exists():
+            return _read_file(path, suffix)
+    except OSError as error:
+        raise SteerError(f"cannot read {source}: {error.strerror or error}") from None
+    if suffix in _READERS or not _HUB_NAME.fullmatch(source):
+        raise SteerError(f"no such file: {source}; check the path")
+    return _read_hub(source)
+
+
+def _read_file(path: Path, suffix: str) -> _Table:
+    if suffix not in _READERS:
+        raise SteerError(
+            f"{path} has the unknown extension {suffix or '(none)'}; "
+            f"known are {', '.join(_READERS)}"
+        )
+    return _READERS[suffix](path)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Numbered lines. Only newlines end one: JSON strings may hold Unicode's line separators."""
+    content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    for number, line in enumerate(content.split(b"\n"), start=1):
+        try:
+            yield number, line.removesuffix(b"\r").decode()
+        except UnicodeDecodeError as error:
+            raise SteerError(
+                f"{path}: line {number} is no valid UTF-8 (byte {line[error.start]:#04x} "
+                f"at position {error.start + 1}); save the file as UTF-8"
+            ) from None
+
+
+def _read_jsonl(path: Path) -> _Table:
+    numbers, rows = [], []
+    for number, line in _lines(path):
+        if line.strip():
+            numbers.append(number)
+            rows.append(_parse_object(path, number, line))
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns = {name: [row.get(name) for row in rows] for name in names}
+    return _Table(str(path), columns, numbers, "line")
+
+
+def _parse_object(path: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise SteerError(f"{path}: line {number} is no valid JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise SteerError(
+            f"{path}: line {number} is no JSON object but {type(value).__name__}; "
+            'write {"text": "..."} on each line'
+        )
+    return value
+
+
+def _read_text(path: Path) -> _Table:
+    numbered = list(_lines(path))
+    while numbered and not numbered[-1][1].strip():
+        numbered.pop()
+    columns: dict[str, list[Any]] = {"text": [line for _, line in numbered]}
+    return _Table(str(path), columns, [number for number, _ in numbered], "line")
+
+
+def _read_csv(path: Path) -> _Table:
+    content = "\n".join(line for _, line in _lines(path))
+    try:
+        rows = [row for row in csv.reader(io.StringIO(content, newline=""), strict=True) if row]
+    except csv.Error as error:
+        raise SteerError(f"{path} is no valid CSV: {error}") from None
+    header, body = (rows[0], rows[1:]) if rows else ([], [])
+    if len(set(header)) < len(header):
+        raise SteerError(f"{path}: a column name occurs twice in the first row: {header}")
+    for number, row in enumerate(body, start=1):
+        if len(row) != len(header):
+            raise SteerError(
+                f"{path}: row {number} has {len(row)} cells but the first line names "
+                f"{len(header)} columns; quote texts that hold commas"
+            )
+    columns: dict[str, list[Any]] = {n: [row[i] for row in body] for i, n in enumerate(header)}
+    return _Table(str(path), columns, range(1, len(body) + 1))
+
+
+def _read_parquet(path: Path) -> _Table:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.ParquetFile(path).read()
+    except pyarrow.ArrowException as error:
+        raise SteerError(f"{path} is no valid Parquet file: {_one_line(error)}") from None
+    return _Table(str(path), table.to_pydict(), range(1, table.num_rows + 1))
+
+
+def _read_hub(source: str) -> _Table:
+    import datasets
+
+    name, _, split = source.partition(":")
+    try:
+        with quiet_logs():
+            dataset = datasets.load_dataset(name, split=split or "train")
+    # The library raises dozens of unrelated types; all mean that the dataset cannot be had.
+    except Exception as error:
+        raise SteerError(
+            f"{source} is no file, and no Hugging Face dataset can be loaded under that name: "
+            f"{_one_line(error)}"
+        ) from None
+    columns = {
+        column: _hub_column(dataset, column, feature)
+        for column, feature in dataset.features.items()
+        if isinstance(feature, (datasets.Value, datasets.ClassLabel))
+    }
+    return _Table(source, columns, range(1, dataset.num_rows + 1))
+
+
+def _hub_column(dataset: Any, column: str, feature: Any) -> list[Any]:
+    """A column's values; a class label by its name (-1 and null mean: none)."""
+    values = list(dataset[column])
+    if not hasattr(feature, "int2str"):
+        return values
+    return [None if value in (None, -1) else feature.int2str(value) for value in values]
+
+
+_READERS = {
+    ".jsonl": _read_jsonl,
+    ".ndjson": _read_jsonl,
+    ".csv": _read_csv,
+    ".parquet": _read_parquet,
+    ".txt": _read_text,
+}
+
+
+def _guess_text_column(table: _Table, label_column: str | None) -> str:
+    if "text" in table.columns and label_column != "text":
+        return "text"
+    strings = [
+        name
+        for name, values in table.columns.items()
+        if name != label_column and all(isinstance(value, str) for value in values)
+    ]
+    if len(strings) == 1:
+        return strings[0]
+    raise SteerError(
+        f"{table.source} has no column 'text'; choose the text column: {_listed(table.columns)}"
+    )
+
+
+def _column(table: _Table, name: str, role: str) -> list[Any]:
+    if name not in table.columns:
+        raise SteerError(
+            f"{table.source} has no {role} column {name!r}; its columns: {_listed(table.columns)}"
+        )
+    return table.columns[name]
+
+
+def _texts(table: _Table, column: str) -> list[str]:
+    values = _column(table, column, "text")
+    for row, value in enumerate(values):
+        _check_string(table, row, column, value)
+    blank = [row for row, value in enumerate(values) if not value.strip()]
+    if blank:
+        raise SteerError(
+            f"{table.where(blank[0])} has a blank text ({len(blank)} in all); take such rows out"
+        )
+    return values
+
+
+def _check_string(table: _Table, row: int, column: str, value: Any) -> None:
+    if value is None:
+        raise SteerError(f"{table.where(row)} has no value in column {column!r}")
+    if not isinstance(value, str):
+        raise SteerError(
+            f"{table.where(row)} has a {type(value).__name__} in column {column!r}, "
+            f"not a string: {str(value)[:40]!r}"
+        )
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise SteerError(
+            f"{table.where(row)} holds half a character (a lone surrogate) in column {column!r}"
+        ) from None
+
+
+def _labels(table: _Table, column: str) -> list[str]:
+    """Labels as strings; whole numbers and booleans are common as labels, so they may be."""
+    values = _column(table, column, "label")
+    labels = [str(value) if isinstance(value, int) else value for value in values]
+    for row, label in enumerate(labels):
+        _check_string(table, row, column, label)
+        if not label.strip():
+            raise SteerError(f"{table.where(row)} has a blank label in column {column!r}")
+    return labels
+
+
+def _listed(columns: dict[str, list[Any]]) -> str:
+    return ", ".join(columns) or "none"
+
+
+def _one_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

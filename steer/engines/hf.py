@@ -1,0 +1,239 @@
+"""The embedded engine: Transformers and PEFT, continuous batching, one pass for all streams.
+
+Every step is one forward pass over the lanes of all rows: a lane is one stream of one row. All
+lanes read one copy of the base weights, the adapter is on for those that want it, and a finished
+row's lanes go to the next waiting record at once.
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from steer.config import Sampling
+from steer.engines.hf_adapter import Switch, attach
+from steer.engines.hf_batch import Batch
+from steer.engines.hf_lanes import IMPLEMENTATION, Bank, Context
+from steer.engines.interface import Completion, Request, Step
+from steer.errors import SteerError
+from steer.models import load_model, load_tokenizer
+
+
+class HFEngine:
+    """Guided decoding with a base model and a LoRA adapter.
+
+    `rows` is how many records decode together. `dtype` "auto" is bfloat16 where the hardware
+    computes in it and float32 elsewhere; `device` "auto" is CUDA where there is one.
+    Raises `SteerError` when the model or the adapter cannot be used.
+    """
+
+    name = "hf"
+
+    def __init__(
+        self,
+        base: str,
+        adapter: Path | None = None,
+        *,
+        rows: int = 64,
+        dtype: str = "auto",
+        device: str = "auto",
+    ) -> None:
+        if rows < 1:
+            raise SteerError(f"rows is {rows}: at least one record must decode at a time")
+        self.model = load_model(base, dtype=dtype, device=device).eval()
+        self.tokenizer = load_tokenizer(base)
+        self.rows = rows
+        if not self.model.is_backend_compatible():
+            kind = type(self.model).__name__
+            raise SteerError(
+                f"{kind} does not take Transformers' attention interface; "
+                "the hf engine needs a model that does (Llama, Qwen, Mistral, ...)"
+            )
+        self.switch = attach(self.model, adapter) if adapter else Switch()
+        self.model.set_attn_implementation(IMPLEMENTATION)
+        self.ends = torch.tensor(sorted(self._end_tokens()), device=self.model.device)
+
+    def _end_tokens(self) -> set[int]:
+        ends = self.model.generation_config.eos_token_id
+        found = {ends} if isinstance(ends, int) else set(ends or ())
+        if self.tokenizer.eos_token_id is not None:
+            found.add(self.tokenizer.eos_token_id)
+        return found
+
+    @property
+    def end_of_text(self) -> str:
+        """The tokenizer's mark for the end of a text, which separates the texts of a panel."""
+        return str(self.tokenizer.eos_token)
+
+    @property
+    def max_context(self) -> int:
+        """Tokens of context and record together that the model can read.
+
+        A sliding window counts as the limit: within it such a model attends to everything.
+        """
+        config = self.model.config.get_text_config()
+        limits = [config.max_position_embeddings, getattr(config, "sliding_window", None)]
+        return min(limit for limit in limits if limit)
+
+    def generate(
+        self,
+        requests: Sequence[Request],
+        sampling: Sampling,
+        on_step: Callable[[Step], None] | None = None,
+    ) -> list[Completion]:
+        """Completions in the order of `requests`; see `steer.engines.interface.Engine`."""
+        with torch.inference_mode():
+            return _Generation(self, requests, sampling).run(on_step)
+
+    def encode(self, context: str) -> list[int]:
+        """Token ids of a context; a context without any is the start of text."""
+        start = self.tokenizer.bos_token_id
+        ids: list[int] = self.tokenizer(context).input_ids
+        return ids or [self.tokenizer.eos_token_id if start is None else start]
+
+    def forward(self, tokens: Tensor, positions: Tensor, reads: list, adapted: int) -> Tensor:
+        """Logits (lanes, vocab) after the last token of `tokens` (lanes, length); the adapter is
+        on for the first `adapted` lanes, and `reads` holds their caches in order."""
+        self.switch.lanes = adapted
+        logits: Tensor = self.model(
+            input_ids=tokens,
+            position_ids=positions,
+            use_cache=False,
+            logits_to_keep=1,
+            steer_reads=reads,
+        ).logits
+        return logits[:, -1]
+
+
+class _Generation:
+    """One call of `HFEngine.generate`."""
+
+    def __init__(self, engine: HFEngine, requests: Sequence[Request], sampling: Sampling) -> None:
+        self.engine = engine
+        self.order = [request.id for request in requests]
+        self.waiting = deque(requests)
+        self.ids = {text: engine.encode(text) for text in _contexts(requests)}
+        self._check(sampling)
+        # How many waiting streams still need each context; at zero it is forgotten.
+        self.uses = Counter((s.adapter, s.context) for r in requests for s in r.streams)
+        self.contexts: dict[tuple[bool, str], Context] = {}
+        config = engine.model.config.get_text_config()
+        heads = config.num_attention_heads
+        dim = getattr(config, "head_dim", None) or config.hidden_size // heads
+        kv_heads = getattr(config, "num_key_value_heads", None) or heads
+        like = torch.empty(0, dtype=engine.model.dtype, device=engine.model.device)
+        shape = (config.num_hidden_layers, kv_heads, dim)
+        self.banks = {on: Bank(*shape, like) for on in (True, False)}
+        streams = max((len(request.streams) for request in requests), default=1)
+        self.batch = Batch(streams, sampling, engine.ends)
+        self.done: dict[int, Completion] = {}
+        self.drawn = 0
+
+    def _check(self, sampling: Sampling) -> None:
+        longest = max(map(len, self.ids.values()), default=0)
+        if longest + sampling.max_new_tokens > self.engine.max_context:
+            raise SteerError(
+                f"the longest context has {longest} tokens and a record may have "
+                f"{sampling.max_new_tokens}, but the model reads {self.engine.max_context}; "
+                "use a smaller panel, a shorter prompt or fewer new tokens"
+            )
+
+    def run(self, on_step: Callable[[Step], None] | None) -> list[Completion]:
+        while self.waiting or self.batch.requests:
+            self._admit()
+            finished = self.batch.step()
+            self.drawn += len(self.batch.requests)
+            if finished.any():
+                self._finish(finished)
+            if on_step:
+                on_step(Step(tokens=self.drawn, finished=len(self.done)))
+            if self.batch.requests:
+                self._forward()
+        return [self.done[number] for number in self.order]
+
+    def _admit(self) -> None:
+        room = min(self.engine.rows - len(self.batch.requests), len(self.waiting))
+        if not room:
+            return
+        requests = [self.waiting.popleft() for _ in range(room)]
+        lanes, logits = [], []
+        for request in requests:
+            contexts = [self._context(s.adapter, s.context) for s in request.streams]
+            lanes.append(
+                [
+                    self.banks[stream.adapter].add(context)
+                    for stream, context in zip(request.streams, contexts, strict=True)
+                ]
+            )
+            padded = contexts + contexts[:1] * (self.batch.streams - len(contexts))
+            logits.append(torch.stack([context.logits for context in padded]))
+        self.batch.admit(requests, lanes, torch.stack(logits, dim=1))
+
+    def _context(self, adapter: bool, text: str) -> Context:
+        """The context, prefilled when its first lane needs it."""
+        key = (adapter, text)
+        if key not in self.contexts:
+            ids = self.ids[text]
+            context = Context(length=len(ids))
+            tokens = torch.tensor([ids], device=self.engine.model.device)
+            positions = torch.arange(len(ids), device=tokens.device).unsqueeze(0)
+            context.logits = self.engine.forward(tokens, positions, [context], int(adapter))[0]
+            self.contexts[key] = context
+        self.uses[key] -= 1
+        return self.contexts[key] if self.uses[key] else self.contexts.pop(key)
+
+    def _finish(self, finished: Tensor) -> None:
+        rows = finished.nonzero().flatten().tolist()
+        for row in rows:
+            completion = self._completion(row)
+            self.done[completion.id] = completion
+        for row in rows:
+            for stream, lane in zip(
+                self.batch.requests[row].streams, self.batch.lanes[row], strict=True
+            ):
+                self.banks[stream.adapter].remove(lane)
+        self.batch.keep((~finished).nonzero().flatten())
+
+    def _completion(self, row: int) -> Completion:
+        batch, request = self.batch, self.batch.requests[row]
+        tokens = batch.tokens[row, : batch.counts[row]].tolist()
+        stopped = tokens[-1] in self.engine.ends
+        means = (batch.sums[:, row] / len(tokens)).tolist()
+        return Completion(
+            id=request.id,
+            text=self.engine.tokenizer.decode(tokens, skip_special_tokens=True),
+            tokens=len(tokens),
+            finish_reason="stop" if stopped else "length",
+            log_probs={s.name: m for s, m in zip(request.streams, means, strict=False)},
+        )
+
+    def _forward(self) -> None:
+        on, off = self.banks[True], self.banks[False]
+        parts = [bank for bank in (on, off) if bank.count]
+        for bank in parts:
+            bank.prepare()
+        table = self._table()
+        tokens = torch.empty(on.count + off.count, dtype=torch.long, device=self.engine.ends.device)
+        tokens[table] = self.batch.last().expand_as(table)
+        positions = torch.cat([bank.positions() for bank in parts])
+        logits = self.engine.forward(tokens[:, None], positions[:, None], parts, on.count)
+        self.batch.logits = logits[table]
+
+    def _table(self) -> Tensor:
+        """Lane of every stream and row in the forward pass, (streams, rows); a missing stream
+        points at the row's first."""
+        offset = {True: 0, False: self.banks[True].count}
+        rows = []
+        for request, lanes in zip(self.batch.requests, self.batch.lanes, strict=True):
+            row = [
+                lane.index + offset[s.adapter]
+                for s, lane in zip(request.streams, lanes, strict=True)
+            ]
+            rows.append(row + row[:1] * (self.batch.streams - len(row)))
+        return torch.tensor(rows, device=self.engine.ends.device).T
+
+
+def _contexts(requests: Sequence[Request]) -> set[str]:
+    return {stream.context for request in requests for stream in request.streams}

@@ -1,0 +1,78 @@
+"""One copy of the base weights, the adapter on for the leading lanes of a batch and off for the
+rest, so that one forward pass serves the expert and the base model."""
+
+from pathlib import Path
+
+import torch
+from peft import PeftModel
+from peft.tuners.lora import Linear as LoraLinear
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from steer.errors import SteerError
+
+
+class Switch:
+    """How many leading lanes of the next forward pass have the adapter on."""
+
+    lanes = 0
+
+
+class SwitchedLinear(nn.Module):
+    """base(x), plus the low-rank update for the first `switch.lanes` entries of the batch."""
+
+    def __init__(self, lora: LoraLinear, adapter: str, switch: Switch) -> None:
+        super().__init__()
+        self.base = lora.get_base_layer()
+        dtype = self.base.weight.dtype
+        down, up = lora.lora_A[adapter].weight, lora.lora_B[adapter].weight
+        self.register_buffer("down", down.detach().to(dtype))
+        self.register_buffer("up", (up.detach() * lora.scaling[adapter]).to(dtype))
+        self.switch = switch
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.base(x)
+        on = self.switch.lanes
+        if on:
+            y[:on] += (x[:on] @ self.down.T) @ self.up.T
+        return y
+
+
+def attach(model: PreTrainedModel, adapter: Path) -> Switch:
+    """Put the LoRA adapter in folder `adapter` into `model`, in place.
+
+    Raises `SteerError` when the adapter does not fit the model or is more than LoRA on linear
+    layers (DoRA, trained embeddings, biases).
+    """
+    switch = Switch()
+    try:
+        peft = PeftModel.from_pretrained(model, str(adapter))
+    except (RuntimeError, ValueError, OSError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise SteerError(
+            f"the adapter in {adapter} does not fit its base model: {reason}"
+        ) from None
+    name = peft.active_adapter
+    config = peft.peft_config[name]
+    if getattr(config, "bias", "none") != "none" or getattr(config, "modules_to_save", None):
+        raise SteerError(f"the adapter in {adapter} trains more than LoRA layers; fit it without")
+    tree = peft.get_base_model()
+    wrapped = [
+        (path, layer) for path, layer in tree.named_modules() if isinstance(layer, BaseTunerLayer)
+    ]
+    if not wrapped:
+        raise SteerError(f"the adapter in {adapter} matches no layer of its base model")
+    for path, layer in wrapped:
+        if not isinstance(layer, LoraLinear) or layer.use_dora.get(name):
+            raise SteerError(
+                f"the adapter in {adapter} has {type(layer).__name__} at {path}; "
+                "only plain LoRA on linear layers can be switched per row"
+            )
+        parent, _, leaf = path.rpartition(".")
+        setattr(tree.get_submodule(parent), leaf, SwitchedLinear(layer, name, switch))
+    if tree is not model:
+        raise SteerError(f"the adapter in {adapter} is of a kind that replaces the model")
+    with torch.no_grad():
+        model.requires_grad_(False)
+    return switch

@@ -1,0 +1,67 @@
+"""What every engine takes and gives."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from steer.config import Sampling
+from steer.guidance import Stream
+
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One record to generate. `streams[0]` is the expert; `seed` alone decides the draws."""
+
+    id: int
+    streams: tuple[Stream, ...]
+    seed: int
+    alpha: float = 0.0
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One generated record.
+
+    `tokens` counts the generated tokens, the end of text included; `finish_reason` is "length"
+    when `max_new_tokens` came first. `log_probs` is, for each stream by name, the mean
+    log-probability (nats a token) that it gave to the generated tokens.
+    """
+
+    id: int
+    text: str
+    tokens: int
+    finish_reason: FinishReason
+    log_probs: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Step:
+    """Progress after one decoding step: tokens and completions so far in this call."""
+
+    tokens: int
+    finished: int
+
+
+class Engine(Protocol):
+    """Generates completions; batches, caches and replaces finished rows inside."""
+
+    name: str
+
+    @property
+    def end_of_text(self) -> str:
+        """How the tokenizer writes the end of a text, such as "</s>"."""
+        ...
+
+    def generate(
+        self,
+        requests: Sequence[Request],
+        sampling: Sampling,
+        on_step: Callable[[Step], None] | None = None,
+    ) -> list[Completion]:
+        """Completions in the order of `requests`.
+
+        `on_step` may raise (Ctrl-C, a stop request): the engine stays usable.
+        """
+        ...

@@ -1,0 +1,9 @@
+"""The one error a user can cause."""
+
+
+class SteerError(Exception):
+    """A mistake or a limit the user can act on.
+
+    The message is one line that says what was wrong, what was found and what to do.
+    The command line prints it without a traceback and exits with code 2.
+    """

@@ -1,0 +1,97 @@
+"""Folders that are written whole or not at all."""
+
+import errno
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from steer.errors import SteerError
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_TEMPORARY = ".steer-tmp-"
+_STALE_SECONDS = 24 * 3600
+
+
+@contextmanager
+def new_folder(out: Path, needs_bytes: int = 0) -> Iterator[Path]:
+    """A temporary folder beside `out` that becomes `out` at the end, in one rename.
+
+    Nothing is left when the block fails. Raises `SteerError` when `out` exists, cannot be
+    made, or the disk is (or becomes) full.
+    """
+    refuse_existing(out)
+    with _disk_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        check_space(out.parent, needs_bytes)
+        _remove_stale(out.parent)
+        folder = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=out.parent))
+    try:
+        with _disk_errors(out):
+            yield folder
+            _publish(folder, out)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def refuse_existing(out: Path) -> None:
+    """Raise `SteerError` when there is anything at `out`."""
+    if os.path.lexists(out):
+        raise SteerError(f"{out} exists already; choose another place or remove it first")
+
+
+def check_space(folder: Path, needs_bytes: int) -> None:
+    """Raise `SteerError` when the disk of `folder` has less than `needs_bytes` free."""
+    free = shutil.disk_usage(folder).free
+    if free < needs_bytes:
+        raise SteerError(
+            f"not enough disk space in {folder}: {needs_bytes / 1e6:.0f} MB are needed, "
+            f"{free / 1e6:.0f} MB are free; make room or choose another place"
+        )
+
+
+def _publish(folder: Path, out: Path) -> None:
+    folder.chmod(0o777 & ~_umask())  # mkdtemp makes it private
+    try:
+        folder.rename(out)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            refuse_existing(out)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _remove_stale(parent: Path) -> None:
+    """What a killed process left behind, once it is too old to be in use."""
+    for folder in parent.glob(f"{_TEMPORARY}*"):
+        if time.time() - folder.stat().st_mtime > _STALE_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _disk_errors(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        if _is_full(error):
+            raise SteerError(f"the disk is full: {out} was not written; make room") from None
+        if isinstance(error, OSError) and error.filename is not None:
+            raise SteerError(f"cannot write {out}: {error.strerror}") from None
+        raise
+
+
+def _is_full(error: Exception) -> bool:
+    """Libraries written in Rust and C++ give the number in the message only."""
+    if isinstance(error, OSError) and error.errno in _NO_SPACE:
+        return True
+    return any(f"os error {number})" in str(error) for number in _NO_SPACE)

@@ -1,0 +1,86 @@
+"""The pool of examples to move away from, and the panels drawn from it."""
+
+import random
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from steer.config import PanelForm
+from steer.data import Corpus
+from steer.errors import SteerError
+from steer.records import Record
+from steer.seeds import derive
+from steer.tasks import Task
+
+
+@dataclass(frozen=True)
+class Example:
+    """A member of the pool: its id ("real:17", "rec:123") and text."""
+
+    id: str
+    text: str
+
+
+class Pool:
+    """The real texts and the records accepted so far, in the order they came.
+
+    With `labelled`, the examples for a label are those that have it; otherwise all of them.
+    """
+
+    def __init__(self, real: Corpus, labelled: bool) -> None:
+        self._labelled = labelled
+        self._examples: defaultdict[str | None, list[Example]] = defaultdict(list)
+        labels = real.labels or (None,) * len(real.texts)
+        for row, (text, label) in enumerate(zip(real.texts, labels, strict=True)):
+            self._add(Example(f"real:{row}", text), label)
+
+    def add(self, records: Iterable[Record]) -> None:
+        """Adds accepted records, once their round is committed."""
+        for record in records:
+            self._add(Example(record.id, record.text), record.label)
+
+    def examples(self, label: str | None) -> Sequence[Example]:
+        """The examples a panel for `label` is drawn from."""
+        return self._examples[label if self._labelled else None]
+
+    def require(self, size: int, labels: Iterable[str | None]) -> None:
+        """Raises `SteerError` unless there are `size` examples for every label."""
+        for label in labels:
+            found = len(self.examples(label))
+            if found < size:
+                which = f" with the label {label!r}" if self._labelled else ""
+                raise SteerError(
+                    f"a panel needs {size} real texts{which} but there are {found}; "
+                    "give more, or choose a smaller panel or eta 0"
+                )
+
+    def _add(self, example: Example, label: str | None) -> None:
+        self._examples[label if self._labelled else None].append(example)
+
+
+def draw_panels(
+    pool: Pool, count: int, *, size: int, seed: int, round: int, label: str | None
+) -> list[tuple[Example, ...]]:
+    """`count` panels of `size` different examples each.
+
+    Panel p depends on the run's seed, the label, the round, p and the pool alone.
+    """
+    examples = pool.examples(label)
+    seeds = (derive(seed, "panel", label or "", round, panel) for panel in range(count))
+    return [tuple(random.Random(seed).sample(examples, size)) for seed in seeds]
+
+
+def render_panel(
+    examples: Sequence[Example], form: PanelForm, task: Task, label: str | None, separator: str
+) -> str:
+    """A panel as the context of the negative stream.
+
+    Form "raw" joins the texts with a space, as published (arXiv 2308.07645, section 3.2).
+    Form "prompted" writes each text under its own prompt, as the expert read it in training,
+    `separator` being the tokenizer's end of text, and ends with the prompt.
+    """
+    if form == "raw":
+        return " ".join(example.text for example in examples)
+    prompt = task.render(label)
+    shown = (prompt + task.completion(example.text) + separator for example in examples)
+    return "".join(shown) + prompt

@@ -1,0 +1,50 @@
+"""How many records the next round attempts, from the committed rounds alone."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from steer.runconfig import RunConfig
+
+SMALLEST_ROUND = 8
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Counts for one label: attempts, those that passed the checks, those accepted (passed and
+    not surplus)."""
+
+    attempts: int = 0
+    passed: int = 0
+    accepted: int = 0
+
+
+def plan_round(config: RunConfig, tallies: Mapping[str | None, Tally]) -> dict[str | None, int]:
+    """Attempts for each label in the next round; empty when done or out of attempts.
+
+    As many as fill what is missing at the label's acceptance rate so far, within the round size
+    and the attempts left, but at least `SMALLEST_ROUND`: a tiny round wastes a batch.
+    """
+    needs = {label: _need(n, tallies[label]) for label, n in config.wanted.items()}
+    needed = sum(needs.values())
+    if not needed:
+        return {}
+    left = config.attempts - sum(tally.attempts for tally in tallies.values())
+    size = min(max(needed, SMALLEST_ROUND), config.round_size, left)
+    return {label: share for label, share in _share(size, needs).items() if share}
+
+
+def _need(wanted: int, tally: Tally) -> int:
+    """Attempts that bring what is missing; as if one more had passed, so the rate is never 0."""
+    missing = wanted - tally.accepted
+    return math.ceil(missing * (tally.attempts + 1) / (tally.passed + 1))
+
+
+def _share(size: int, needs: Mapping[str | None, int]) -> dict[str | None, int]:
+    """`size` split in proportion to `needs`, the largest remainders rounded up."""
+    total = sum(needs.values())
+    shares = {label: size * need // total for label, need in needs.items()}
+    by_remainder = sorted(needs, key=lambda label: -(size * needs[label] % total))
+    for label in by_remainder[: size - sum(shares.values())]:
+        shares[label] += 1
+    return shares

@@ -1,0 +1,51 @@
+"""Fixtures shared by all tests: tiny models, and no network."""
+
+import os
+
+# Before Transformers is imported: nothing a test does may wait for, or depend on, the network.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_DATASETS_OFFLINE"] = "1"
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+from pathlib import Path
+
+import pytest
+import tiny
+
+from steer.data import Corpus
+
+
+@pytest.fixture(autouse=True, scope="session")
+def steer_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the embedded model would be converted to: never the user's own cache."""
+    if "STEER_CACHE" not in os.environ:
+        os.environ["STEER_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    return Path(os.environ["STEER_CACHE"])
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny random Llama with its tokenizer."""
+    return tiny.save_tiny_model(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny_corpus() -> Corpus:
+    """200 short questions without labels."""
+    return Corpus(texts=tiny.TEXTS, labels=None, source="tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny_expert(
+    tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, tiny_corpus: Corpus
+) -> Path:
+    """Folder of an expert fitted on `tiny_model` for a few steps."""
+    return tiny.fit_tiny_expert(tmp_path_factory.mktemp("expert") / "tiny", tiny_model, tiny_corpus)
+
+
+@pytest.fixture(scope="session")
+def tiny_label_expert(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+    """The same, conditional on the labels "how" and "why"."""
+    corpus = Corpus(texts=tiny.TEXTS, labels=tiny.LABELS, source="tiny")
+    out = tmp_path_factory.mktemp("expert") / "labels"
+    return tiny.fit_tiny_expert(out, tiny_model, corpus, prompt=tiny.LABEL_PROMPT)

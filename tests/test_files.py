@@ -1,0 +1,98 @@
+import errno
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from steer.errors import SteerError
+from steer.files import new_folder
+
+
+def left_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_folder_appears_whole_at_the_end(tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "out"
+    with new_folder(out) as folder:
+        (folder / "a").write_text("x")
+        assert not out.exists()
+    assert (out / "a").read_text() == "x"
+    assert left_in(out.parent) == ["out"]
+
+
+def test_permissions_are_those_of_any_new_folder(tmp_path: Path) -> None:
+    (tmp_path / "usual").mkdir()
+    with new_folder(tmp_path / "out"):
+        pass
+    assert (tmp_path / "out").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_nothing_is_left_of_a_failure(tmp_path: Path, error: type[BaseException]) -> None:
+    with pytest.raises(error), new_folder(tmp_path / "out") as folder:
+        (folder / "a").write_text("x")
+        raise error
+    assert left_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, Path.touch, lambda path: path.symlink_to("nowhere")])
+def test_what_exists_is_refused_and_untouched(tmp_path: Path, make) -> None:
+    out = tmp_path / "out"
+    make(out)
+    with pytest.raises(SteerError, match="exists already"), new_folder(out):
+        raise AssertionError("must not begin")
+    assert left_in(tmp_path) == ["out"]
+
+
+def test_what_appears_meanwhile_is_kept(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(SteerError, match="exists already"), new_folder(out) as folder:
+        (folder / "mine").touch()
+        out.mkdir()
+        (out / "theirs").touch()
+    assert left_in(out) == ["theirs"]
+    assert left_in(tmp_path) == ["out"]
+
+
+def test_too_little_space_is_found_before(tmp_path: Path) -> None:
+    needed = shutil.disk_usage(tmp_path).free * 2
+    found = r"not enough disk space .* MB are needed, .* MB are free"
+    with pytest.raises(SteerError, match=found), new_folder(tmp_path / "out", needs_bytes=needed):
+        raise AssertionError("must not begin")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+        OSError(errno.EFBIG, os.strerror(errno.EFBIG), "name"),
+        RuntimeError("I/O error: No space left on device (os error 28)"),
+    ],
+)
+def test_a_full_disk_is_a_clear_error(tmp_path: Path, error: Exception) -> None:
+    with pytest.raises(SteerError, match="the disk is full"), new_folder(tmp_path / "out"):
+        raise error
+    assert left_in(tmp_path) == []
+
+
+def test_other_errors_pass(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="mine"), new_folder(tmp_path / "out"):
+        raise RuntimeError("mine")
+
+
+def test_a_file_in_the_way_of_the_parent(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SteerError, match="cannot write"), new_folder(tmp_path / "file" / "out"):
+        pass
+
+
+def test_old_leftovers_are_removed_and_new_ones_kept(tmp_path: Path) -> None:
+    old, new = tmp_path / ".steer-tmp-old", tmp_path / ".steer-tmp-new"
+    old.mkdir()
+    new.mkdir()
+    os.utime(old, (0, 0))
+    with new_folder(tmp_path / "out"):
+        pass
+    assert left_in(tmp_path) == [".steer-tmp-new", "out"]

@@ -1,0 +1,44 @@
+import math
+
+import pytest
+import torch
+
+from steer.config import Sampling
+from steer.sampling import Sampler, uniforms
+
+
+def test_draws_follow_the_distribution():
+    probs = torch.tensor([0.5, 0.3, 0.0, 0.2])
+    draws = uniforms(3, 20_000)
+    tokens = Sampler(Sampling())(probs.log().expand(20_000, -1), draws)
+    shares = torch.bincount(tokens, minlength=4) / 20_000
+    assert shares.tolist() == pytest.approx(probs.tolist(), abs=0.015)
+    assert shares[2] == 0
+
+
+def test_a_record_draws_the_same_whatever_is_beside_it():
+    scores = torch.randn(6, 50, generator=torch.Generator().manual_seed(1))
+    draws = uniforms(0, 6)
+    sampler = Sampler(Sampling(temperature=0.7, top_k=20, top_p=0.9, min_p=0.01))
+    together = sampler(scores, draws)
+    alone = [sampler(scores[i : i + 1], draws[i : i + 1]).item() for i in range(6)]
+    assert together.tolist() == alone
+
+
+def test_uniforms_depend_on_the_seed_and_only_on_it():
+    assert torch.equal(uniforms(5, 8)[:4], uniforms(5, 4))
+    assert not torch.equal(uniforms(5, 8), uniforms(6, 8))
+    assert ((uniforms(7, 10_000) >= 0) & (uniforms(7, 10_000) < 1)).all()
+
+
+@pytest.mark.parametrize("draw", [0.0, 0.5, math.nextafter(1.0, 0.0)])
+def test_masked_tokens_are_never_drawn(draw):
+    scores = torch.tensor([[-math.inf, 0.0, 0.0, -math.inf]])
+    token = Sampler(Sampling())(scores, torch.tensor([draw], dtype=torch.float64)).item()
+    assert token in (1, 2)
+
+
+def test_top_k_and_greedy():
+    scores = torch.arange(10.0).expand(500, -1)
+    assert set(Sampler(Sampling(top_k=3))(scores, uniforms(0, 500)).tolist()) == {7, 8, 9}
+    assert set(Sampler(Sampling(temperature=0))(scores, uniforms(0, 500)).tolist()) == {9}
