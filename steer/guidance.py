@@ -49,17 +49,23 @@ def combine(log_probs: Tensor, weights: Tensor, alpha: Tensor) -> Tensor:
     """Scores of every token.
 
     Parameters are fp32 `log_probs` (streams, rows, vocab), `weights` (streams, rows) and `alpha`
-    (rows); stream 0 is the expert. Returns fp32 scores (rows, vocab).
+    (rows); stream 0 is the expert. Returns fp32 scores (rows, vocab). The tokens may be some of
+    the vocabulary only, if the expert's best is among them.
 
     A token is masked (-inf) when its expert probability is below alpha times the largest
     (Li et al. 2022, arXiv 2210.15097, equation 3), or when any stream with a weight rules it
     out (-inf): a difference of infinities says nothing. A stream of weight 0 has no effect.
     """
-    scores = torch.zeros_like(log_probs[0])
-    for log_prob, weight in zip(log_probs, weights.unsqueeze(-1), strict=True):
-        term = log_prob * weight
-        term.masked_fill_(torch.isinf(term), -math.inf)
-        scores += term.masked_fill_(weight == 0, 0.0)
-    expert = log_probs[0]
-    floor = expert.amax(dim=-1) + torch.where(alpha > 0, alpha.log(), -math.inf)
-    return scores.masked_fill_(expert < floor.unsqueeze(-1), -math.inf)
+    used = weights != 0
+    if not used.all():
+        log_probs = log_probs.masked_fill(~used.unsqueeze(-1), 0.0)
+    scores = log_probs[0] * weights[0].unsqueeze(-1)
+    for log_prob, weight in zip(log_probs[1:], weights[1:].unsqueeze(-1), strict=True):
+        scores.addcmul_(log_prob, weight)
+    # An infinity in any term leaves -inf, inf or NaN; all three mean ruled out.
+    scores.masked_fill_(~(scores < math.inf), -math.inf)
+    if alpha.any():
+        expert = log_probs[0]
+        floor = expert.amax(dim=-1) + torch.where(alpha > 0, alpha.log(), -math.inf)
+        scores.masked_fill_(expert < floor.unsqueeze(-1), -math.inf)
+    return scores

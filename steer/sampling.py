@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
     LogitsProcessorList,
     MinPLogitsWarper,
@@ -12,6 +12,9 @@ from transformers import (
 )
 
 from steer.config import Sampling
+from steer.errors import SteerError
+
+BLOCK = 256
 
 
 def uniforms(seed: int, count: int) -> Tensor:
@@ -36,14 +39,38 @@ class Sampler:
             self.warpers.append(MinPLogitsWarper(sampling.min_p))
 
     def __call__(self, scores: Tensor, draws: Tensor) -> Tensor:
-        """Token ids (rows,) for fp32 `scores` (rows, vocab) and uniform `draws` (rows,)."""
+        """Token ids (rows,) for fp32 `scores` (rows, vocab) and uniform `draws` (rows,).
+
+        Raises `SteerError` when a row has no token left to draw.
+        """
+        if not torch.isfinite(scores.amax(dim=-1)).all():
+            raise SteerError("the streams rule out every token of a row; look for infinite logits")
         if self.greedy:
             return scores.argmax(dim=-1)
         # The warpers read no token ids; they only want the argument.
-        warped = self.warpers(torch.empty(0, dtype=torch.long), scores)
-        # Summed in fp64: over 50,000 tokens fp32 sums drift by more than rare tokens weigh.
-        total = torch.softmax(warped, dim=-1).cumsum(dim=-1, dtype=torch.float64)
-        drawn = torch.searchsorted(total, (draws * total[:, -1]).unsqueeze(-1), right=True)
-        # A draw that rounds up to the total would fall behind the last token.
-        last = (total < total[:, -1:]).sum(dim=-1)
-        return torch.minimum(drawn.squeeze(-1), last)
+        warped = self.warpers(torch.LongTensor(), scores)
+        return _invert(torch.softmax(warped, dim=-1), draws)
+
+
+def _invert(probs: Tensor, draws: Tensor) -> Tensor:
+    """Where the cumulative distribution of `probs` (rows, tokens) passes `draws`, (rows,).
+
+    In two levels, blocks and the tokens of one block, because a cumulative sum over a whole
+    vocabulary costs more than drawing from it. Sums are fp64: over 50,000 tokens fp32 sums drift
+    by more than rare tokens weigh.
+    """
+    rows, tokens = probs.shape
+    blocks = nn.functional.pad(probs, (0, -tokens % BLOCK)).view(rows, -1, BLOCK)
+    ends = blocks.sum(dim=-1).cumsum(dim=-1, dtype=torch.float64)
+    target = draws * ends[:, -1]
+    block = _first_past(ends, target)
+    start = torch.where(block > 0, ends.gather(1, (block - 1).clamp(min=0)[:, None])[:, 0], 0.0)
+    inside = blocks[torch.arange(rows, device=probs.device), block]
+    return block * BLOCK + _first_past(inside.cumsum(dim=-1, dtype=torch.float64), target - start)
+
+
+def _first_past(ends: Tensor, target: Tensor) -> Tensor:
+    """The first place of each row where the cumulative `ends` exceed `target`; the last place with
+    any weight when rounding puts the target at or past the end."""
+    found = torch.searchsorted(ends, target.unsqueeze(-1), right=True).squeeze(-1)
+    return torch.minimum(found, (ends < ends[:, -1:]).sum(dim=-1))

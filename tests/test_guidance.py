@@ -27,12 +27,12 @@ def test_weights_sum_as_documented(weights, total):
 
 
 def test_streams_of_weight_zero_are_left_out():
-    assert [s.name for s in steer_streams(Guidance(gamma=0, eta=0), "p", "")] == ["expert"]
-    assert [s.name for s in steer_streams(Guidance(gamma=0.1, eta=0), "p", "")] == ["expert", "base"]
-    assert [s.name for s in steer_streams(Guidance(gamma=0, eta=1), "p", "x")] == [
-        "expert",
-        "negative",
-    ]
+    def names(gamma: float, eta: float) -> list[str]:
+        return [s.name for s in steer_streams(Guidance(gamma=gamma, eta=eta), "p", "x")]
+
+    assert names(0, 0) == ["expert"]
+    assert names(0.1, 0) == ["expert", "base"]
+    assert names(0, 1) == ["expert", "negative"]
 
 
 def test_combine_by_hand():

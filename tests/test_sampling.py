@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from steer.config import Sampling
+from steer.errors import SteerError
 from steer.sampling import Sampler, uniforms
 
 
@@ -42,3 +43,19 @@ def test_top_k_and_greedy():
     scores = torch.arange(10.0).expand(500, -1)
     assert set(Sampler(Sampling(top_k=3))(scores, uniforms(0, 500)).tolist()) == {7, 8, 9}
     assert set(Sampler(Sampling(temperature=0))(scores, uniforms(0, 500)).tolist()) == {9}
+
+
+def test_a_large_vocabulary_is_drawn_like_one_cumulative_sum():
+    probs = torch.rand(1, 1000, generator=torch.Generator().manual_seed(2))
+    probs[0, 100:700] = 0
+    draws = torch.linspace(0, 1, 4001, dtype=torch.float64)[:-1]
+    tokens = Sampler(Sampling())(probs.log().expand(4000, -1), draws)
+    ends = (probs / probs.sum()).double().cumsum(-1)[0]
+    expected = torch.searchsorted(ends, draws, right=True)
+    assert (tokens - expected).abs().max() <= 1  # a draw on the border of two tokens
+    assert (tokens != expected).sum() <= 4
+
+
+def test_a_row_without_a_token_is_an_error():
+    with pytest.raises(SteerError, match="every token"):
+        Sampler(Sampling())(torch.full((2, 5), -math.inf), uniforms(0, 2))

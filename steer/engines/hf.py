@@ -158,18 +158,14 @@ class _Generation:
         if not room:
             return
         requests = [self.waiting.popleft() for _ in range(room)]
-        lanes, logits = [], []
-        for request in requests:
-            contexts = [self._context(s.adapter, s.context) for s in request.streams]
-            lanes.append(
-                [
-                    self.banks[stream.adapter].add(context)
-                    for stream, context in zip(request.streams, contexts, strict=True)
-                ]
-            )
-            padded = contexts + contexts[:1] * (self.batch.streams - len(contexts))
-            logits.append(torch.stack([context.logits for context in padded]))
-        self.batch.admit(requests, lanes, torch.stack(logits, dim=1))
+        lanes = [
+            [
+                self.banks[s.adapter].add(self._context(s.adapter, s.context))
+                for s in request.streams
+            ]
+            for request in requests
+        ]
+        self.batch.admit(requests, lanes)
 
     def _context(self, adapter: bool, text: str) -> Context:
         """The context, prefilled when its first lane needs it."""
@@ -203,7 +199,7 @@ class _Generation:
         means = (batch.sums[:, row] / len(tokens)).tolist()
         return Completion(
             id=request.id,
-            text=self.engine.tokenizer.decode(tokens, skip_special_tokens=True),
+            text=str(self.engine.tokenizer.decode(tokens, skip_special_tokens=True)),
             tokens=len(tokens),
             finish_reason="stop" if stopped else "length",
             log_probs={s.name: m for s, m in zip(request.streams, means, strict=False)},
@@ -215,24 +211,21 @@ class _Generation:
         for bank in parts:
             bank.prepare()
         table = self._table()
-        tokens = torch.empty(on.count + off.count, dtype=torch.long, device=self.engine.ends.device)
+        tokens = torch.empty(on.count + off.count, dtype=torch.long, device=table.device)
         tokens[table] = self.batch.last().expand_as(table)
         positions = torch.cat([bank.positions() for bank in parts])
         logits = self.engine.forward(tokens[:, None], positions[:, None], parts, on.count)
-        self.batch.logits = logits[table]
+        self.batch.reads = [(logits, table)]
 
     def _table(self) -> Tensor:
-        """Lane of every stream and row in the forward pass, (streams, rows); a missing stream
-        points at the row's first."""
-        offset = {True: 0, False: self.banks[True].count}
-        rows = []
-        for request, lanes in zip(self.batch.requests, self.batch.lanes, strict=True):
-            row = [
-                lane.index + offset[s.adapter]
-                for s, lane in zip(request.streams, lanes, strict=True)
-            ]
-            rows.append(row + row[:1] * (self.batch.streams - len(row)))
-        return torch.tensor(rows, device=self.engine.ends.device).T
+        """Where each stream of each row is in the forward pass, (streams, rows)."""
+        batch, offset = self.batch, {True: 0, False: self.banks[True].count}
+        places = (
+            lane.index + offset[stream.adapter]
+            for request, lanes in zip(batch.requests, batch.lanes, strict=True)
+            for stream, lane in zip(request.streams, lanes, strict=True)
+        )
+        return batch.table(batch.lanes, places)
 
 
 def _contexts(requests: Sequence[Request]) -> set[str]:

@@ -2,6 +2,7 @@
 rest, so that one forward pass serves the expert and the base model."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import PeftModel
@@ -22,13 +23,17 @@ class Switch:
 class SwitchedLinear(nn.Module):
     """base(x), plus the low-rank update for the first `switch.lanes` entries of the batch."""
 
+    down: Tensor
+    up: Tensor
+
     def __init__(self, lora: LoraLinear, adapter: str, switch: Switch) -> None:
         super().__init__()
-        self.base = lora.get_base_layer()
-        dtype = self.base.weight.dtype
-        down, up = lora.lora_A[adapter].weight, lora.lora_B[adapter].weight
-        self.register_buffer("down", down.detach().to(dtype))
-        self.register_buffer("up", (up.detach() * lora.scaling[adapter]).to(dtype))
+        self.base: Any = lora.get_base_layer()
+        weight: Any = self.base.weight
+        down: Any = lora.lora_A[adapter].weight
+        up: Any = lora.lora_B[adapter].weight
+        self.register_buffer("down", down.detach().to(weight.dtype))
+        self.register_buffer("up", (up.detach() * lora.scaling[adapter]).to(weight.dtype))
         self.switch = switch
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """The rows that decode together: what they have drawn so far and how to score the next token."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -11,11 +12,16 @@ from steer.engines.interface import Request
 from steer.guidance import combine
 from steer.sampling import Sampler, uniforms
 
+# Logits scored at a time on a CPU: 16 rows of a vocabulary of 50,000 stay in its cache.
+CHUNK = 1 << 20
+
 
 class Batch:
-    """Rows in admission order. Tensors have a row a record, padded to `streams` streams.
+    """Rows in admission order. Tensors have a row a record, padded to `streams` streams; a row
+    with fewer streams has weight 0 in the others.
 
-    `logits` is (streams, rows, vocab); a row with fewer streams has weight 0 in the others.
+    `reads` says where the rows' next-token logits are, in row order: pairs of logits
+    (lanes, vocab) and a table (streams, rows) of lanes.
     """
 
     def __init__(self, streams: int, sampling: Sampling, ends: Tensor) -> None:
@@ -31,10 +37,10 @@ class Batch:
         self.draws = torch.empty(0, sampling.max_new_tokens, dtype=torch.float64, device=device)
         self.tokens = torch.empty(0, sampling.max_new_tokens, dtype=torch.long, device=device)
         self.counts = torch.empty(0, dtype=torch.long, device=device)
-        self.logits: Tensor | None = None
+        self.reads: list[tuple[Tensor, Tensor]] = []
 
-    def admit(self, requests: Sequence[Request], lanes: list[list[Lane]], logits: Tensor) -> None:
-        """New rows whose first tokens `logits` (streams, rows, vocab) predicts."""
+    def admit(self, requests: Sequence[Request], lanes: list[list[Lane]]) -> None:
+        """New rows; their contexts predict their first tokens."""
         device = self.ends.device
         count, width = len(requests), self.tokens.shape[1]
         weights = torch.zeros(self.streams, count)
@@ -51,23 +57,51 @@ class Batch:
         self.draws = torch.cat([self.draws, draws.to(device)])
         self.tokens = torch.cat([self.tokens, self.tokens.new_zeros(count, width)])
         self.counts = torch.cat([self.counts, self.counts.new_zeros(count)])
-        self.logits = logits if self.logits is None else torch.cat([self.logits, logits], dim=1)
+        first = [lane.context.logits for row in lanes for lane in row]
+        self.reads.append((torch.stack(first), self.table(lanes, itertools.count())))
 
-    def scores(self, log_probs: Tensor) -> Tensor:
-        """Guided scores (rows, vocab) from the streams' log-probabilities."""
-        return combine(log_probs, self.weights, self.alpha)
+    def table(self, lanes: list[list[Lane]], numbers: Iterable[int]) -> Tensor:
+        """`numbers`, one for each lane, as a table (streams, rows); a stream that a row lacks
+        points at the row's first."""
+        number = iter(numbers)
+        rows = [[next(number) for _ in row] for row in lanes]
+        padded = [row + row[:1] * (self.streams - len(row)) for row in rows]
+        return torch.tensor(padded, device=self.ends.device).T
 
     def step(self) -> Tensor:
         """Draw one token a row. Returns which rows are done, (rows,) bool."""
-        assert self.logits is not None
-        log_probs = torch.log_softmax(self.logits, dim=-1, dtype=torch.float32)
-        at = self.counts.unsqueeze(-1)
-        drawn = self.sampler(self.scores(log_probs), self.draws.gather(1, at).squeeze(-1))
-        self.tokens.scatter_(1, at, drawn.unsqueeze(-1))
-        chosen = drawn.expand(self.streams, -1).unsqueeze(-1)
-        self.sums += log_probs.gather(-1, chosen).squeeze(-1)
+        drawn, start = torch.empty_like(self.counts), 0
+        for logits, table in self.reads:
+            size = max(1, CHUNK // logits.shape[1]) if logits.is_cpu else table.shape[1]
+            for part in table.split(size, dim=1):
+                rows = slice(start, start + part.shape[1])
+                drawn[rows] = self._draw(rows, logits[part])
+                start = rows.stop
+        self.reads = []
+        self.tokens.scatter_(1, self.counts.unsqueeze(-1), drawn.unsqueeze(-1))
         self.counts += 1
         return torch.isin(drawn, self.ends) | (self.counts == self.tokens.shape[1])
+
+    def _draw(self, rows: slice, logits: Tensor) -> Tensor:
+        """Tokens (rows,) drawn for `rows` from the streams' logits (streams, rows, vocab)."""
+        scores, log_probs, tokens = self.score(rows, logits)
+        draws = self.draws[rows].gather(1, self.counts[rows].unsqueeze(-1)).squeeze(-1)
+        place = self.sampler(scores, draws).unsqueeze(-1)
+        self.sums[:, rows] += log_probs.gather(-1, place.expand(self.streams, -1, 1)).squeeze(-1)
+        return (place if tokens is None else tokens.gather(1, place)).squeeze(-1)
+
+    def score(self, rows: slice, logits: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Guided scores (rows, tokens), the streams' log-probabilities (streams, rows, tokens),
+        and which tokens: (rows, tokens), or None for the whole vocabulary.
+
+        Under a plausibility constraint most of the vocabulary is masked, and is left out.
+        """
+        total = torch.stack([stream.float().logsumexp(dim=-1) for stream in logits])
+        tokens = _plausible(logits[0], self.alpha[rows])
+        if tokens is not None:
+            logits = logits.gather(-1, tokens.expand(self.streams, -1, -1))
+        log_probs = logits.float() - total.unsqueeze(-1)
+        return combine(log_probs, self.weights[:, rows], self.alpha[rows]), log_probs, tokens
 
     def last(self) -> Tensor:
         """The token each row drew last, (rows,)."""
@@ -81,4 +115,14 @@ class Batch:
         self.weights, self.sums = self.weights[:, kept], self.sums[:, kept]
         self.alpha, self.counts = self.alpha[kept], self.counts[kept]
         self.draws, self.tokens = self.draws[kept], self.tokens[kept]
-        self.logits = None  # spent
+
+
+def _plausible(expert: Tensor, alpha: Tensor) -> Tensor | None:
+    """Tokens (rows, tokens), in the vocabulary's order, that include all that the plausibility
+    constraint leaves; None when some row has no constraint. `combine` decides exactly."""
+    if not bool((alpha > 0).all()):
+        return None
+    slack = 0.01  # nats, against rounding
+    floor = expert.amax(dim=-1).float() + alpha.log() - slack
+    most = int((expert >= floor.unsqueeze(-1)).sum(dim=-1).max())
+    return expert.topk(most, dim=-1, sorted=False).indices.sort(dim=-1).values

@@ -27,7 +27,7 @@ class Context:
     length: int
     keys: list[Tensor] = field(default_factory=list)
     values: list[Tensor] = field(default_factory=list)
-    logits: Tensor | None = None
+    logits: Tensor = field(default_factory=lambda: torch.empty(0))
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float) -> Tensor:
         """Causal self-attention of the prefill, (1, heads, length, head_dim); keeps k and v."""
@@ -156,7 +156,7 @@ def _read(context: Context, layer: int, q: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _attention(
-    module: nn.Module,
+    module: Any,
     query: Tensor,
     key: Tensor,
     value: Tensor,

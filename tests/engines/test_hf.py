@@ -18,7 +18,7 @@ from steer.engines.hf_batch import Batch
 from steer.engines.interface import Request, Step
 from steer.errors import SteerError
 from steer.guidance import Stream, steer_streams
-from steer.models import load_model
+from steer.models import EMBEDDED, default_model, load_model, resolve_model
 from steer.seeds import derive
 from tests import naive
 
@@ -30,15 +30,15 @@ PANELS = (
 )
 
 
-def save_adapter(base: str, folder: Path, seed: int = 1) -> Path:
+def save_adapter(base: str, folder: Path, spread: float = 0.15) -> Path:
     """A LoRA adapter with random, large weights: on and off must differ."""
     config = LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM")
     peft = get_peft_model(load_model(base, dtype="float32", device="cpu"), config)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, weight in peft.named_parameters():
             if "lora_" in name:
-                weight.copy_(torch.randn(weight.shape, generator=generator) * 0.15)
+                weight.copy_(torch.randn(weight.shape, generator=generator) * spread)
     peft.save_pretrained(str(folder))
     return folder
 
@@ -68,12 +68,15 @@ def recorded() -> Iterator[tuple[dict, dict]]:
     """Scores by (request id, step) and drawn tokens by request id, of all engines."""
     scores: dict[tuple[int, int], torch.Tensor] = {}
     tokens: dict[int, list[int]] = {}
-    original_scores, original_step = Batch.scores, Batch.step
+    original_score, original_step = Batch.score, Batch.step
 
-    def score(batch, log_probs):
-        result = original_scores(batch, log_probs)
-        for row, request in enumerate(batch.requests):
-            scores[request.id, int(batch.counts[row])] = result[row].clone()
+    def score(batch, rows, logits):
+        result = original_score(batch, rows, logits)
+        some, _, places = result
+        whole = torch.full(logits.shape[1:], -torch.inf)
+        whole = some if places is None else whole.scatter(1, places, some)
+        for row, request in enumerate(batch.requests[rows]):
+            scores[request.id, int(batch.counts[rows][row])] = whole[row].clone()
         return result
 
     def step(batch):
@@ -83,7 +86,7 @@ def recorded() -> Iterator[tuple[dict, dict]]:
         return done
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Batch, "scores", score)
+        patch.setattr(Batch, "score", score)
         patch.setattr(Batch, "step", step)
         yield scores, tokens
 
@@ -236,7 +239,7 @@ def test_progress_and_an_interrupt_leave_the_engine_usable(engine):
 
     with pytest.raises(KeyboardInterrupt):
         engine.generate(many(4), Sampling(max_new_tokens=8), stop)
-    assert [s.tokens for s in steps][0] == 4
+    assert steps[0].tokens == 4
     assert len(engine.generate(many(4), Sampling(max_new_tokens=3))) == 4
 
 
@@ -253,3 +256,11 @@ def test_an_adapter_of_another_base_is_an_error(adapter, tmp_path):
     )  # fmt: skip
     with pytest.raises(SteerError, match="does not fit"):
         attach(LlamaForCausalLM(config), adapter)
+
+
+@pytest.mark.skipif(default_model() != EMBEDDED, reason="the embedded model is not installed")
+def test_the_embedded_model(tmp_path):
+    base = resolve_model(EMBEDDED)
+    adapter = save_adapter(base, tmp_path / "adapter", spread=0.01)
+    engine = HFEngine(base, adapter, dtype="float32", device="cpu", rows=2)
+    assert_exact(engine, reference(base, adapter), many(2), Sampling(max_new_tokens=3))
