@@ -1,4 +1,4 @@
-"""Folders that are written whole or not at all."""
+"""Files and folders that are written whole or not at all."""
 
 import errno
 import os
@@ -26,13 +26,13 @@ def new_folder(out: Path, needs_bytes: int = 0) -> Iterator[Path]:
     made, or the disk is (or becomes) full.
     """
     refuse_existing(out)
-    with _disk_errors(out):
+    with disk_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         check_space(out.parent, needs_bytes)
         _remove_stale(out.parent)
         folder = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=out.parent))
     try:
-        with _disk_errors(out):
+        with disk_errors(out):
             yield folder
             _publish(folder, out)
     finally:
@@ -56,7 +56,10 @@ def check_space(folder: Path, needs_bytes: int) -> None:
 
 
 def _publish(folder: Path, out: Path) -> None:
-    folder.chmod(0o777 & ~_umask())  # mkdtemp makes it private
+    mask = _umask()
+    folder.chmod(0o777 & ~mask)  # mkdtemp makes it private, safetensors its files
+    for path in folder.rglob("*"):
+        path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
     try:
         folder.rename(out)
     except OSError as error:
@@ -78,15 +81,43 @@ def _remove_stale(parent: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def write_atomic(path: Path, content: bytes) -> None:
+    """Puts `content` at `path`, whole or not at all, and there to stay when this returns."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes renames in `folder` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 @contextmanager
-def _disk_errors(out: Path) -> Iterator[None]:
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turns what goes wrong while writing `path` into a `SteerError` that says what to do."""
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
+        cause = getattr(error, "strerror", None) or str(error)
         if _is_full(error):
-            raise SteerError(f"the disk is full: {out} was not written; make room") from None
-        if isinstance(error, OSError) and error.filename is not None:
-            raise SteerError(f"cannot write {out}: {error.strerror}") from None
+            raise SteerError(
+                f"no space to write {path} ({cause}); make room and run the same command again"
+            ) from error
+        if isinstance(error, OSError) and error.errno is not None:
+            raise SteerError(f"cannot write {path}: {cause}") from error
         raise
 
 

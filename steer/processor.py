@@ -85,8 +85,10 @@ class SteerLogitsProcessor(LogitsProcessor):
         panel_mask: Tensor | None = None,
     ) -> None:
         if not isinstance(model, PeftModel):
-            raise SteerError(f"the model is a {type(model).__name__}; a PeftModel is needed, "
-                             "whose adapter is the expert")
+            raise SteerError(
+                f"the model is a {type(model).__name__}; a PeftModel is needed, "
+                "whose adapter is the expert"
+            )
         self.prompt_length = prompt_ids.shape[1]
         self.alpha = guidance.alpha
         streams = steer_streams(guidance, "", "")
@@ -96,7 +98,7 @@ class SteerLogitsProcessor(LogitsProcessor):
             if stream.name == "base":
                 ids, mask = prompt_ids, prompt_mask
             elif panel_ids is None or panel_mask is None:
-                raise SteerError("eta is set but there are no panels; give panel_ids and panel_mask")
+                raise SteerError("eta is set but there are no panels; give panel_ids and mask")
             else:
                 ids, mask = panel_ids, panel_mask
             if len(ids) != len(prompt_ids):

@@ -8,12 +8,12 @@ A round is committed by renaming a complete, synced file into place, so that wha
 process, a round is there whole or not at all.
 """
 
-import errno
 import fcntl
 import hashlib
 import json
 import os
 import re
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from steer.errors import SteerError
+from steer.files import disk_errors, sync_folder, write_atomic
 from steer.records import Record, Reject, read_attempt
 from steer.runconfig import RunConfig, Sources, differences
 from steer.version import __version__
@@ -29,7 +30,6 @@ from steer.version import __version__
 FORMAT = 1
 _ROUND = re.compile(r"\d{6,}\.jsonl")
 _TEMPORARY = re.compile(r"\..*\.tmp")
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NAMES = ("base", "real")
 
 
@@ -101,56 +101,26 @@ def open_store(out: Path, config: RunConfig, sources: Sources) -> Iterator[Store
     """Locks the run folder `out`, made if there is none, for writing.
 
     Raises `SteerError` when `out` is something else, when another process writes to it, or when
-    its settings or sources differ from those given, naming what differs.
+    its settings or sources differ from those given, naming what differs. A folder that was made
+    here goes again when a `SteerError` comes before the first round.
     """
     _refuse_foreign(out)
+    new = not os.path.exists(out)
     with disk_errors(out):
         (out / "rounds").mkdir(parents=True, exist_ok=True)
         lock = os.open(out / "lock", os.O_RDWR | os.O_CREAT, 0o666)
     try:
         _take(lock, out)
-        _settle(out, config, sources)
-        yield Store(out)
+        try:
+            _settle(out, config, sources)
+            yield Store(out)
+        except SteerError:
+            # A mistake found before the first round must not stand in the way of its correction.
+            if new and not any((out / "rounds").glob("*.jsonl")):
+                shutil.rmtree(out, ignore_errors=True)
+            raise
     finally:
         os.close(lock)
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """Puts `content` at `path`, whole or not at all, and there to stay when this returns."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes renames in `folder` survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Turns an `OSError` while writing `path` into a `SteerError` that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        cause = error.strerror or str(error)
-        if error.errno in _FULL:
-            raise SteerError(
-                f"no space to write {path} ({cause}); make room and run the same command again"
-            ) from error
-        raise SteerError(f"cannot write {path}: {cause}") from error
 
 
 def _refuse_foreign(out: Path) -> None:

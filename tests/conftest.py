@@ -15,14 +15,6 @@ import tiny
 from steer.data import Corpus
 
 
-@pytest.fixture(autouse=True, scope="session")
-def steer_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the embedded model would be converted to: never the user's own cache."""
-    if "STEER_CACHE" not in os.environ:
-        os.environ["STEER_CACHE"] = str(tmp_path_factory.mktemp("cache"))
-    return Path(os.environ["STEER_CACHE"])
-
-
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a tiny random Llama with its tokenizer."""

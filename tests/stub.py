@@ -67,6 +67,7 @@ class StubEngine:
 
     name = "stub"
     end_of_text = "</s>"
+    base_fingerprint = "base0"
 
     def __init__(self, real: Corpus, pause: Callable[[], None] = lambda: None) -> None:
         self.real = real.texts

@@ -22,11 +22,18 @@ def test_the_folder_appears_whole_at_the_end(tmp_path: Path) -> None:
     assert left_in(out.parent) == ["out"]
 
 
-def test_permissions_are_those_of_any_new_folder(tmp_path: Path) -> None:
+def test_permissions_are_the_usual_ones(tmp_path: Path) -> None:
     (tmp_path / "usual").mkdir()
-    with new_folder(tmp_path / "out"):
-        pass
-    assert (tmp_path / "out").stat().st_mode == (tmp_path / "usual").stat().st_mode
+    (tmp_path / "usual" / "file").touch()
+    with new_folder(tmp_path / "out") as folder:
+        (folder / "inner").mkdir()
+        (folder / "inner" / "file").touch(mode=0o600)
+
+    def mode(name: str) -> int:
+        return (tmp_path / name).stat().st_mode
+
+    assert mode("out") == mode("out/inner") == mode("usual")
+    assert mode("out/inner/file") == mode("usual/file")
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
@@ -72,7 +79,7 @@ def test_too_little_space_is_found_before(tmp_path: Path) -> None:
     ],
 )
 def test_a_full_disk_is_a_clear_error(tmp_path: Path, error: Exception) -> None:
-    with pytest.raises(SteerError, match="the disk is full"), new_folder(tmp_path / "out"):
+    with pytest.raises(SteerError, match="no space to write"), new_folder(tmp_path / "out"):
         raise error
     assert left_in(tmp_path) == []
 

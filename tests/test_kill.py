@@ -15,7 +15,7 @@ import pytest
 import stub
 
 from steer.errors import SteerError
-from steer.generate import generate
+from steer.generation import generate
 from steer.runconfig import RunConfig
 from steer.store import Run
 
@@ -23,7 +23,7 @@ REAL = stub.corpus()
 CONFIG = RunConfig(n=40, round_size=12, rows_per_panel=4)
 KILLS = 25
 CHILDREN = multiprocessing.get_context("forkserver")
-CHILDREN.set_forkserver_preload(["steer.generate"])
+CHILDREN.set_forkserver_preload(["steer.generation"])
 
 
 def work(out: Path, pipe: Connection, prepare: Callable[..., None], *settings: object) -> None:
@@ -181,7 +181,7 @@ def test_disk_full_then_room(tmp_path: Path, whole: Run, done: int) -> None:
     assert "no space to write" in pipe.recv()
     child.join()
     check_stopped(tmp_path / "run", whole)
-    assert len(list((tmp_path / "run" / "rounds").iterdir())) == max(0, done - 1)
+    assert len(list((tmp_path / "run").glob("rounds/*"))) == max(0, done - 1)
     check_finished(tmp_path / "run", whole)
 
 

@@ -9,9 +9,10 @@ from stub import FIELDS
 
 from steer.config import Guidance
 from steer.errors import SteerError
+from steer.files import write_atomic
 from steer.records import Record, Reject
 from steer.runconfig import RunConfig, Sources
-from steer.store import Run, open_store, write_atomic
+from steer.store import Run, open_store
 
 CONFIG = RunConfig(n=2)
 SOURCES = Sources(

@@ -6,7 +6,7 @@ row's lanes go to the next waiting record at once.
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -18,7 +18,13 @@ from steer.engines.hf_batch import Batch
 from steer.engines.hf_lanes import IMPLEMENTATION, Bank, Context
 from steer.engines.interface import Completion, Request, Step
 from steer.errors import SteerError
-from steer.models import load_model, load_tokenizer
+from steer.models import (
+    context_length,
+    encode_prompt,
+    load_model,
+    load_tokenizer,
+    model_fingerprint,
+)
 
 
 class HFEngine:
@@ -44,6 +50,7 @@ class HFEngine:
             raise SteerError(f"rows is {rows}: at least one record must decode at a time")
         self.model = load_model(base, dtype=dtype, device=device).eval()
         self.tokenizer = load_tokenizer(base)
+        self.base_fingerprint = model_fingerprint(base)
         self.rows = rows
         if not self.model.is_backend_compatible():
             kind = type(self.model).__name__
@@ -73,9 +80,8 @@ class HFEngine:
 
         A sliding window counts as the limit: within it such a model attends to everything.
         """
-        config = self.model.config.get_text_config()
-        limits = [config.max_position_embeddings, getattr(config, "sliding_window", None)]
-        return min(limit for limit in limits if limit)
+        window = getattr(self.model.config.get_text_config(), "sliding_window", None)
+        return min(context_length(self.model), window or 2**31)
 
     def generate(
         self,
@@ -90,8 +96,19 @@ class HFEngine:
     def encode(self, context: str) -> list[int]:
         """Token ids of a context; a context without any is the start of text."""
         start = self.tokenizer.bos_token_id
-        ids: list[int] = self.tokenizer(context).input_ids
-        return ids or [self.tokenizer.eos_token_id if start is None else start]
+        return encode_prompt(self.tokenizer, context) or [
+            self.tokenizer.eos_token_id if start is None else start
+        ]
+
+    def check(self, contexts: Iterable[str], sampling: Sampling) -> None:
+        """Raises `SteerError` when a record after one of `contexts` may not fit the model."""
+        longest = max((len(self.encode(context)) for context in contexts), default=0)
+        if longest + sampling.max_new_tokens > self.max_context:
+            raise SteerError(
+                f"the longest context has {longest} tokens and a record may have "
+                f"{sampling.max_new_tokens}, but the model reads {self.max_context}; "
+                "use a smaller panel, a shorter prompt or fewer new tokens"
+            )
 
     def forward(self, tokens: Tensor, positions: Tensor, reads: list, adapted: int) -> Tensor:
         """Logits (lanes, vocab) after the last token of `tokens` (lanes, length); the adapter is
@@ -114,8 +131,9 @@ class _Generation:
         self.engine = engine
         self.order = [request.id for request in requests]
         self.waiting = deque(requests)
-        self.ids = {text: engine.encode(text) for text in _contexts(requests)}
-        self._check(sampling)
+        contexts = {stream.context for request in requests for stream in request.streams}
+        engine.check(contexts, sampling)
+        self.ids = {text: engine.encode(text) for text in contexts}
         # How many waiting streams still need each context; at zero it is forgotten.
         self.uses = Counter((s.adapter, s.context) for r in requests for s in r.streams)
         self.contexts: dict[tuple[bool, str], Context] = {}
@@ -130,15 +148,6 @@ class _Generation:
         self.batch = Batch(streams, sampling, engine.ends)
         self.done: dict[int, Completion] = {}
         self.drawn = 0
-
-    def _check(self, sampling: Sampling) -> None:
-        longest = max(map(len, self.ids.values()), default=0)
-        if longest + sampling.max_new_tokens > self.engine.max_context:
-            raise SteerError(
-                f"the longest context has {longest} tokens and a record may have "
-                f"{sampling.max_new_tokens}, but the model reads {self.engine.max_context}; "
-                "use a smaller panel, a shorter prompt or fewer new tokens"
-            )
 
     def run(self, on_step: Callable[[Step], None] | None) -> list[Completion]:
         while self.waiting or self.batch.requests:
@@ -226,7 +235,3 @@ class _Generation:
             for stream, lane in zip(request.streams, lanes, strict=True)
         )
         return batch.table(batch.lanes, places)
-
-
-def _contexts(requests: Sequence[Request]) -> set[str]:
-    return {stream.context for request in requests for stream in request.streams}

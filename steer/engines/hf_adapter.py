@@ -8,10 +8,12 @@ import torch
 from peft import PeftModel
 from peft.tuners.lora import Linear as LoraLinear
 from peft.tuners.tuners_utils import BaseTunerLayer
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from steer.errors import SteerError
+from steer.quiet import quiet_logs
 
 
 class Switch:
@@ -52,8 +54,9 @@ def attach(model: PreTrainedModel, adapter: Path) -> Switch:
     """
     switch = Switch()
     try:
-        peft = PeftModel.from_pretrained(model, str(adapter))
-    except (RuntimeError, ValueError, OSError, KeyError) as error:
+        with quiet_logs():
+            peft = PeftModel.from_pretrained(model, str(adapter))
+    except (RuntimeError, ValueError, OSError, KeyError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise SteerError(
             f"the adapter in {adapter} does not fit its base model: {reason}"

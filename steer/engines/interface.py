@@ -48,6 +48,7 @@ class Engine(Protocol):
     """Generates completions; batches, caches and replaces finished rows inside."""
 
     name: str
+    base_fingerprint: str
 
     @property
     def end_of_text(self) -> str:

@@ -8,8 +8,8 @@ import stub
 import yaml
 
 from steer.errors import SteerError
-from steer.export import export
-from steer.generate import generate
+from steer.exporting import export
+from steer.generation import generate
 from steer.records import Record
 from steer.runconfig import RunConfig, Sources
 from steer.store import Run, open_store

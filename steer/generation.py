@@ -7,6 +7,7 @@ from typing import Protocol
 
 from steer.data import Corpus
 from steer.engines.interface import Completion, Engine, Request, Step
+from steer.errors import SteerError
 from steer.guidance import steer_streams
 from steer.negatives import Example, Pool, draw_panels, render_panel
 from steer.records import Attempt, Checker, Record, Reject, Verdict, finite_log_probs
@@ -66,8 +67,13 @@ def generate(
     the attempts are used up first, the run returned is not `complete`. `on_progress` is called
     after every step and may raise; so may Ctrl-C: the rounds committed before stay. Raises
     `SteerError` as `open_store` does, for labels the expert does not know, for too few real
-    texts for a panel, and when the disk is full.
+    texts for a panel, when the engine runs another base model, and when the disk is full.
     """
+    if engine.base_fingerprint != expert.base_fingerprint:
+        raise SteerError(
+            f"the expert was fitted on the base model {expert.base} ({expert.base_fingerprint}) "
+            f"but the engine runs another ({engine.base_fingerprint}); name the right one (--base)"
+        )
     task = replace(expert.task, pattern=config.pattern, min_chars=config.min_chars)
     for label in config.wanted:
         task.render(label)

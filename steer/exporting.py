@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from steer.errors import SteerError
-from steer.files import new_folder, refuse_existing
+from steer.files import disk_errors, new_folder, refuse_existing, write_atomic
 from steer.records import STREAMS, Record
-from steer.store import Run, disk_errors, write_atomic
+from steer.store import Run
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"))
 

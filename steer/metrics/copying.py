@@ -1,0 +1,63 @@
+"""How much of the synthetic texts is copied from the texts the expert was fitted on.
+
+This is copying, not privacy: a low figure says nothing about what could be inferred about the
+people behind the training texts (arXiv 2505.01524).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from steer.metrics.words import words
+from steer.neardup import NearIndex, normalise
+
+
+def exact_copies(texts: Sequence[str], train: Sequence[str]) -> np.ndarray:
+    """Whether each text is one of `train`, whatever its case and white space, bool (texts,)."""
+    known = {normalise(text) for text in train}
+    return np.array([normalise(text) in known for text in texts])
+
+
+def near_copies(texts: Sequence[str], train: Sequence[str], threshold: float = 0.8) -> np.ndarray:
+    """Whether each text has a Jaccard similarity of at least `threshold` with one of `train`, over
+    character 5-grams; exact copies are near copies too; bool (texts,)."""
+    index = NearIndex(threshold)
+    for i, text in enumerate(train):
+        index.add(str(i), text)
+    return np.array([index.find(text) is not None for text in texts])
+
+
+def longest_runs(texts: Sequence[str], train: Sequence[str]) -> np.ndarray:
+    """Words in the longest run that each text shares with any one of `train`, int (texts,)."""
+    stream, owner = _joined([*train, *texts])
+    first_query, size = len(train), int(stream.max()) + 1
+    runs = np.zeros(len(texts), dtype=np.int64)
+    # `key` numbers the run of `length` words that starts at `at`; equal runs have equal keys.
+    # A run can only be longer where both sides share it, so few starts are left after each step.
+    length, at = 1, np.flatnonzero(stream)
+    key = stream[at]
+    while True:
+        query = owner[at] >= first_query
+        shared = np.isin(key, np.intersect1d(key[query], key[~query]))
+        at, key = at[shared], key[shared]
+        if not at.size:
+            return runs
+        runs[owner[at[owner[at] >= first_query]] - first_query] = length
+        following = stream[at + length]
+        at, key = at[following > 0], (key * size + following)[following > 0]
+        key = np.unique(key, return_inverse=True)[1]
+        length += 1
+
+
+def _joined(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """All words as numbers from 1, a 0 after each text; and the text each position belongs to."""
+    split = [words(text) for text in texts]
+    number = {word: i for i, word in enumerate(sorted({w for ws in split for w in ws}), start=1)}
+    stream = [n for ws in split for n in (*(number[w] for w in ws), 0)]
+    owner = np.repeat(np.arange(len(texts)), [len(ws) + 1 for ws in split])
+    return np.array(stream, dtype=np.int64), owner
+
+
+def nearest_cosines(rows: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """Cosine of each text to its nearest of `train`; unit rows (texts, d) and (train, d)."""
+    return (rows @ train.T).max(axis=1)

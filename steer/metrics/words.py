@@ -1,0 +1,28 @@
+"""How a text becomes words: one definition for every metric."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+Ngram = tuple[str, ...]
+
+
+def words(text: str) -> list[str]:
+    """The casefolded words of `text`, split at white space."""
+    return text.casefold().split()
+
+
+def ngrams(sequence: Sequence[str], n: int) -> Iterator[Ngram]:
+    """The runs of `n` consecutive words, in order; none when there are fewer than `n` words."""
+    return (tuple(sequence[i : i + n]) for i in range(len(sequence) - n + 1))
+
+
+def lengths(texts: Sequence[str]) -> np.ndarray:
+    """Words in each text, shape (texts,)."""
+    return np.array([len(words(text)) for text in texts])
+
+
+def first_words(texts: Sequence[str], budget: int) -> list[str]:
+    """The leading texts that together have at most `budget` words (always at least one text)."""
+    total = lengths(texts).cumsum()
+    return list(texts[: max(1, int((total <= budget).sum()))])

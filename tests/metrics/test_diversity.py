@@ -1,0 +1,73 @@
+import math
+import random
+
+import pytest
+
+from steer.metrics.diversity import compression_ratio, distinct, distinct_product, repetitions
+from steer.metrics.words import first_words, lengths, words
+
+TEXTS = ["the cat sat on the mat", "The dog sat on the mat", "a bird", "why do stars die young"]
+
+
+def test_distinct_by_hand() -> None:
+    assert distinct(["a b a b"], 2) == 2 / 3
+    assert distinct(["a b", "a b", "b a"], 2) == 2 / 3
+    assert distinct(["A b", "a  B\n"], 2) == 1 / 2
+
+
+def test_runs_across_two_texts_do_not_count() -> None:
+    assert distinct(["a b", "c d", "b c"], 2) == 1.0
+
+
+def test_product_by_hand() -> None:
+    # 2-grams: ab bc ca ab bc: 3 of 5; 3-grams: abc bca cab abc: 3 of 4; 4-grams: 3 of 3.
+    assert distinct_product(["a b c a b c"]) == pytest.approx(3 / 5 * 3 / 4)
+
+
+@pytest.mark.parametrize("n", [2, 3, 4])
+def test_one_text_repeated(n: int) -> None:
+    assert distinct(["one two three four five"] * 7, n) == pytest.approx(1 / 7)
+
+
+def test_too_short_for_any_run_is_not_a_number() -> None:
+    assert math.isnan(distinct(["a b", "c"], 3))
+    assert math.isnan(distinct_product(["a b c", "c"]))
+
+
+def test_repetition_is_within_one_text() -> None:
+    # a a a a: 1 of 3 2-grams, 1 of 2 3-grams, 1 of 1 4-grams are distinct.
+    values = repetitions(["a a a a", "a b c d", "a b c d", "a", "x y x y x"])
+    assert values == pytest.approx([1 - 1 / 6, 0, 0, 0, 1 - 2 / 4 * 2 / 3])
+
+
+def test_compression_tells_repeats_from_noise() -> None:
+    noise = random.Random(0)
+    varied = ["".join(noise.choices("abcdefghijklmnopqrstuvwxyz ", k=60)) for _ in range(100)]
+    assert compression_ratio(varied) < 2
+    assert compression_ratio(varied[:1] * 100) > 20
+
+
+def test_compression_finds_repeats_far_apart() -> None:
+    noise = random.Random(0)
+    varied = ["".join(noise.choices("abcdefghijklmnopqrstuvwxyz ", k=60)) for _ in range(2000)]
+    assert compression_ratio(varied * 2) > 1.8 * compression_ratio(varied)
+
+
+@pytest.mark.parametrize("measure", [compression_ratio, distinct_product, lambda t: distinct(t, 3)])
+def test_order_has_no_effect(measure) -> None:
+    shuffled = random.Random(1)
+    expected = measure(TEXTS)
+    for _ in range(5):
+        assert measure(shuffled.sample(TEXTS, len(TEXTS))) == expected
+
+
+def test_words_and_lengths() -> None:
+    assert words("  The CAT,\tsat\n") == ["the", "cat,", "sat"]
+    assert list(lengths(TEXTS)) == [6, 6, 2, 5]
+
+
+def test_first_words_keeps_whole_texts() -> None:
+    assert first_words(TEXTS, 13) == TEXTS[:2]
+    assert first_words(TEXTS, 14) == TEXTS[:3]
+    assert first_words(TEXTS, 1) == TEXTS[:1]
+    assert first_words(TEXTS, 1000) == TEXTS

@@ -1,0 +1,297 @@
+import json
+import random
+import zlib
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from steer.errors import SteerError
+from steer.evaluation import Evaluation, EvaluationSettings, Progress, evaluate
+from steer.metrics import fidelity
+from steer.metrics.estimate import Estimate
+from steer.metrics.table import COLUMNS
+
+SUBJECTS = [
+    "stars",
+    "galaxies",
+    "planets",
+    "comets",
+    "quasars",
+    "pulsars",
+    "nebulae",
+    "halos",
+    "disks",
+    "bulges",
+]
+VERBS = ["drive", "heat", "cool", "shape", "feed", "strip", "bend", "dim", "split", "trace"]
+WAYS = ["slowly", "early", "late", "often", "rarely", "twice", "together", "alone", "first", "last"]
+FAST = EvaluationSettings(mauve_seeds=0, bootstrap=100)
+
+
+class StubEmbedder:
+    """Hashes character 3-grams into 32 dimensions: near texts are near, and it is fast."""
+
+    name = "stub"
+
+    def __init__(self) -> None:
+        self.calls: list[list[str]] = []
+
+    def embed(self, texts, on_texts=None) -> np.ndarray:
+        self.calls.append(list(texts))
+        if on_texts:
+            on_texts(0, len(texts))
+            on_texts(len(texts), len(texts))
+        rows = np.ones((len(texts), 32), dtype=np.float32)
+        for row, text in zip(rows, texts, strict=True):
+            for i in range(len(text)):
+                row[zlib.crc32(text[i : i + 3].encode()) % 32] += 1
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+    def cut(self, texts) -> int:
+        return sum(len(text) > 200 for text in texts)
+
+
+@pytest.fixture(autouse=True)
+def embedder(monkeypatch: pytest.MonkeyPatch) -> StubEmbedder:
+    stub = StubEmbedder()
+    monkeypatch.setattr("steer.evaluation.load_embedder", lambda name: stub)
+    return stub
+
+
+def sentences(n: int, seed: int) -> list[str]:
+    """`n` different sentences of 4 to 10 words of one small language."""
+    draw = random.Random(seed)
+
+    def clause() -> str:
+        return " ".join(draw.choice(kind) for kind in (SUBJECTS, VERBS, SUBJECTS, WAYS))
+
+    found: dict[str, None] = {}
+    while len(found) < n:
+        found[" and ".join(clause() for _ in range(draw.choice((1, 2))))] = None
+    return list(found)
+
+
+REAL = sentences(120, seed=0)
+OTHER = sentences(60, seed=1)
+
+
+def value(result: Evaluation, row: str, key: str) -> float | None:
+    return estimate(result, row, key).value
+
+
+def estimate(result: Evaluation, row: str, key: str) -> Estimate:
+    return {each.name: each for each in result.rows}[row].estimates[key]
+
+
+def test_every_row_has_every_column_in_order() -> None:
+    result = evaluate({"one": OTHER, "two": REAL[:80]}, REAL, settings=FAST)
+    assert [row.name for row in result.rows] == ["one", "two", "real"]
+    for row in result.rows:
+        assert list(row.estimates) == [column.key for column in COLUMNS]
+
+
+def test_json_is_plain_and_complete() -> None:
+    result = evaluate({"one": OTHER}, REAL, settings=FAST)
+    read = json.loads(json.dumps(result.to_json(), allow_nan=False))
+    assert read["n"] == 60
+    assert read["embedder"] == "stub"
+    assert read["settings"]["bootstrap"] == 100
+    assert [column["key"] for column in read["columns"]] == [column.key for column in COLUMNS]
+    assert read["rows"][0]["name"] == "one"
+    assert read["rows"][0]["three_grams"] == {"value": value(result, "one", "three_grams")}
+    assert read["rows"][1]["longest_run"].keys() == {"value", "low", "high"}
+
+
+def test_order_of_texts_has_no_effect() -> None:
+    first = evaluate({"one": REAL[:70] + OTHER}, REAL, train=OTHER, settings=FAST)
+    mixed = random.Random(0)
+    second = evaluate(
+        {"one": mixed.sample(REAL[:70] + OTHER, 130)},
+        mixed.sample(REAL, 120),
+        train=mixed.sample(OTHER, 60),
+        settings=FAST,
+    )
+    assert first == second
+
+
+def test_another_seed_draws_other_texts() -> None:
+    first = evaluate({"one": OTHER}, REAL, settings=FAST)
+    second = evaluate({"one": OTHER}, REAL, settings=FAST.model_copy(update={"seed": 1}))
+    assert value(first, "real", "three_grams") != value(second, "real", "three_grams")
+
+
+def test_perfect_copy_of_the_training_texts() -> None:
+    train = sentences(60, seed=5)
+    result = evaluate({"copy": train}, REAL, train=train, settings=FAST)
+    assert value(result, "copy", "exact_copies") == 1
+    assert value(result, "copy", "near_copies") == 1
+    assert value(result, "copy", "nearest_cosine") == pytest.approx(1)
+    assert value(result, "copy", "longest_run") == value(result, "copy", "words_mean")
+    assert value(result, "real", "exact_copies") < 0.1
+
+
+def test_one_text_repeated() -> None:
+    result = evaluate({"same": [OTHER[0]] * 60}, REAL, settings=FAST)
+    assert value(result, "same", "three_grams") == pytest.approx(1 / 60)
+    assert value(result, "same", "cosine_self") == pytest.approx(1)
+    assert value(result, "same", "auroc_trees") is None
+    assert "too few distinct" in str(estimate(result, "same", "auroc_trees").reason)
+    assert value(result, "same", "compression") > 5 * value(result, "real", "compression")
+    assert value(result, "real", "auroc_trees") is not None
+
+
+def test_fewer_folds_than_asked_for_are_said() -> None:
+    result = evaluate({"two": OTHER[:2] * 30}, REAL, settings=FAST)
+    assert value(result, "two", "auroc_logistic") is not None
+    assert str(estimate(result, "two", "auroc_logistic").reason).startswith("2 of 5 folds")
+    assert estimate(result, "real", "auroc_logistic").reason is None
+
+
+def test_texts_like_the_real_ones_score_like_them() -> None:
+    result = evaluate({"like": sentences(400, seed=9)}, sentences(800, seed=8), settings=FAST)
+    for key in ("words_mean", "three_grams", "compression", "cosine_self", "cosine_real"):
+        assert value(result, "like", key) == pytest.approx(value(result, "real", key), rel=0.1)
+    for key in ("auroc_trees", "auroc_logistic"):
+        assert value(result, "like", key) == pytest.approx(0.5, abs=0.08)
+        assert value(result, "real", key) == pytest.approx(0.5, abs=0.08)
+
+
+def test_the_adversary_is_told_which_rows_are_the_same_text(monkeypatch) -> None:
+    told = []
+
+    def stand_in(rows, real, groups, *settings) -> list[float]:
+        told.append((np.concatenate([rows, real]), groups))
+        return [0.5]
+
+    monkeypatch.setattr(fidelity, "adversarial_aurocs", stand_in)
+    evaluate({"one": OTHER[:20] * 3}, REAL, settings=FAST)
+    for rows, groups in told:
+        same_row = (rows[:, None] == rows[None]).all(axis=2)
+        same_group = np.array(groups)[:, None] == np.array(groups)[None]
+        assert (same_row == same_group).all()
+
+
+def test_rows_have_equal_n_and_the_notes_say_what_was_cut() -> None:
+    result = evaluate({"big": REAL, "small": OTHER[:30]}, REAL, settings=FAST)
+    assert result.n == 30
+    said = result.notes[0]
+    assert "every row has 30 texts, drawn with seed 0" in said
+    assert "30 of the 120 of big" in said and "2 x 30 of the 120 real ones" in said
+    assert "small" not in said
+
+
+def test_n_caps_and_what_cannot_be_had_is_said() -> None:
+    assert evaluate({"one": OTHER}, REAL, settings=EvaluationSettings(n=20, mauve_seeds=0)).n == 20
+    result = evaluate({"one": OTHER}, REAL, settings=EvaluationSettings(n=500, mauve_seeds=0))
+    assert result.n == 60
+    assert "500 texts a row were asked for; there are enough for 60" in result.notes
+
+
+def test_three_grams_over_equal_words() -> None:
+    long = [f"{text} {text.upper()[::-1]}" for text in OTHER]
+    result = evaluate({"short": OTHER, "long": long}, REAL, settings=FAST)
+    for name in ("long", "real"):
+        assert value(result, name, "three_grams_equal_words") > value(result, name, "three_grams")
+    fewest = min(result.rows, key=lambda row: row.estimates["words_mean"].value).name
+    equal = value(result, fewest, "three_grams_equal_words")
+    assert equal == value(result, fewest, "three_grams")
+
+
+def test_copying_is_measured_against_the_reference_half_by_default() -> None:
+    result = evaluate({"all": REAL}, REAL, settings=FAST)
+    assert value(result, "real", "exact_copies") == 0
+    assert 0.3 < value(result, "all", "exact_copies") < 0.7
+    assert any("measured against 60 real texts" in note for note in result.notes)
+
+
+def test_real_texts_drawn_from_the_training_file_are_no_copies_of_themselves() -> None:
+    result = evaluate({"all": REAL}, REAL, train=REAL, settings=FAST)
+    assert value(result, "all", "exact_copies") == 1
+    assert value(result, "real", "exact_copies") == 0
+    assert any(note.startswith("60 of the 60 texts of the row 'real'") for note in result.notes)
+
+
+def test_real_texts_that_repeat_training_texts_count_in_the_ceiling() -> None:
+    train = sentences(200, seed=5)[:195] + REAL[:20]
+    result = evaluate({"one": OTHER}, REAL, train=train, settings=FAST)
+    assert 0.05 < value(result, "real", "exact_copies") < 0.3
+
+
+def test_intervals_hold_their_value() -> None:
+    result = evaluate({"one": OTHER}, REAL, settings=FAST)
+    for key in ("repetition", "cosine_real", "longest_run", "nearest_cosine", "near_copies"):
+        found = estimate(result, "one", key)
+        assert found.low <= found.value <= found.high
+
+
+def test_each_distinct_text_is_embedded_once(embedder: StubEmbedder) -> None:
+    evaluate({"one": REAL[:50] * 2, "two": OTHER}, REAL, train=REAL, settings=FAST)
+    assert len(embedder.calls) == 1
+    assert set(Counter(embedder.calls[0]).values()) == {1}
+
+
+def test_progress_reaches_the_end_of_every_stage() -> None:
+    seen: list[Progress] = []
+    evaluate({"one": OTHER, "two": OTHER}, REAL, settings=FAST, on_progress=seen.append)
+    ended = [p.stage for p in seen if p.done == p.total]
+    assert ended == ["loading the embedder", "embedding", "measuring"]
+    assert [p.done for p in seen if p.stage == "measuring"] == list(range(1, 13))
+
+
+def test_mauve_is_the_mean_over_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fidelity, "mauve_installed", lambda: True)
+    monkeypatch.setattr(fidelity, "mauve_score", lambda rows, real, seed: seed / 10)
+    result = evaluate({"one": OTHER}, REAL, settings=EvaluationSettings(bootstrap=100))
+    found = estimate(result, "one", "mauve")
+    assert found.value == pytest.approx(0.2)
+    assert found.sd == pytest.approx(np.std([0, 0.1, 0.2, 0.3, 0.4]))
+    assert "MAUVE is not to be trusted below 500 texts a row: there are 60" in result.notes
+
+
+def test_missing_mauve_is_skipped_with_the_install_command(monkeypatch) -> None:
+    monkeypatch.setattr(fidelity, "mauve_installed", lambda: False)
+    result = evaluate({"one": OTHER}, REAL, settings=EvaluationSettings(bootstrap=100))
+    assert value(result, "one", "mauve") is None
+    assert "steer-text[mauve]" in str(estimate(result, "one", "mauve").reason)
+    assert any("steer-text[mauve]" in note for note in result.notes)
+
+
+def test_texts_too_long_for_the_embedder_are_said() -> None:
+    result = evaluate({"one": [*OTHER[:59], "far " * 60]}, REAL, settings=FAST)
+    assert any(note.startswith("texts longer than the embedder reads: 1;") for note in result.notes)
+
+
+def test_texts_too_short_for_3_grams_have_a_reason() -> None:
+    result = evaluate({"short": [f"{a} {b}" for a in SUBJECTS for b in VERBS]}, REAL, settings=FAST)
+    assert value(result, "short", "three_grams") is None
+    assert estimate(result, "short", "three_grams").reason == "no text has 3 words"
+    assert "short, 3-grams: no text has 3 words" in result.notes
+    assert not any(note.startswith("real, ") for note in result.notes)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"synthetic": {}}, "no synthetic texts"),
+        ({"synthetic": {"real": OTHER}}, "called 'real'"),
+        ({"synthetic": {"one": []}}, "'one' has no texts"),
+        ({"real": []}, "'the real texts' has no texts"),
+        ({"train": []}, "'train' has no texts"),
+        ({"synthetic": {"one": [*OTHER[:16], " \n"]}}, "text 17 of 'one' is ' .n'"),
+        ({"real": ["", *REAL]}, "text 1 of 'the real texts' is ''"),
+        ({"train": [*OTHER, None]}, "text 61 of 'train' is None"),
+        ({"synthetic": {"one": OTHER[:9]}}, "too few texts: 'one' has 9"),
+        ({"real": REAL[:19]}, "there are 19 real ones; give at least 10 and 20"),
+    ],
+)
+def test_unusable_texts_are_one_clear_line(given, message: str) -> None:
+    arguments = {"synthetic": {"one": OTHER}, "real": REAL, "train": OTHER} | given
+    with pytest.raises(SteerError, match=message) as caught:
+        evaluate(arguments.pop("synthetic"), arguments.pop("real"), **arguments, settings=FAST)
+    assert "\n" not in str(caught.value)
+
+
+def test_unusable_settings_are_named() -> None:
+    with pytest.raises(SteerError, match="folds is 1"):
+        EvaluationSettings(folds=1)
