@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from steer.config import Sampling
-from steer.engines.hf_adapter import Switch, attach
+from steer.engines.hf_adapter import Switch, attach, pack
 from steer.engines.hf_batch import Batch
 from steer.engines.hf_lanes import IMPLEMENTATION, Bank, Context
 from steer.engines.interface import Completion, Request, Step
@@ -59,6 +59,7 @@ class HFEngine:
                 "the hf engine needs a model that does (Llama, Qwen, Mistral, ...)"
             )
         self.switch = attach(self.model, adapter) if adapter else Switch()
+        pack(self.model)
         self.model.set_attn_implementation(IMPLEMENTATION)
         self.ends = torch.tensor(sorted(self._end_tokens()), device=self.model.device)
 

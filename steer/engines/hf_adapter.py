@@ -34,16 +34,56 @@ class SwitchedLinear(nn.Module):
         weight: Any = self.base.weight
         down: Any = lora.lora_A[adapter].weight
         up: Any = lora.lora_B[adapter].weight
-        self.register_buffer("down", down.detach().to(weight.dtype))
-        self.register_buffer("up", (up.detach() * lora.scaling[adapter]).to(weight.dtype))
+        scaled = up.detach() * lora.scaling[adapter]
+        self.register_buffer("down", down.detach().to(weight.dtype).T.contiguous())
+        self.register_buffer("up", scaled.to(weight.dtype).T.contiguous())
         self.switch = switch
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.base(x)
         on = self.switch.lanes
         if on:
-            y[:on] += (x[:on] @ self.down.T) @ self.up.T
+            inputs = x[:on].reshape(-1, x.shape[-1])
+            y[:on].view(-1, y.shape[-1]).addmm_(inputs @ self.down, self.up)
         return y
+
+
+class PackedLinear(nn.Module):
+    """A linear layer whose bf16 weights lie as the processor's kernels read them.
+
+    PyTorch's CPU kernels reorder bf16 weights at every call; for few rows that takes longer than
+    the product. Reordering once is what its compiler does too.
+    """
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.features = linear.out_features
+        self.bias = linear.bias
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach())
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = x.reshape(-1, x.shape[-1])
+        y: Tensor = torch.ops.mkldnn._linear_pointwise(flat, self.weight, self.bias, "none", [], "")
+        return y.view(*x.shape[:-1], self.features)
+
+
+def pack(model: nn.Module) -> None:
+    """Replace the bf16 linear layers of a model on a CPU by packed ones, one by one, so that the
+    weights are never there twice (but for an output layer tied to the embedding)."""
+    if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        return
+    for path, layer in list(model.named_modules()):
+        if (
+            type(layer) is nn.Linear
+            and layer.weight.is_cpu
+            and layer.weight.dtype == torch.bfloat16
+        ):
+            _replace(model, path, PackedLinear(layer))
+
+
+def _replace(model: nn.Module, path: str, layer: nn.Module) -> None:
+    parent, _, leaf = path.rpartition(".")
+    setattr(model.get_submodule(parent), leaf, layer)
 
 
 def attach(model: PreTrainedModel, adapter: Path) -> Switch:
@@ -77,8 +117,7 @@ def attach(model: PreTrainedModel, adapter: Path) -> Switch:
                 f"the adapter in {adapter} has {type(layer).__name__} at {path}; "
                 "only plain LoRA on linear layers can be switched per row"
             )
-        parent, _, leaf = path.rpartition(".")
-        setattr(tree.get_submodule(parent), leaf, SwitchedLinear(layer, name, switch))
+        _replace(tree, path, SwitchedLinear(layer, name, switch))
     if tree is not model:
         raise SteerError(f"the adapter in {adapter} is of a kind that replaces the model")
     with torch.no_grad():

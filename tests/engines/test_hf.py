@@ -13,7 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from steer.config import Guidance, Sampling
 from steer.engines.hf import HFEngine
-from steer.engines.hf_adapter import attach
+from steer.engines.hf_adapter import attach, pack
 from steer.engines.hf_batch import Batch
 from steer.engines.interface import Request, Step
 from steer.errors import SteerError
@@ -264,3 +264,16 @@ def test_the_embedded_model(tmp_path):
     adapter = save_adapter(base, tmp_path / "adapter", spread=0.01)
     engine = HFEngine(base, adapter, dtype="float32", device="cpu", rows=2)
     assert_exact(engine, reference(base, adapter), many(2), Sampling(max_new_tokens=3))
+
+
+def test_packed_layers_are_the_same_layers():
+    """What bf16 on a CPU reads; the exactness above is in fp32, which is never packed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Linear(96, 64), torch.nn.Linear(64, 33, bias=False))
+    model = model.to(torch.bfloat16).requires_grad_(False)
+    inputs = torch.linspace(-1, 1, 3 * 5 * 96).view(3, 5, 96).to(torch.bfloat16)
+    expected = model(inputs)
+    pack(model)
+    assert not any(isinstance(layer, torch.nn.Linear) for layer in model)
+    torch.testing.assert_close(model(inputs), expected, atol=0.02, rtol=0.02)
