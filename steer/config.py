@@ -35,7 +35,7 @@ class Guidance(Config):
 
     gamma: float = Field(0.2, ge=0, le=10)
     eta: float = Field(0.2, ge=0, le=10)
-    alpha: float = Field(0.1, ge=0, lt=1)
+    alpha: float = Field(0.002, ge=0, lt=1)
     weights: Weights = "balanced"
 
 
