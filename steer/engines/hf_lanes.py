@@ -17,6 +17,7 @@ from steer.errors import SteerError
 
 IMPLEMENTATION = "steer_lanes"
 GROWTH = 32  # own tokens a cache grows by
+FUSED_LANES = 16
 
 
 @dataclass
@@ -131,28 +132,41 @@ class Bank:
         kv_heads, dim = keys.shape[1], keys.shape[3]
         # Query heads that share a key head become rows of one matrix product.
         grouped = (q * scaling).view(self.count, kv_heads, -1, dim)
-        own_keys = keys[: self.count, :, : self.seen]
-        scores = (grouped @ own_keys.transpose(-1, -2)).float() + self.mask
-        own_total = scores.logsumexp(dim=-1, keepdim=True)
-        own = (scores - own_total).exp().to(q.dtype) @ values[: self.count, :, : self.seen]
+        seen = slice(self.count), slice(None), slice(self.seen)
+        own, own_total = _read(grouped, keys[seen], values[seen], self.mask)
         shared, shared_total = torch.empty_like(own), torch.empty_like(own_total)
         for context, lanes in self._groups or ():
-            out, total = _read(context, layer, grouped[lanes])
-            shared[lanes], shared_total[lanes] = out, total
+            shared[lanes], shared_total[lanes] = _read_shared(context, layer, grouped[lanes])
         share = torch.sigmoid(shared_total - own_total).to(q.dtype)
         return torch.lerp(own, shared, share).view(q.shape)
 
 
-def _read(context: Context, layer: int, q: Tensor) -> tuple[Tensor, Tensor]:
-    """Attention of q (lanes, kv_heads, rep, head_dim) over a shared context, and the
-    log-sum-exp of its scores (lanes, kv_heads, rep, 1) in fp32."""
+def _read_shared(context: Context, layer: int, q: Tensor) -> tuple[Tensor, Tensor]:
+    """`_read` of a context by all lanes of q (lanes, kv_heads, rep, head_dim) at once."""
     lanes, kv_heads, rep, dim = q.shape
-    rows = q.transpose(0, 1).reshape(kv_heads, lanes * rep, dim)
-    scores = (rows @ context.keys[layer].transpose(-1, -2)).float()
-    total = scores.logsumexp(dim=-1, keepdim=True)
-    out = (scores - total).exp().to(q.dtype) @ context.values[layer]
+    rows = q.transpose(0, 1).reshape(1, kv_heads, lanes * rep, dim)
+    out, total = _read(rows, context.keys[layer][None], context.values[layer][None], None)
     back = (kv_heads, lanes, rep, -1)
-    return out.view(back).transpose(0, 1), total.view(back).transpose(0, 1)
+    return out[0].view(back).transpose(0, 1), total[0].view(back).transpose(0, 1)
+
+
+def _read(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Attention of q (batch, kv_heads, rows, head_dim) over k and v (batch, kv_heads, length,
+    head_dim), and the log-sum-exp of its scores (batch, kv_heads, rows, 1) in fp32.
+
+    PyTorch's fused kernel for CPUs gives both; for many lanes of few rows plain products are
+    faster than it (docs/performance.md).
+    """
+    if q.is_cpu and len(q) <= FUSED_LANES:
+        wide = None if mask is None else mask.expand(len(q), q.shape[1], q.shape[2], -1)
+        fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+        out, total = fused(q, k, v, attn_mask=wide, scale=1.0)
+        return out, total.unsqueeze(-1)
+    scores = (q @ k.transpose(-1, -2)).float()
+    if mask is not None:
+        scores += mask
+    total = scores.logsumexp(dim=-1, keepdim=True)
+    return (scores - total).exp().to(q.dtype) @ v, total
 
 
 def _attention(

@@ -12,6 +12,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from steer.config import Guidance, Sampling
+from steer.engines import hf_lanes
 from steer.engines.hf import HFEngine
 from steer.engines.hf_adapter import attach, pack
 from steer.engines.hf_batch import Batch
@@ -123,9 +124,9 @@ guidances = st.builds(
 
 
 @st.composite
-def batches(draw) -> tuple[list[Request], Sampling, int, list[int]]:
-    """Requests with ragged prompts and panels and mixed guidance, rows, and end tokens so many
-    that rows finish at different steps and are replaced."""
+def batches(draw) -> tuple[list[Request], Sampling, int, list[int], int]:
+    """Requests with ragged prompts and panels and mixed guidance, rows, end tokens so many that
+    rows finish at different steps and are replaced, and either way of attending."""
     requests = [
         Request(
             id=number,
@@ -145,7 +146,7 @@ def batches(draw) -> tuple[list[Request], Sampling, int, list[int]]:
         max_new_tokens=draw(st.integers(1, 9)),
     )
     ends = draw(st.sampled_from([[1], list(range(60)), list(range(200))]))
-    return requests, sampling, draw(st.integers(1, 4)), ends
+    return requests, sampling, draw(st.integers(1, 4)), ends, draw(st.sampled_from([0, 16]))
 
 
 @given(batches())
@@ -153,10 +154,11 @@ def batches(draw) -> tuple[list[Request], Sampling, int, list[int]]:
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_scores_equal_the_naive_reference(engine, slow, batch):
-    requests, sampling, rows, ends = batch
+    requests, sampling, rows, ends, fused = batch
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine, "rows", rows)
         patch.setattr(engine, "ends", torch.tensor(ends))
+        patch.setattr(hf_lanes, "FUSED_LANES", fused)
         assert_exact(engine, slow, requests, sampling)
 
 
