@@ -2,7 +2,7 @@
 rest, so that one forward pass serves the expert and the base model."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from peft import PeftModel
@@ -23,29 +23,38 @@ class Switch:
 
 
 class SwitchedLinear(nn.Module):
-    """base(x), plus the low-rank update for the first `switch.lanes` entries of the batch."""
+    """base(x), plus the low-rank update for the first `switch.lanes` entries of the batch.
 
-    down: Tensor
+    The adapter's first matrix is appended to the base weights, so that one product gives both:
+    for few rows each product costs its overhead, for many the extra columns are next to nothing.
+    """
+
     up: Tensor
 
     def __init__(self, lora: LoraLinear, adapter: str, switch: Switch) -> None:
         super().__init__()
-        self.base: Any = lora.get_base_layer()
-        weight: Any = self.base.weight
+        base: Any = lora.get_base_layer()
         down: Any = lora.lora_A[adapter].weight
         up: Any = lora.lora_B[adapter].weight
-        scaled = up.detach() * lora.scaling[adapter]
-        self.register_buffer("down", down.detach().to(weight.dtype).T.contiguous())
-        self.register_buffer("up", scaled.to(weight.dtype).T.contiguous())
-        self.switch = switch
+        dtype = base.weight.dtype
+        self.features, self.switch = base.out_features, switch
+        self.both = nn.Linear(base.in_features, len(down) + self.features, device="meta")
+        self.both.weight = _frozen(torch.cat([base.weight, down.to(dtype)]))
+        bias = None if base.bias is None else torch.cat([base.bias, base.bias.new_zeros(len(down))])
+        self.both.bias = None if bias is None else _frozen(bias)
+        self.register_buffer("up", (up * lora.scaling[adapter]).detach().to(dtype).T.contiguous())
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.base(x)
+        both: Tensor = self.both(x)
         on = self.switch.lanes
         if on:
-            inputs = x[:on].reshape(-1, x.shape[-1])
-            y[:on].view(-1, y.shape[-1]).addmm_(inputs @ self.down, self.up)
-        return y
+            flat = both[:on].view(-1, both.shape[-1])
+            flat[:, : self.features].addmm_(flat[:, self.features :], self.up)
+        return both[..., : self.features]
+
+
+def _frozen(values: Tensor) -> nn.Parameter:
+    return nn.Parameter(values.detach(), requires_grad=False)
 
 
 class PackedLinear(nn.Module):
@@ -72,13 +81,11 @@ def pack(model: nn.Module) -> None:
     weights are never there twice (but for an output layer tied to the embedding)."""
     if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return
-    for path, layer in list(model.named_modules()):
-        if (
-            type(layer) is nn.Linear
-            and layer.weight.is_cpu
-            and layer.weight.dtype == torch.bfloat16
-        ):
-            _replace(model, path, PackedLinear(layer))
+    # Paths, not layers: a list of layers would keep the old weights until its end.
+    for path in [path for path, layer in model.named_modules() if type(layer) is nn.Linear]:
+        weight = cast(Tensor, model.get_submodule(path).weight)
+        if weight.is_cpu and weight.dtype == torch.bfloat16:
+            _replace(model, path, PackedLinear(cast(nn.Linear, model.get_submodule(path))))
 
 
 def _replace(model: nn.Module, path: str, layer: nn.Module) -> None:
@@ -106,20 +113,18 @@ def attach(model: PreTrainedModel, adapter: Path) -> Switch:
     if getattr(config, "bias", "none") != "none" or getattr(config, "modules_to_save", None):
         raise SteerError(f"the adapter in {adapter} trains more than LoRA layers; fit it without")
     tree = peft.get_base_model()
-    wrapped = [
-        (path, layer) for path, layer in tree.named_modules() if isinstance(layer, BaseTunerLayer)
-    ]
-    if not wrapped:
+    if tree is not model:
+        raise SteerError(f"the adapter in {adapter} is of a kind that replaces the model")
+    paths = [path for path, layer in tree.named_modules() if isinstance(layer, BaseTunerLayer)]
+    if not paths:
         raise SteerError(f"the adapter in {adapter} matches no layer of its base model")
-    for path, layer in wrapped:
+    for path in paths:
+        layer = tree.get_submodule(path)
         if not isinstance(layer, LoraLinear) or layer.use_dora.get(name):
             raise SteerError(
                 f"the adapter in {adapter} has {type(layer).__name__} at {path}; "
                 "only plain LoRA on linear layers can be switched per row"
             )
         _replace(tree, path, SwitchedLinear(layer, name, switch))
-    if tree is not model:
-        raise SteerError(f"the adapter in {adapter} is of a kind that replaces the model")
-    with torch.no_grad():
-        model.requires_grad_(False)
+    model.requires_grad_(False)
     return switch

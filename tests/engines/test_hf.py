@@ -9,7 +9,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from steer.config import Guidance, Sampling
 from steer.engines import hf_lanes
@@ -22,6 +22,7 @@ from steer.guidance import Stream, steer_streams
 from steer.models import EMBEDDED, default_model, load_model, resolve_model
 from steer.seeds import derive
 from tests import naive
+from tests.tiny import make_tokenizer
 
 PROMPTS = ("Q:", "Write one question about the sky.\nQuestion:")
 PANELS = (
@@ -174,6 +175,27 @@ def test_without_an_adapter_the_expert_is_the_base(tiny_model):
     plain = HFEngine(str(tiny_model), dtype="float32", device="cpu", rows=2)
     requests = many(3, gamma=0.5, eta=0.3)
     assert_exact(plain, reference(str(tiny_model), None), requests, Sampling(max_new_tokens=5))
+
+
+def test_another_architecture_with_biases(tmp_path):
+    tokenizer = make_tokenizer()
+    tokenizer.save_pretrained(tmp_path / "qwen")
+    config = Qwen2Config(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, bos_token_id=0, eos_token_id=1,
+        max_position_embeddings=512, initializer_range=0.2,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = Qwen2ForCausalLM(config)
+    for name, weight in model.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.constant_(weight, 0.3)
+    model.save_pretrained(tmp_path / "qwen")
+    base = str(tmp_path / "qwen")
+    adapter = save_adapter(base, tmp_path / "adapter")
+    engine = HFEngine(base, adapter, dtype="float32", device="cpu", rows=2)
+    assert_exact(engine, reference(base, adapter), many(3), Sampling(max_new_tokens=5))
 
 
 def test_logits_of_minus_infinity(engine, slow):
