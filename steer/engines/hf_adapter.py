@@ -38,10 +38,12 @@ class SwitchedLinear(nn.Module):
         up: Any = lora.lora_B[adapter].weight
         dtype = base.weight.dtype
         self.features, self.switch = base.out_features, switch
-        self.both = nn.Linear(base.in_features, len(down) + self.features, device="meta")
+        self.both = nn.Linear(
+            base.in_features, self.features + len(down), bias=base.bias is not None, device="meta"
+        )
         self.both.weight = _frozen(torch.cat([base.weight, down.to(dtype)]))
-        bias = None if base.bias is None else torch.cat([base.bias, base.bias.new_zeros(len(down))])
-        self.both.bias = None if bias is None else _frozen(bias)
+        if base.bias is not None:
+            self.both.bias = _frozen(torch.cat([base.bias, base.bias.new_zeros(len(down))]))
         self.register_buffer("up", (up * lora.scaling[adapter]).detach().to(dtype).T.contiguous())
 
     def forward(self, x: Tensor) -> Tensor:
