@@ -12,7 +12,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 .PHONY: help setup demo test check bench format clean
 
 help:
-	@echo "make demo    fit, generate and evaluate on a small real corpus (about 6 minutes)"
+	@echo "make demo    fit, generate and evaluate on a small real corpus (about 5 minutes)"
 	@echo "make test    the tests"
 	@echo "make check   ruff and mypy"
 	@echo "make bench   how fast it is here (docs/performance.md)"
