@@ -77,8 +77,8 @@ def measure(
             ratios[name] = group.ratio("steer", "plain", share)
             for row in group.to_json():
                 work = step_work(ours, rows, plan.tokens, guided=row["side"] == "steer")
+                memory = rows / (work.bytes / limits.bytes_per_second)
                 limit = rows / work.seconds(limits)
-                memory = rows * limits.bytes_per_second / work.bytes
                 measurements.append(
                     row | {"limit_memory": memory, "limit": limit, "device": asdict(limits)}
                 )

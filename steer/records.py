@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Self, get_args
+from typing import Any, Literal, NamedTuple, Self
 
 from steer.config import Weights
 from steer.neardup import NearIndex
@@ -19,7 +19,6 @@ Reason = Literal[
     "near-duplicate",
     "surplus",
 ]
-REASONS: tuple[str, ...] = get_args(Reason)
 STREAMS = ("expert", "base", "negative")
 
 

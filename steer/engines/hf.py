@@ -6,7 +6,7 @@ row's lanes go to the next waiting record at once.
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -101,16 +101,6 @@ class HFEngine:
             self.tokenizer.eos_token_id if start is None else start
         ]
 
-    def check(self, contexts: Iterable[str], sampling: Sampling) -> None:
-        """Raises `SteerError` when a record after one of `contexts` may not fit the model."""
-        longest = max((len(self.encode(context)) for context in contexts), default=0)
-        if longest + sampling.max_new_tokens > self.max_context:
-            raise SteerError(
-                f"the longest context has {longest} tokens and a record may have "
-                f"{sampling.max_new_tokens}, but the model reads {self.max_context}; "
-                "use a smaller panel, a shorter prompt or fewer new tokens"
-            )
-
     def forward(self, tokens: Tensor, positions: Tensor, reads: list, adapted: int) -> Tensor:
         """Logits (lanes, vocab) after the last token of `tokens` (lanes, length); the adapter is
         on for the first `adapted` lanes, and `reads` holds their caches in order."""
@@ -133,8 +123,8 @@ class _Generation:
         self.order = [request.id for request in requests]
         self.waiting = deque(requests)
         contexts = {stream.context for request in requests for stream in request.streams}
-        engine.check(contexts, sampling)
         self.ids = {text: engine.encode(text) for text in contexts}
+        self._check(sampling)
         # How many waiting streams still need each context; at zero it is forgotten.
         self.uses = Counter((s.adapter, s.context) for r in requests for s in r.streams)
         self.contexts: dict[tuple[bool, str], Context] = {}
@@ -149,6 +139,15 @@ class _Generation:
         self.batch = Batch(streams, sampling, engine.ends)
         self.done: dict[int, Completion] = {}
         self.drawn = 0
+
+    def _check(self, sampling: Sampling) -> None:
+        longest = max(map(len, self.ids.values()), default=0)
+        if longest + sampling.max_new_tokens > self.engine.max_context:
+            raise SteerError(
+                f"the longest context has {longest} tokens and a record may have "
+                f"{sampling.max_new_tokens}, but the model reads {self.engine.max_context}; "
+                "use a smaller panel, a shorter prompt or fewer new tokens"
+            )
 
     def run(self, on_step: Callable[[Step], None] | None) -> list[Completion]:
         while self.waiting or self.batch.requests:
