@@ -10,8 +10,8 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "steer"
 RANKS = {"core": 0, "engines": 1, "metrics": 1, "generation": 2, "apps": 3, "face": 4}
 LAYERS = {
-    "core": "config data errors files guidance models neardup negatives quiet records rounds "
-    "runconfig sampling seeds store tasks version",
+    "core": "config data errors files guidance hub machine models neardup negatives questions quiet "
+    "records rounds runconfig sampling seeds store taskfiles tasks version",
     "generation": "evaluation expert exporting generation processor training",
     "apps": "__main__ cli console options views",
     "face": "__init__",

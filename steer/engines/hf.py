@@ -5,6 +5,7 @@ lanes read one copy of the base weights, the adapter is on for those that want i
 row's lanes go to the next waiting record at once.
 """
 
+import math
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,11 +14,12 @@ import torch
 from torch import Tensor
 
 from steer.config import Sampling
-from steer.engines.hf_adapter import Switch, attach, pack
+from steer.engines.hf_adapter import join, merge, merged_bytes, pack
 from steer.engines.hf_batch import Batch
 from steer.engines.hf_lanes import IMPLEMENTATION, Bank, Context
 from steer.engines.interface import Completion, Request, Step
 from steer.errors import SteerError
+from steer.machine import total_memory, use_cpus
 from steer.models import (
     context_length,
     encode_prompt,
@@ -26,12 +28,20 @@ from steer.models import (
     model_fingerprint,
 )
 
+# docs/performance.md has the curves behind these.
+ROWS = {"cpu": 64, "cuda": 256}
+CACHE_SHARE = 1 / 4  # of the memory, for the caches of all rows
+MERGED_SHARE = 1 / 20  # of the memory, for a second copy of the weights
+
 
 class HFEngine:
     """Guided decoding with a base model and a LoRA adapter.
 
-    `rows` is how many records decode together. `dtype` "auto" is bfloat16 where the hardware
-    computes in it and float32 elsewhere; `device` "auto" is CUDA where there is one.
+    `rows` is how many records decode together; None is 64 on a CPU and 256 on a GPU, or as many as
+    fit into a quarter of the memory. `dtype` "auto" is bfloat16 where the hardware computes in it
+    and float32 elsewhere; `device` "auto" is CUDA where there is one. Where no stream reads the
+    base model and a second copy of its weights takes at most a twentieth of the memory, one with
+    the adapter added in is used.
     Raises `SteerError` when the model or the adapter cannot be used.
     """
 
@@ -42,12 +52,13 @@ class HFEngine:
         base: str,
         adapter: Path | None = None,
         *,
-        rows: int = 64,
+        rows: int | None = None,
         dtype: str = "auto",
         device: str = "auto",
     ) -> None:
-        if rows < 1:
+        if rows is not None and rows < 1:
             raise SteerError(f"rows is {rows}: at least one record must decode at a time")
+        use_cpus()
         self.model = load_model(base, dtype=dtype, device=device).eval()
         self.tokenizer = load_tokenizer(base)
         self.base_fingerprint = model_fingerprint(base)
@@ -58,8 +69,9 @@ class HFEngine:
                 f"{kind} does not take Transformers' attention interface; "
                 "the hf engine needs a model that does (Llama, Qwen, Mistral, ...)"
             )
-        self.switch = attach(self.model, adapter) if adapter else Switch()
+        self.switch = join(self.model, adapter)
         pack(self.model)
+        self.may_merge = merged_bytes(self.model) <= MERGED_SHARE * total_memory(self.model.device)
         self.model.set_attn_implementation(IMPLEMENTATION)
         self.ends = torch.tensor(sorted(self._end_tokens()), device=self.model.device)
 
@@ -84,6 +96,23 @@ class HFEngine:
         window = getattr(self.model.config.get_text_config(), "sliding_window", None)
         return min(context_length(self.model), window or 2**31)
 
+    @property
+    def kv_shape(self) -> tuple[int, int, int]:
+        """Layers, key-value heads and their size: what a cache has for each token."""
+        config = self.model.config.get_text_config()
+        heads = config.num_attention_heads
+        dim = getattr(config, "head_dim", None) or config.hidden_size // heads
+        return config.num_hidden_layers, getattr(config, "num_key_value_heads", None) or heads, dim
+
+    def rows_for(self, streams: int, sampling: Sampling) -> int:
+        """How many records of `streams` streams decode together."""
+        if self.rows is not None:
+            return self.rows
+        device = self.model.device
+        token = 2 * math.prod(self.kv_shape) * self.model.dtype.itemsize
+        room = CACHE_SHARE * total_memory(device) / (streams * sampling.max_new_tokens * token)
+        return max(1, min(ROWS.get(device.type, ROWS["cpu"]), int(room)))
+
     def generate(
         self,
         requests: Sequence[Request],
@@ -91,8 +120,17 @@ class HFEngine:
         on_step: Callable[[Step], None] | None = None,
     ) -> list[Completion]:
         """Completions in the order of `requests`; see `steer.engines.interface.Engine`."""
+        self._choose_weights(requests)
         with torch.inference_mode():
             return _Generation(self, requests, sampling).run(on_step)
+
+    def _choose_weights(self, requests: Sequence[Request]) -> None:
+        """Where no stream reads the base model, weights with the adapter added in are faster; they
+        are a second copy, so they are made when first needed, and only for a small model."""
+        adapted = all(stream.adapter for request in requests for stream in request.streams)
+        self.switch.merged = adapted and self.may_merge
+        if self.switch.merged:
+            merge(self.model)
 
     def encode(self, context: str) -> list[int]:
         """Token ids of a context; a context without any is the start of text."""
@@ -128,14 +166,10 @@ class _Generation:
         # How many waiting streams still need each context; at zero it is forgotten.
         self.uses = Counter((s.adapter, s.context) for r in requests for s in r.streams)
         self.contexts: dict[tuple[bool, str], Context] = {}
-        config = engine.model.config.get_text_config()
-        heads = config.num_attention_heads
-        dim = getattr(config, "head_dim", None) or config.hidden_size // heads
-        kv_heads = getattr(config, "num_key_value_heads", None) or heads
         like = torch.empty(0, dtype=engine.model.dtype, device=engine.model.device)
-        shape = (config.num_hidden_layers, kv_heads, dim)
-        self.banks = {on: Bank(*shape, like) for on in (True, False)}
+        self.banks = {on: Bank(*engine.kv_shape, like) for on in (True, False)}
         streams = max((len(request.streams) for request in requests), default=1)
+        self.rows = engine.rows_for(streams, sampling)
         self.batch = Batch(streams, sampling, engine.ends)
         self.done: dict[int, Completion] = {}
         self.drawn = 0
@@ -163,7 +197,7 @@ class _Generation:
         return [self.done[number] for number in self.order]
 
     def _admit(self) -> None:
-        room = min(self.engine.rows - len(self.batch.requests), len(self.waiting))
+        room = min(self.rows - len(self.batch.requests), len(self.waiting))
         if not room:
             return
         requests = [self.waiting.popleft() for _ in range(room)]

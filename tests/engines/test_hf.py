@@ -1,5 +1,6 @@
 """The hf engine against the naive reference: fp32 scores of every row and step to 1e-4."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCau
 from steer.config import Guidance, Sampling
 from steer.engines import hf_lanes
 from steer.engines.hf import HFEngine
-from steer.engines.hf_adapter import attach, pack
+from steer.engines.hf_adapter import Joint, join, pack
 from steer.engines.hf_batch import Batch
 from steer.engines.interface import Request, Step
 from steer.errors import SteerError
@@ -267,6 +268,35 @@ def test_progress_and_an_interrupt_leave_the_engine_usable(engine):
     assert len(engine.generate(many(4), Sampling(max_new_tokens=3))) == 4
 
 
+@pytest.mark.parametrize("merged", [True, False])
+def test_weights_with_the_adapter_added_in_are_exact_too(engine, slow, monkeypatch, merged):
+    """Where no stream reads the base model, and back again where one does."""
+    monkeypatch.setattr(engine, "may_merge", merged)
+    for gamma in (0.0, 0.5):
+        streams = steer_streams(Guidance(gamma=gamma, eta=0.3), PROMPTS[0], PANELS[0])
+        assert_exact(engine, slow, [Request(0, streams, 3)], Sampling(max_new_tokens=4))
+        assert engine.switch.merged == (merged and not gamma)
+
+
+def test_layers_that_read_the_same_tensor_are_one_product(engine):
+    layers = engine.model.config.num_hidden_layers
+    joints = [layer for layer in engine.model.modules() if isinstance(layer, Joint)]
+    assert sorted(joint.members for joint in joints) == sorted([3, 1, 2, 1] * layers)
+
+
+def test_rows_fit_the_memory(tiny_model, monkeypatch):
+    engine, sampling = HFEngine(str(tiny_model), dtype="float32", device="cpu"), Sampling()
+    assert engine.rows_for(3, sampling) == 64
+    token = 2 * 4 * math.prod(engine.kv_shape)
+    room = 4 * 3 * sampling.max_new_tokens * token
+    monkeypatch.setattr("steer.engines.hf.total_memory", lambda device: 10 * room)
+    assert engine.rows_for(3, sampling) == 10
+    monkeypatch.setattr("steer.engines.hf.total_memory", lambda device: 1)
+    assert engine.rows_for(3, sampling) == 1
+    engine.rows = 5
+    assert engine.rows_for(3, sampling) == 5
+
+
 def test_a_context_too_long_for_the_model_is_an_error(engine):
     streams = (Stream("expert", 1.0, True, "why " * 2000),)
     with pytest.raises(SteerError, match="but the model reads 512"):
@@ -279,7 +309,7 @@ def test_an_adapter_of_another_base_is_an_error(adapter, tmp_path):
         num_attention_heads=4, num_key_value_heads=2, bos_token_id=0, eos_token_id=1,
     )  # fmt: skip
     with pytest.raises(SteerError, match="does not fit"):
-        attach(LlamaForCausalLM(config), adapter)
+        join(LlamaForCausalLM(config), adapter)
 
 
 @pytest.mark.skipif(default_model() != EMBEDDED, reason="the embedded model is not installed")
