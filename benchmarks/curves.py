@@ -127,7 +127,10 @@ class Curves:
         """Tokens a second of one setting, the median of the repeats. `more` names what varies."""
         length = self.plan.panel_tokens if panel_tokens is None else panel_tokens
         streams = self._streams(PLAIN if side == "plain" else STEER, load.records, panels, length)
-        timing = Side(side, lambda load: self.ours.complete(streams[: load.records], load), load)
+        alpha = (PLAIN if side == "plain" else STEER).alpha
+        timing = Side(
+            side, lambda load: self.ours.complete(streams[: load.records], load, alpha), load
+        )
         self.report(f"{side}: {load.rows} rows, {panels} panels of {length}, {load.tokens} tokens")
         timed(timing, replace(load, tokens=2))
         rates = [timed(timing, load).rate() for _ in range(self.plan.repeats)]

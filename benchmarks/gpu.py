@@ -113,7 +113,9 @@ def step_work(ours: Ours, rows: int, tokens: int, guided: bool) -> Work:
     model = engine.model
     config = model.config
     lanes = 3 * rows if guided else rows
-    weights = [*model.parameters(), *model.buffers()]
+    # A second copy, with the adapter added in, is read instead of the first, never beside it.
+    named = (*model.named_parameters(), *model.named_buffers())
+    weights = [weight for name, weight in named if ".merged." not in name]
     read = sum(weight.numel() * weight.element_size() for weight in weights)
     if not config.tie_word_embeddings:
         table = model.get_input_embeddings().weight
@@ -122,7 +124,7 @@ def step_work(ours: Ours, rows: int, tokens: int, guided: bool) -> Work:
     width = 2 * config.num_hidden_layers * config.num_key_value_heads * head_dim
     contexts = _context_tokens(ours, rows, guided)
     cache = width * model.dtype.itemsize * (lanes * tokens / 2 + contexts)
-    products = sum(weight.numel() for weight in model.parameters() if weight.dim() == 2)
+    products = sum(weight.numel() for weight in weights if weight.dim() == 2)
     return Work(read + cache, 2.0 * lanes * products)
 
 

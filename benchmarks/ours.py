@@ -70,11 +70,11 @@ class Ours:
         prompts = [steer_streams(PLAIN, PROMPT, "")] * load.records
         return self.complete(prompts, load)
 
-    def complete(self, streams: Sequence[tuple[Any, ...]], load: Load) -> float:
+    def complete(self, streams: Sequence[tuple[Any, ...]], load: Load, alpha: float = 0.0) -> float:
         """One record for each of `streams`, by the engine alone."""
         self.engine.rows = load.rows
         requests = [
-            Request(id=row, streams=each, seed=derive(SEED, "record", row))
+            Request(id=row, streams=each, seed=derive(SEED, "record", row), alpha=alpha)
             for row, each in enumerate(streams)
         ]
         made = self.engine.generate(requests, Sampling(max_new_tokens=load.tokens))

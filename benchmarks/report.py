@@ -13,6 +13,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
+from benchmarks.levers import AS_IT_IS
 from benchmarks.pairs import Ratio
 from benchmarks.suite import MEANINGS, TARGETS, met
 from steer.errors import SteerError
@@ -56,6 +57,7 @@ def main(results: Path = ROOT / "benchmarks" / "results", docs: Path = ROOT / "d
     try:
         parts = [
             *(_section(results / f"{device}.json") for device in ("cpu", "gpu")),
+            _levers(results / "levers-cpu.json"),
             *(_curves(results / f"curves-{device}.json", docs) for device in ("cpu", "gpu")),
         ]
         _replace(docs / "performance.md", "\n\n".join(part for part in parts if part))
@@ -119,6 +121,39 @@ def _speeds(measurements: Iterable[dict[str, Any]]) -> str:
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _levers(path: Path) -> str:
+    """Steps without each lever, and where their time goes; empty when there is no such file."""
+    if not path.exists():
+        return ""
+    found = json.loads(path.read_text("utf-8"))
+    sides = [("plain", 1), ("plain", 64), ("steer", 1), ("steer", 64)]
+    steps = {(p["off"], p["side"], p["rows"]): p["milliseconds"] for p in found["steps"]}
+    whole = {side: steps[AS_IT_IS, *side] for side in sides}
+    names = dict.fromkeys(point["off"] for point in found["steps"])
+    rows = [[name, *(_change(steps[name, *side], whole[side]) for side in sides)] for name in names]
+    shown = [f"{side}, {rows} rows" for side, rows in sides]
+    parts = [key for key in found["profiles"][0] if key not in ("levers", "side", "rows")]
+    profiles = [
+        [f"{p['levers']}: {p['side']}, {p['rows']} rows", *(f"{p[part]:.1f}" for part in parts)]
+        for p in found["profiles"]
+    ]
+    return "\n\n".join(
+        [
+            f"### Levers: {_where(found)}",
+            "Milliseconds of a decoding step without a lever, and how many times that of the engine"
+            " as it is:",
+            _table(["without", *shown], rows),
+            "Milliseconds of a step by what they are for, under a profiler, which slows small "
+            "operations down:",
+            _table(["levers", *parts], profiles),
+        ]
+    )
+
+
+def _change(value: float, whole: float) -> str:
+    return f"{value:.1f} ({value / whole:.2f})"
 
 
 def _curves(path: Path, docs: Path) -> str:

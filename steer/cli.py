@@ -8,21 +8,22 @@ accepted, 130 Ctrl-C. Model libraries are imported by the command that needs the
 import json
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 from pydantic import ValidationError
 from typer.exceptions import TyperException
 
-from steer import console, options
-from steer.config import Guidance, Sampling
-from steer.data import load_corpus
+from steer import console, options, studies
+from steer.data import Corpus, load_corpus
 from steer.errors import SteerError
 from steer.runconfig import RunConfig
 from steer.version import __version__
+
+if TYPE_CHECKING:
+    from steer.metrics.sets import Labelled
 
 MISTAKE, SPENT, STOPPED = 2, 3, 130
 
@@ -34,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-_guidance, _sampling, _run = Guidance(), Sampling(), RunConfig(n=1)
+_run = RunConfig(n=1)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,16 +65,6 @@ def _found(cause: BaseException | None) -> str:
     return f": {cause.errors()[0]['input']!r}" if isinstance(cause, ValidationError) else ""
 
 
-@contextmanager
-def _on_stop(advice: str) -> Iterator[None]:
-    """Says what Ctrl-C leaves behind."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        print(f"stopped: {advice}", file=sys.stderr)
-        raise typer.Exit(STOPPED) from None
-
-
 @app.callback(invoke_without_command=True)
 def _steer(
     context: typer.Context,
@@ -91,9 +82,10 @@ def _steer(
     epilog='Example: [b]steer fit hypotheses.jsonl --prompt "A hypothesis:" --out expert[/b]'
 )
 def fit(
-    data: options.Data,
-    prompt: Annotated[str, typer.Option(help="What a record is; {label} stands for its label.")],
     out: Annotated[Path, typer.Option(metavar="EXPERT", help="Folder to make.")],
+    data: options.FitData = None,
+    task: options.TaskName = None,
+    prompt: options.Prompt = None,
     base: Annotated[
         str | None,
         typer.Option(
@@ -113,12 +105,15 @@ def fit(
     seed: options.Seed = 0,
 ) -> None:
     """Fit an expert: a LoRA adapter that writes texts like yours."""
-    with _on_stop(f"{out} was not made; the same command starts again"):
+    with console.on_stop(f"{out} was not made; the same command starts again"):
         from steer import views
         from steer.expert import FitSettings
         from steer.expert import fit as fit_expert
+        from steer.taskfiles import load_task, load_texts
 
-        corpus = load_corpus(data, text_column, label_column)
+        options.one_of("--task", "--prompt", (task, prompt))
+        declared = load_task(task) if task is not None else None
+        corpus = load_texts(declared, data, text_column, label_column)
         given = {"epochs": epochs, "lr": lr, "rank": rank, "batch": batch}
         given |= {"held_out": held_out, "max_tokens": max_tokens}
         chosen = {name: value for name, value in given.items() if value is not None}
@@ -127,7 +122,7 @@ def fit(
             meter.update("loading")
             expert = fit_expert(
                 corpus,
-                prompt,
+                declared or prompt or "",
                 out,
                 base=base,
                 settings=settings,
@@ -151,21 +146,25 @@ def generate(
     text_column: options.TextColumn = None,
     label_column: options.LabelColumn = None,
     seed: options.Seed = _run.seed,
-    gamma: options.Gamma = _guidance.gamma,
-    eta: options.Eta = _guidance.eta,
-    alpha: options.Alpha = _guidance.alpha,
-    weights: options.WeightsOption = _guidance.weights,
-    temperature: options.Temperature = _sampling.temperature,
-    top_k: options.TopK = _sampling.top_k,
-    top_p: options.TopP = _sampling.top_p,
-    min_p: options.MinP = _sampling.min_p,
+    method: options.MethodName = "steer",
+    gamma: options.Gamma = None,
+    eta: options.Eta = None,
+    rho: options.Rho = None,
+    towards: options.Towards = None,
+    alpha: options.Alpha = None,
+    weights: options.WeightsOption = None,
+    temperature: options.Temperature = None,
+    top_k: options.TopK = None,
+    top_p: options.TopP = None,
+    min_p: options.MinP = None,
     max_new_tokens: options.MaxNewTokens = None,
-    panel_size: options.PanelSize = _run.panel_size,
+    panel_size: options.PanelSize = None,
     rows_per_panel: options.RowsPerPanel = _run.rows_per_panel,
-    panel_form: options.PanelFormOption = _run.panel_form,
+    panel_form: options.PanelFormOption = None,
+    panel_selection: options.PanelSelection = None,
     round_size: options.RoundSize = _run.round_size,
     pattern: options.Pattern = None,
-    min_chars: options.MinChars = _run.min_chars,
+    min_chars: options.MinChars = None,
     max_attempts: options.MaxAttempts = None,
     base: Annotated[
         str | None,
@@ -175,50 +174,55 @@ def generate(
             rich_help_panel=options.SPEED,
         ),
     ] = None,
-    rows: options.Rows = 64,
+    rows: options.Rows = None,
     dtype: options.DTypeOption = "auto",
     device: options.Device = "auto",
 ) -> None:
     """Generate records until N are accepted; the same command continues a stopped run."""
-    with _on_stop(f"the finished rounds are in {out}; the same command continues"):
+    with console.on_stop(f"the finished rounds are in {out}; the same command continues"):
         from steer import views
         from steer.engines.hf import HFEngine
         from steer.expert import Expert
         from steer.generation import generate as generate_run
+        from steer.methods import adjust, find_method
         from steer.models import DType
+        from steer.taskfiles import load_texts
 
         fitted = Expert.load(expert)
-        config = RunConfig(
-            n=n,
-            labels=options.label_counts(label or []),
-            seed=seed,
-            guidance=Guidance(gamma=gamma, eta=eta, alpha=alpha, weights=weights),
-            sampling=Sampling(
-                temperature=temperature,
-                top_k=top_k,
-                top_p=top_p,
-                min_p=min_p,
-                max_new_tokens=fitted.max_completion_tokens
-                if max_new_tokens is None
-                else max_new_tokens,
-            ),
-            panel_size=panel_size,
-            rows_per_panel=rows_per_panel,
-            panel_form=panel_form,
-            round_size=round_size,
-            pattern=pattern,
-            min_chars=min_chars,
-            max_attempts=max_attempts,
+        chosen = {"gamma": gamma, "eta": eta, "rho": rho, "alpha": alpha, "weights": weights}
+        chosen |= {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
+        chosen |= {"panel_size": panel_size, "panel_form": panel_form}
+        chosen |= {"panel_selection": panel_selection}
+        named = find_method(method, bool(fitted.labels))
+        config = adjust(named, method, options.given(chosen)).configure(
+            {
+                "n": n,
+                "labels": options.label_counts(label or []),
+                "seed": seed,
+                "rows_per_panel": rows_per_panel,
+                "round_size": round_size,
+                "pattern": pattern,
+                "min_chars": min_chars,
+                "max_attempts": max_attempts,
+            },
+            fitted.max_completion_tokens if max_new_tokens is None else max_new_tokens,
         )
         kind = options.choice("--dtype", dtype, get_args(DType))
-        corpus = load_corpus(real, text_column, label_column)
+        corpus = load_texts(fitted.task, real, text_column, label_column)
+        moved = load_corpus(towards, text_column) if towards else None
         with console.Meter() as meter:
             meter.update("loading")
             engine = HFEngine(
                 base or fitted.base, fitted.path, rows=rows, dtype=kind, device=device
             )
             run = generate_run(
-                config, corpus, fitted, engine, out, on_progress=console.generating(meter)
+                config,
+                corpus,
+                fitted,
+                engine,
+                out,
+                on_progress=console.generating(meter),
+                towards=moved,
             )
     views.show_outcome(run)
     if not run.complete:
@@ -241,20 +245,18 @@ def evaluate(
     json_out: Annotated[
         Path | None, typer.Option("--json", metavar="OUT", help="Write the table as JSON too.")
     ] = None,
+    judge: options.Judge = None,
+    utility: options.Utility = None,
     text_column: options.TextColumn = None,
+    label_column: options.LabelColumn = None,
     n: Annotated[
         int | None, typer.Option(help="Texts of each set. (default: as many as all have)")
     ] = None,
-    embedder: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help="A sentence-transformers model. (default: all-MiniLM-L6-v2)"
-        ),
-    ] = None,
+    embedder: options.Embedder = None,
     seed: options.Seed = 0,
 ) -> None:
-    """Measure fidelity, diversity and copying, beside real texts against real texts."""
-    with _on_stop("nothing was written"):
+    """Measure fidelity, diversity, coherence and copying, beside real texts against real texts."""
+    with console.on_stop("nothing was written"):
         from steer import views
         from steer.evaluation import EvaluationSettings
         from steer.evaluation import evaluate as measure
@@ -262,10 +264,17 @@ def evaluate(
 
         if json_out:
             options.new_file(json_out)
-        synthetic = {name: _texts(source, text_column) for name, source in _names(sets).items()}
-        real_texts = load_corpus(real, text_column).texts
-        train_texts = load_corpus(train, text_column).texts if train else real_texts
-        settings = EvaluationSettings(n=n, seed=seed, embedder=embedder)
+        columns = text_column, label_column
+        synthetic = {name: _texts(source, *columns) for name, source in _names(sets).items()}
+        real_texts = load_corpus(real, *columns)
+        train_texts = load_corpus(train, text_column) if train else real_texts
+        settings = EvaluationSettings(
+            n=n,
+            seed=seed,
+            embedder=embedder,
+            judges=tuple(judge or ()),
+            utility=utility,
+        )
         with console.Meter() as meter:
             meter.update("loading")
             found = measure(
@@ -295,7 +304,7 @@ def export(
     """Write a run's accepted records, each with where it came from."""
     from steer.exporting import export as export_run
 
-    with _on_stop(f"{out} was not made"):
+    with console.on_stop(f"{out} was not made"):
         export_run(run, out)
     print(f"written: {out}")
 
@@ -321,13 +330,18 @@ def _names(sets: Sequence[str]) -> dict[str, str]:
     return dict(zip(short if unique else sets, sets, strict=True))
 
 
-def _texts(source: str, text_column: str | None) -> tuple[str, ...]:
+def _texts(source: str, text_column: str | None, label_column: str | None) -> "Corpus | Labelled":
     """The accepted records of a run, or the texts of a file or dataset."""
+    from steer.metrics.sets import Labelled
     from steer.store import Run
 
     if not Path(source).is_dir():
-        return load_corpus(source, text_column).texts
-    texts = tuple(record.text for record in Run.open(source).records)
-    if not texts:
+        return load_corpus(source, text_column, label_column)
+    records = Run.open(source).records
+    if not records:
         raise SteerError(f"{source} has no accepted records yet; nothing to evaluate")
-    return texts
+    labels = [record.label for record in records if record.label is not None]
+    return Labelled([record.text for record in records], labels or None)
+
+
+studies.register(app)

@@ -4,12 +4,14 @@ import hashlib
 import json
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from steer.errors import SteerError
 
 Weights = Literal["balanced", "published"]
 PanelForm = Literal["prompted", "raw"]
+Selection = Literal["random", "nearest", "crowded", "diverse"]
+Contrast = Literal["base", "prompt", "labels", "dexperts"]
 
 
 class Config(BaseModel):
@@ -30,24 +32,73 @@ class Config(BaseModel):
 
 
 class Guidance(Config):
-    """Strengths of the streams: gamma is contrastive expert guidance, eta negative
-    prompting (arXiv 2308.07645), alpha the plausibility constraint (arXiv 2210.15097)."""
+    """Strengths of the streams: gamma is contrastive expert guidance, eta negative prompting
+    (arXiv 2308.07645), rho the pull towards a positive panel, alpha the plausibility constraint
+    (arXiv 2210.15097).
+
+    `contrast` is what gamma moves away from: the base model; the expert without a prompt
+    (classifier-free guidance); the expert asked for the other labels; or both, as in DExperts
+    (`steer.guidance.build_streams`). With `negatives` panels, a token counts as repeated as the
+    one of them says that finds it likeliest. `adaptive` scales each stream at each step by how
+    much it disagrees with the expert.
+    """
 
     gamma: float = Field(0.2, ge=0, le=10)
     eta: float = Field(0.2, ge=0, le=10)
+    rho: float = Field(0.0, ge=0, lt=1)
     alpha: float = Field(0.002, ge=0, lt=1)
     weights: Weights = "balanced"
+    contrast: Contrast = "base"
+    negatives: int = Field(1, ge=1, le=8)
+    adaptive: bool = False
+
+    @model_validator(mode="after")
+    def _check_contrast(self) -> "Guidance":
+        if self.contrast == "dexperts" and not self.gamma:
+            raise SteerError("gamma is 0: with the contrast dexperts it is the expert's own weight")
+        return self
 
 
 class Sampling(Config):
-    """How a token is drawn from the scores; 0 (top_k, min_p) and 1 (temperature, top_p)
-    leave the distribution as it is. Temperature 0 is greedy."""
+    """How a token is drawn from the scores, or searched for.
+
+    0 (top_k, min_p) and 1 (temperature, top_p, typical_p) leave the distribution as it is;
+    temperature 0 is greedy. More than one of `beams` is beam search; a `penalty` above 0 is
+    contrastive search (arXiv 2202.06417) among so many `candidates`. A search draws nothing, so
+    it allows no temperature other than 0 and 1, and no cuts. The first `opening` tokens of a record
+    are always drawn from the scores as they are: a method that draws nothing would otherwise write
+    the same record again and again.
+    """
 
     temperature: float = Field(1.0, ge=0, le=100)
     top_k: int = Field(0, ge=0)
     top_p: float = Field(1.0, gt=0, le=1)
     min_p: float = Field(0.0, ge=0, lt=1)
+    typical_p: float = Field(1.0, gt=0, le=1)
+    beams: int = Field(1, ge=1)
+    penalty: float = Field(0.0, ge=0, le=1)
+    candidates: int = Field(4, ge=1)
+    opening: int = Field(0, ge=0)
     max_new_tokens: int = Field(128, ge=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> "Sampling":
+        if self.beams == 1 and not self.penalty:
+            return self
+        if self.beams > 1 and self.penalty:
+            raise SteerError(
+                f"found beams {self.beams} and penalty {self.penalty}: beam search and contrastive "
+                "search exclude each other; set beams to 1 or penalty to 0"
+            )
+        search = f"beams {self.beams}" if self.beams > 1 else f"penalty {self.penalty}"
+        plain = {"temperature": (0, 1), "top_k": (0,), "top_p": (1,), "min_p": (0,)}
+        for name, allowed in (plain | {"typical_p": (1,)}).items():
+            if (value := getattr(self, name)) not in allowed:
+                raise SteerError(
+                    f"found {name} {value} with {search}: a search draws no tokens; "
+                    f"set {name} to {allowed[-1]}"
+                )
+        return self
 
 
 def _explain(kind: type[Config], error: ValidationError) -> str:

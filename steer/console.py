@@ -1,7 +1,9 @@
 """Progress as a user sees it: live bars on a terminal, a plain line now and then elsewhere."""
 
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -10,7 +12,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 if TYPE_CHECKING:  # these load model libraries
-    from steer import evaluation, expert, generation
+    from steer import comparison, evaluation, expert, generation
+    from steer import tuning as _tuning
 
 PLAIN_SECONDS = 15.0
 """How often progress is printed where there is no terminal to redraw."""
@@ -98,6 +101,16 @@ class Meter:
         return f"{duration((time.monotonic() - self._began) * missing / gained)} left"
 
 
+@contextmanager
+def on_stop(advice: str) -> Iterator[None]:
+    """Says what Ctrl-C leaves behind."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"stopped: {advice}", file=sys.stderr)
+        raise
+
+
 def _bars(console: Console, width: int) -> Progress:
     return Progress(
         SpinnerColumn(finished_text="[green]✓"),
@@ -147,23 +160,52 @@ def _losses(progress: "expert.Progress") -> str:
 
 def generating(meter: Meter) -> "Callable[[generation.Progress], None]":
     """Shows a run: accepted of n, tokens a second, acceptance rate, time left."""
-    began: float | None = None
+    began = time.monotonic()
+    return lambda progress: _show_run(meter, "generating", progress, time.monotonic() - began)
 
-    def update(progress: "generation.Progress") -> None:
-        nonlocal began
-        now = time.monotonic()
-        began = now if began is None else began
-        rate = progress.acceptance_rate
-        notes = [f"{progress.accepted}/{progress.wanted} accepted"]
-        if rate is not None:
-            notes[0] += f" at {rate:.0%}"
-        if progress.tokens and now - began > 1:
-            notes.append(f"{progress.tokens / (now - began):,.0f} tokens/s")
-        # Records in the making count as far as they will be accepted, so that the bar moves.
-        expected = progress.accepted + progress.finished * (1 if rate is None else rate)
-        meter.update(
-            "generating", min(expected, progress.wanted), progress.wanted, ", ".join(notes)
-        )
+
+def _show_run(meter: Meter, stage: str, progress: "generation.Progress", seconds: float) -> None:
+    rate = progress.acceptance_rate
+    notes = [f"{progress.accepted}/{progress.wanted} accepted"]
+    if rate is not None:
+        notes[0] += f" at {rate:.0%}"
+    if progress.tokens and seconds > 1:
+        notes.append(f"{progress.tokens / seconds:,.0f} tokens/s")
+    # Records in the making count as far as they will be accepted, so that the bar moves.
+    expected = progress.accepted + progress.finished * (1 if rate is None else rate)
+    meter.update(stage, min(expected, progress.wanted), progress.wanted, ", ".join(notes))
+
+
+def comparing(
+    meter: Meter, names: Sequence[str]
+) -> "Callable[[comparison.Entry, generation.Progress], None]":
+    """Shows the run of each method in turn."""
+    began, current = 0.0, ""
+
+    def update(entry: "comparison.Entry", progress: "generation.Progress") -> None:
+        nonlocal began, current
+        if entry.name != current:
+            began, current = time.monotonic(), entry.name
+        stage = f"{entry.name} ({names.index(entry.name) + 1} of {len(names)})"
+        _show_run(meter, stage, progress, time.monotonic() - began)
+
+    return update
+
+
+def tuning(meter: Meter) -> "Callable[[_tuning.Progress], None]":
+    """Shows a search: trials, the best so far, what the trial being made is doing."""
+    budget: float | None = None
+
+    def update(progress: "_tuning.Progress") -> None:
+        nonlocal budget
+        budget = budget or progress.seconds_left or 1.0
+        limit = f" of {progress.limit}" if progress.limit else ""
+        best = "" if progress.best is None else f"best {progress.best:.3f}"
+        doing = f"trial {progress.number}: {progress.stage}"
+        note = ", ".join(filter(None, (f"{progress.trials}{limit} trials", best, doing)))
+        # The meter's own estimate would count from the pace; the budget is the time itself.
+        left = f"{duration(progress.seconds_left)} of the budget left"
+        meter.update("tuning", budget - progress.seconds_left, 0, f"{note}, {left}")
 
     return update
 

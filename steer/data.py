@@ -5,7 +5,7 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -38,7 +38,7 @@ class Corpus:
 
 
 @dataclass(frozen=True)
-class _Table:
+class Table:
     """Columns of equal length; `numbers` are what the user would call the rows."""
 
     source: str
@@ -47,7 +47,23 @@ class _Table:
     unit: str = "row"
 
     def where(self, row: int) -> str:
+        """The place of a row (from 0) for a message."""
         return f"{self.source}: {self.unit} {self.numbers[row]}"
+
+    def column(self, name: str, role: str) -> list[Any]:
+        """Its values; `SteerError` when there is no such column to take the `role` from."""
+        if name not in self.columns:
+            raise SteerError(
+                f"{self.source} has no {role} column {name!r}; its columns: {_listed(self.columns)}"
+            )
+        return self.columns[name]
+
+    def strings(self, name: str, role: str) -> list[str]:
+        """The same; `SteerError` when a value is no string or no valid Unicode."""
+        values = self.column(name, role)
+        for row, value in enumerate(values):
+            _check_string(self, row, name, value)
+        return values
 
 
 def load_corpus(
@@ -69,7 +85,7 @@ def load_corpus(
     return Corpus(texts, labels, str(source))
 
 
-def _read(source: str) -> _Table:
+def _read(source: str) -> Table:
     path = Path(source)
     suffix = path.suffix.lower()
     try:
@@ -84,7 +100,7 @@ def _read(source: str) -> _Table:
     return _read_hub(source)
 
 
-def _read_file(path: Path, suffix: str) -> _Table:
+def _read_file(path: Path, suffix: str) -> Table:
     if suffix not in _READERS:
         raise SteerError(
             f"{path} has the unknown extension {suffix or '(none)'}; "
@@ -106,7 +122,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
             ) from None
 
 
-def _read_jsonl(path: Path) -> _Table:
+def _read_jsonl(path: Path) -> Table:
     numbers, rows = [], []
     for number, line in _lines(path):
         if line.strip():
@@ -114,7 +130,7 @@ def _read_jsonl(path: Path) -> _Table:
             rows.append(_parse_object(path, number, line))
     names = dict.fromkeys(name for row in rows for name in row)
     columns = {name: [row.get(name) for row in rows] for name in names}
-    return _Table(str(path), columns, numbers, "line")
+    return Table(str(path), columns, numbers, "line")
 
 
 def _parse_object(path: Path, number: int, line: str) -> dict[str, Any]:
@@ -130,15 +146,15 @@ def _parse_object(path: Path, number: int, line: str) -> dict[str, Any]:
     return value
 
 
-def _read_text(path: Path) -> _Table:
+def _read_text(path: Path) -> Table:
     numbered = list(_lines(path))
     while numbered and not numbered[-1][1].strip():
         numbered.pop()
     columns: dict[str, list[Any]] = {"text": [line for _, line in numbered]}
-    return _Table(str(path), columns, [number for number, _ in numbered], "line")
+    return Table(str(path), columns, [number for number, _ in numbered], "line")
 
 
-def _read_csv(path: Path) -> _Table:
+def _read_csv(path: Path) -> Table:
     content = "\n".join(line for _, line in _lines(path))
     try:
         rows = [row for row in csv.reader(io.StringIO(content, newline=""), strict=True) if row]
@@ -154,10 +170,10 @@ def _read_csv(path: Path) -> _Table:
                 f"{len(header)} columns; quote texts that hold commas"
             )
     columns: dict[str, list[Any]] = {n: [row[i] for row in body] for i, n in enumerate(header)}
-    return _Table(str(path), columns, range(1, len(body) + 1))
+    return Table(str(path), columns, range(1, len(body) + 1))
 
 
-def _read_parquet(path: Path) -> _Table:
+def _read_parquet(path: Path) -> Table:
     import pyarrow
     import pyarrow.parquet
 
@@ -165,28 +181,42 @@ def _read_parquet(path: Path) -> _Table:
         table = pyarrow.parquet.ParquetFile(path).read()
     except pyarrow.ArrowException as error:
         raise SteerError(f"{path} is no valid Parquet file: {_one_line(error)}") from None
-    return _Table(str(path), table.to_pydict(), range(1, table.num_rows + 1))
+    return Table(str(path), table.to_pydict(), range(1, table.num_rows + 1))
 
 
-def _read_hub(source: str) -> _Table:
-    import datasets
-
+def _read_hub(source: str) -> Table:
     name, _, split = source.partition(":")
     try:
+        return read_hub(name, split or "train")
+    except SteerError as error:
+        raise SteerError(f"{source} is no file, and {error}") from None
+
+
+def read_hub(
+    name: str, split: str, config: str | None = None, columns: Sequence[str] | None = None
+) -> Table:
+    """A Hugging Face dataset: `columns` of it, or all those of strings, numbers and labels.
+
+    Raises `SteerError` when it cannot be loaded or has no such column.
+    """
+    import datasets
+
+    try:
         with quiet_logs():
-            dataset = datasets.load_dataset(name, split=split or "train")
+            dataset = datasets.load_dataset(*filter(None, (name, config)), split=split)
     # The library raises dozens of unrelated types; all mean that the dataset cannot be had.
     except Exception as error:
         raise SteerError(
-            f"{source} is no file, and no Hugging Face dataset can be loaded under that name: "
-            f"{_one_line(error)}"
+            f"no Hugging Face dataset can be loaded as {name}, split {split}: {_one_line(error)}"
         ) from None
-    columns = {
-        column: _hub_column(dataset, column, feature)
-        for column, feature in dataset.features.items()
-        if isinstance(feature, (datasets.Value, datasets.ClassLabel))
-    }
-    return _Table(source, columns, range(1, dataset.num_rows + 1))
+    features, plain = dataset.features, (datasets.Value, datasets.ClassLabel)
+    wanted = columns or [column for column in features if isinstance(features[column], plain)]
+    if missing := [column for column in wanted if column not in features]:
+        raise SteerError(
+            f"{name}:{split} has no column {missing[0]!r}; its columns: {_listed(features)}"
+        )
+    found = {column: _hub_column(dataset, column, features[column]) for column in wanted}
+    return Table(f"{name}:{split}", found, range(1, dataset.num_rows + 1))
 
 
 def _hub_column(dataset: Any, column: str, feature: Any) -> list[Any]:
@@ -206,7 +236,7 @@ _READERS = {
 }
 
 
-def _guess_text_column(table: _Table, label_column: str | None) -> str:
+def _guess_text_column(table: Table, label_column: str | None) -> str:
     if "text" in table.columns and label_column != "text":
         return "text"
     strings = [
@@ -221,18 +251,8 @@ def _guess_text_column(table: _Table, label_column: str | None) -> str:
     )
 
 
-def _column(table: _Table, name: str, role: str) -> list[Any]:
-    if name not in table.columns:
-        raise SteerError(
-            f"{table.source} has no {role} column {name!r}; its columns: {_listed(table.columns)}"
-        )
-    return table.columns[name]
-
-
-def _texts(table: _Table, column: str) -> list[str]:
-    values = _column(table, column, "text")
-    for row, value in enumerate(values):
-        _check_string(table, row, column, value)
+def _texts(table: Table, column: str) -> list[str]:
+    values = table.strings(column, "text")
     blank = [row for row, value in enumerate(values) if not value.strip()]
     if blank:
         raise SteerError(
@@ -241,7 +261,7 @@ def _texts(table: _Table, column: str) -> list[str]:
     return values
 
 
-def _check_string(table: _Table, row: int, column: str, value: Any) -> None:
+def _check_string(table: Table, row: int, column: str, value: Any) -> None:
     if value is None:
         raise SteerError(f"{table.where(row)} has no value in column {column!r}")
     if not isinstance(value, str):
@@ -257,9 +277,9 @@ def _check_string(table: _Table, row: int, column: str, value: Any) -> None:
         ) from None
 
 
-def _labels(table: _Table, column: str) -> list[str]:
+def _labels(table: Table, column: str) -> list[str]:
     """Labels as strings; whole numbers and booleans are common as labels, so they may be."""
-    values = _column(table, column, "label")
+    values = table.column(column, "label")
     labels = [str(value) if isinstance(value, int) else value for value in values]
     for row, label in enumerate(labels):
         _check_string(table, row, column, label)
@@ -268,7 +288,7 @@ def _labels(table: _Table, column: str) -> list[str]:
     return labels
 
 
-def _listed(columns: dict[str, list[Any]]) -> str:
+def _listed(columns: Iterable[str]) -> str:
     return ", ".join(columns) or "none"
 
 

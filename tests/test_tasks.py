@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from steer.errors import SteerError
@@ -75,3 +77,28 @@ def test_a_broken_pattern_is_a_clear_error() -> None:
 )
 def test_one_space_between_prompt_and_text(prompt: str, completion: str) -> None:
     assert Task(prompt).completion("Why?") == completion
+
+
+QUESTION = "Where is milk? A. shelf B. fridge C. car D. sea E. desk Answer: B"
+
+
+def test_a_question_must_be_well_formed() -> None:
+    task = Task("Ask:", form="question")
+    assert task.parse(QUESTION.replace(" ", "\n ")) == QUESTION
+    assert task.parse(QUESTION.replace("car", "sea")) is None
+    assert task.parse("Where is milk?") is None
+    assert Task("Ask:").parse("Where is milk?") == "Where is milk?"
+    assert Task("Ask:", form="question", pattern="Why.*").parse(QUESTION) is None
+
+
+@pytest.mark.parametrize(
+    ("field", "found"),
+    [
+        ({"form": "poem"}, "form is 'poem': choose one of text, question"),
+        ({"min_chars": -1}, "min_chars is -1; give at least 0"),
+        ({"max_new_tokens": 0}, "max_new_tokens is 0; give at least 1"),
+    ],
+)
+def test_fields_out_of_range(field: dict[str, Any], found: str) -> None:
+    with pytest.raises(SteerError, match=found):
+        Task("Write:", **field)

@@ -6,7 +6,6 @@ row's lanes go to the next waiting record at once.
 """
 
 import math
-from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,8 +14,9 @@ from torch import Tensor
 
 from steer.config import Sampling
 from steer.engines.hf_adapter import join, merge, merged_bytes, pack
-from steer.engines.hf_batch import Batch
-from steer.engines.hf_lanes import IMPLEMENTATION, Bank, Context
+from steer.engines.hf_generation import Generation
+from steer.engines.hf_lanes import IMPLEMENTATION
+from steer.engines.hf_search import BeamSearch, ContrastiveSearch
 from steer.engines.interface import Completion, Request, Step
 from steer.errors import SteerError
 from steer.machine import total_memory, use_cpus
@@ -122,7 +122,7 @@ class HFEngine:
         """Completions in the order of `requests`; see `steer.engines.interface.Engine`."""
         self._choose_weights(requests)
         with torch.inference_mode():
-            return _Generation(self, requests, sampling).run(on_step)
+            return _method(sampling)(self, requests, sampling).run(on_step)
 
     def _choose_weights(self, requests: Sequence[Request]) -> None:
         """Where no stream reads the base model, weights with the adapter added in are faster; they
@@ -153,119 +153,7 @@ class HFEngine:
         return logits[:, -1]
 
 
-class _Generation:
-    """One call of `HFEngine.generate`."""
-
-    def __init__(self, engine: HFEngine, requests: Sequence[Request], sampling: Sampling) -> None:
-        self.engine = engine
-        self.order = [request.id for request in requests]
-        self.waiting = deque(requests)
-        contexts = {stream.context for request in requests for stream in request.streams}
-        self.ids = {text: engine.encode(text) for text in contexts}
-        self._check(sampling)
-        # How many waiting streams still need each context; at zero it is forgotten.
-        self.uses = Counter((s.adapter, s.context) for r in requests for s in r.streams)
-        self.contexts: dict[tuple[bool, str], Context] = {}
-        like = torch.empty(0, dtype=engine.model.dtype, device=engine.model.device)
-        self.banks = {on: Bank(*engine.kv_shape, like) for on in (True, False)}
-        streams = max((len(request.streams) for request in requests), default=1)
-        self.rows = engine.rows_for(streams, sampling)
-        self.batch = Batch(streams, sampling, engine.ends)
-        self.done: dict[int, Completion] = {}
-        self.drawn = 0
-
-    def _check(self, sampling: Sampling) -> None:
-        longest = max(map(len, self.ids.values()), default=0)
-        if longest + sampling.max_new_tokens > self.engine.max_context:
-            raise SteerError(
-                f"the longest context has {longest} tokens and a record may have "
-                f"{sampling.max_new_tokens}, but the model reads {self.engine.max_context}; "
-                "use a smaller panel, a shorter prompt or fewer new tokens"
-            )
-
-    def run(self, on_step: Callable[[Step], None] | None) -> list[Completion]:
-        while self.waiting or self.batch.requests:
-            self._admit()
-            finished = self.batch.step()
-            self.drawn += len(self.batch.requests)
-            if finished.any():
-                self._finish(finished)
-            if on_step:
-                on_step(Step(tokens=self.drawn, finished=len(self.done)))
-            if self.batch.requests:
-                self._forward()
-        return [self.done[number] for number in self.order]
-
-    def _admit(self) -> None:
-        room = min(self.rows - len(self.batch.requests), len(self.waiting))
-        if not room:
-            return
-        requests = [self.waiting.popleft() for _ in range(room)]
-        lanes = [
-            [
-                self.banks[s.adapter].add(self._context(s.adapter, s.context))
-                for s in request.streams
-            ]
-            for request in requests
-        ]
-        self.batch.admit(requests, lanes)
-
-    def _context(self, adapter: bool, text: str) -> Context:
-        """The context, prefilled when its first lane needs it."""
-        key = (adapter, text)
-        if key not in self.contexts:
-            ids = self.ids[text]
-            context = Context(length=len(ids))
-            tokens = torch.tensor([ids], device=self.engine.model.device)
-            positions = torch.arange(len(ids), device=tokens.device).unsqueeze(0)
-            context.logits = self.engine.forward(tokens, positions, [context], int(adapter))[0]
-            self.contexts[key] = context
-        self.uses[key] -= 1
-        return self.contexts[key] if self.uses[key] else self.contexts.pop(key)
-
-    def _finish(self, finished: Tensor) -> None:
-        rows = finished.nonzero().flatten().tolist()
-        for row in rows:
-            completion = self._completion(row)
-            self.done[completion.id] = completion
-        for row in rows:
-            for stream, lane in zip(
-                self.batch.requests[row].streams, self.batch.lanes[row], strict=True
-            ):
-                self.banks[stream.adapter].remove(lane)
-        self.batch.keep((~finished).nonzero().flatten())
-
-    def _completion(self, row: int) -> Completion:
-        batch, request = self.batch, self.batch.requests[row]
-        tokens = batch.tokens[row, : batch.counts[row]].tolist()
-        stopped = tokens[-1] in self.engine.ends
-        means = (batch.sums[:, row] / len(tokens)).tolist()
-        return Completion(
-            id=request.id,
-            text=str(self.engine.tokenizer.decode(tokens, skip_special_tokens=True)),
-            tokens=len(tokens),
-            finish_reason="stop" if stopped else "length",
-            log_probs={s.name: m for s, m in zip(request.streams, means, strict=False)},
-        )
-
-    def _forward(self) -> None:
-        on, off = self.banks[True], self.banks[False]
-        parts = [bank for bank in (on, off) if bank.count]
-        for bank in parts:
-            bank.prepare()
-        table = self._table()
-        tokens = torch.empty(on.count + off.count, dtype=torch.long, device=table.device)
-        tokens[table] = self.batch.last().expand_as(table)
-        positions = torch.cat([bank.positions() for bank in parts])
-        logits = self.engine.forward(tokens[:, None], positions[:, None], parts, on.count)
-        self.batch.reads = [(logits, table)]
-
-    def _table(self) -> Tensor:
-        """Where each stream of each row is in the forward pass, (streams, rows)."""
-        batch, offset = self.batch, {True: 0, False: self.banks[True].count}
-        places = (
-            lane.index + offset[stream.adapter]
-            for request, lanes in zip(batch.requests, batch.lanes, strict=True)
-            for stream, lane in zip(request.streams, lanes, strict=True)
-        )
-        return batch.table(batch.lanes, places)
+def _method(sampling: Sampling) -> type[Generation]:
+    if sampling.beams > 1:
+        return BeamSearch
+    return ContrastiveSearch if sampling.penalty else Generation

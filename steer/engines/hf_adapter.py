@@ -93,7 +93,7 @@ class Part(nn.Module):
         self.joint, self.columns = joint, slice(start, stop)
 
     def forward(self, x: Tensor) -> Tensor:
-        return cast(Joint, self.joint).read(x)[..., self.columns]
+        return self.joint.read(x)[..., self.columns]
 
 
 def _base(layer: nn.Module) -> nn.Linear:

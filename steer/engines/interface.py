@@ -12,12 +12,14 @@ FinishReason = Literal["stop", "length"]
 
 @dataclass(frozen=True)
 class Request:
-    """One record to generate. `streams[0]` is the expert; `seed` alone decides the draws."""
+    """One record to generate. `streams[0]` is the expert; `seed` alone decides the draws; alpha
+    and `adaptive` are those of `steer.config.Guidance`."""
 
     id: int
     streams: tuple[Stream, ...]
     seed: int
     alpha: float = 0.0
+    adaptive: bool = False
 
 
 @dataclass(frozen=True)

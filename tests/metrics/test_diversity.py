@@ -1,10 +1,20 @@
 import math
 import random
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from steer.metrics.diversity import compression_ratio, distinct, distinct_product, repetitions
-from steer.metrics.words import first_words, lengths, words
+from steer.metrics.diversity import (
+    compression_ratio,
+    distinct,
+    distinct_product,
+    repetitions,
+    self_bleus,
+    vendi_score,
+)
+from steer.metrics.words import first_words, length_bins, lengths, words
 
 TEXTS = ["the cat sat on the mat", "The dog sat on the mat", "a bird", "why do stars die young"]
 
@@ -71,3 +81,62 @@ def test_first_words_keeps_whole_texts() -> None:
     assert first_words(TEXTS, 14) == TEXTS[:3]
     assert first_words(TEXTS, 1) == TEXTS[:1]
     assert first_words(TEXTS, 1000) == TEXTS
+
+
+def unit_rows(n: int, d: int) -> np.ndarray:
+    rows = np.random.default_rng(n).normal(size=(n, d))
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_vendi_counts_texts_that_have_nothing_in_common(order: int) -> None:
+    assert vendi_score(np.eye(7), order) == pytest.approx(7)
+    assert vendi_score(np.repeat(np.eye(3), 5, axis=0), order) == pytest.approx(3)
+    assert vendi_score(np.repeat(unit_rows(1, 6), 9, axis=0), order) == pytest.approx(1)
+
+
+def test_vendi_of_two_uneven_groups() -> None:
+    # Eigenvalues 3/4 and 1/4.
+    rows = np.eye(2)[[0, 0, 0, 1]]
+    assert vendi_score(rows, 2) == pytest.approx(1 / (9 / 16 + 1 / 16))
+    assert vendi_score(rows, 1) == pytest.approx(4 / 3**0.75)
+
+
+@pytest.mark.parametrize("shape", [(20, 6), (6, 20)])
+def test_vendi_equals_the_named_package(shape: tuple[int, int]) -> None:
+    vendi = pytest.importorskip("vendi_score.vendi")
+    rows = unit_rows(*shape)
+    for order in (1, 2):
+        assert vendi_score(rows, order) == pytest.approx(vendi.score_dual(rows, q=order))
+
+
+wordings = st.lists(st.sampled_from(["a", "b", "b,", "c"]), min_size=1, max_size=9).map(" ".join)
+
+
+@settings(deadline=None)  # its first call loads the package
+@given(st.lists(wordings, min_size=2, max_size=6))
+def test_self_bleu_equals_the_named_package(texts: list[str]) -> None:
+    from sacrebleu.metrics import BLEU
+
+    bleu = BLEU(effective_order=True)
+    expected = [
+        bleu.sentence_score(text, texts[:i] + texts[i + 1 :]).score / 100
+        for i, text in enumerate(texts)
+    ]
+    assert self_bleus(texts) == pytest.approx(expected)
+
+
+def test_self_bleu_at_the_extremes() -> None:
+    assert self_bleus(["why do all stars die young ?"] * 3) == pytest.approx(1)
+    unlike = self_bleus(["a b c d e", "f g h i j", "k l m n o"])
+    assert unlike.max() < 0.1
+
+
+def test_length_bins_hold_every_text_and_stay_few() -> None:
+    some, other = np.arange(5, 40), np.array([3, 8, 900])
+    edges = length_bins([some, other] + [some] * 9)
+    assert len(edges) <= 26
+    assert (np.diff(edges)[:-1] == np.diff(edges)[0]).all()
+    for each in (some, other):
+        assert np.histogram(each, edges)[0].sum() == len(each)
+    assert list(length_bins([np.array([4, 4])])) == [4, 5]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from steer.errors import SteerError
-from steer.metrics.embedding import HUB, PACKAGED, Embedder, embed, load_embedder
+from steer.metrics.cache import Cache
+from steer.metrics.embedding import HUB, PACKAGED, Embedder, load_embedder
 
 WORDS = [
     "why",
@@ -57,13 +58,12 @@ def embedder(folder: Path) -> Embedder:
     return load_embedder(str(folder))
 
 
-def test_rows_are_unit_and_differ(embedder: Embedder, folder: Path) -> None:
+def test_rows_are_unit_and_differ(embedder: Embedder) -> None:
     rows = embedder.embed(TEXTS)
     assert rows.shape == (9, 16)
     assert rows.dtype == np.float32
     assert np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-6)
     assert len(np.unique(rows.round(4), axis=0)) == 9
-    assert (embed(TEXTS, str(folder)) == rows).all()
 
 
 def test_rows_follow_the_texts_in_any_order(embedder: Embedder) -> None:
@@ -78,6 +78,26 @@ def test_each_distinct_text_is_embedded_once(embedder: Embedder) -> None:
     rows = embedder.embed([f"stars {i % 150}" for i in range(400)], lambda *step: seen.append(step))
     assert len(rows) == 400
     assert seen == [(0, 150), (128, 150), (150, 150)]
+
+
+def test_a_text_is_embedded_only_once_while_it_is_cached(folder: Path, tmp_path: Path) -> None:
+    plain = load_embedder(str(folder)).embed(TEXTS)
+    cache = Cache(tmp_path / "cache.sqlite")
+    first = load_embedder(str(folder), cache)
+    assert (first.embed(TEXTS) == plain).all()
+    again = load_embedder(str(folder), cache)
+    again.model.encode = None  # not called any more
+    assert (again.embed(TEXTS[::-1]) == plain[::-1]).all()
+
+
+def test_another_model_has_another_fingerprint(folder: Path) -> None:
+    one, same = load_embedder(str(folder)), load_embedder(str(folder))
+    assert one.fingerprint == same.fingerprint
+    shorter = load_embedder(str(folder))
+    shorter.model.max_seq_length = 4
+    changed = load_embedder(str(folder))
+    next(changed.model.parameters()).data[-1] += 1e-3
+    assert len({one.fingerprint, shorter.fingerprint, changed.fingerprint}) == 3
 
 
 def test_texts_longer_than_the_model_reads_are_counted(embedder: Embedder) -> None:

@@ -1,0 +1,207 @@
+"""What each lever of the engine gives, and where its time goes: `python -m benchmarks.levers`.
+
+Each lever is turned off alone, and at last all together; the time of a decoding step is compared
+with that of the engine as it is, in turns in one process. Writes
+benchmarks/results/levers-cpu.json.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+from rich.console import Console
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks.lab import PROMPT, SEED, Lab, prepare
+from benchmarks.machine import machine, versions
+from benchmarks.ours import PLAIN, STEER, Endless
+from benchmarks.table import Talk, write
+from steer.config import Guidance, Sampling
+from steer.engines import hf, hf_adapter, hf_batch, hf_lanes
+from steer.engines.interface import Request, Step
+from steer.guidance import steer_streams
+from steer.models import pick_device
+from steer.quiet import quiet_logs
+from steer.seeds import derive
+
+RESULTS = Path(__file__).parent / "results"
+AS_IT_IS, NONE = "as it is", "none of them"
+
+
+@dataclass(frozen=True)
+class Lever:
+    """A part of the engine that can be turned off by patching `target` with `value`."""
+
+    name: str
+    target: Any
+    attribute: str
+    value: Any
+
+
+def _alone(model: Any) -> list[list[str]]:
+    return [[path] for group in _READERS(model) for path in group]
+
+
+_READERS = hf_adapter._readers
+LEVERS = (
+    Lever("adapter added into the weights", hf, "MERGED_SHARE", 0.0),
+    Lever("layers that read the same tensor joined", hf_adapter, "_readers", _alone),
+    Lever("weights packed", hf, "pack", lambda model: None),
+    Lever("scoring some rows at a time", hf_batch, "CHUNK", 1 << 40),
+    Lever("only plausible tokens scored", hf_batch, "_plausible", lambda expert, alpha: None),
+    Lever("fused attention for few lanes", hf_lanes, "FUSED_LANES", 0),
+    Lever("contexts shared", hf_lanes.Bank, "_group", lambda bank: _each_alone(bank)),
+)
+
+
+def _each_alone(bank: Any) -> list[tuple[Any, torch.Tensor]]:
+    """As if no two lanes had the same context."""
+    device = bank.cache.device
+    return [(lane.context, torch.tensor([lane.index], device=device)) for lane in bank.lanes]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured: rows, tokens of each record, repeats."""
+
+    rows: tuple[int, ...] = (1, 64)
+    tokens: int = 24
+    repeats: int = 3
+
+
+TINY = Plan(rows=(1, 2), tokens=6, repeats=1)
+GUIDANCE = {"steer": STEER, "plain": PLAIN}
+# Operators by what they are for; what is in none of them is "other".
+PARTS = {
+    "products with weights": ("linear", "addmm", "aten::mm"),
+    "attention": ("scaled_dot_product", "bmm", "index_put"),
+    "scoring and drawing": (
+        "logsumexp", "softmax", "topk", "sort", "cumsum", "gather", "searchsorted", "amax", "exp",
+        "masked_fill",
+    ),
+}  # fmt: skip
+
+
+@contextmanager
+def without(levers: Sequence[Lever]) -> Iterator[None]:
+    """The engine with some levers turned off; an engine must be made inside."""
+    with ExitStack() as stack:
+        for lever in levers:
+            stack.enter_context(mock.patch.object(lever.target, lever.attribute, lever.value))
+        yield
+
+
+def measure(lab: Lab, plan: Plan, report: Callable[[str], None]) -> dict[str, Any]:
+    """Milliseconds of a step for every choice of levers, side and rows; and the profiles."""
+    off = {AS_IT_IS: (), **{lever.name: (lever,) for lever in LEVERS}, NONE: LEVERS}
+    engines = {}
+    for name, levers in off.items():
+        with without(levers):
+            engines[name] = Endless(lab.base, lab.adapter, device=lab.device)
+    steps: dict[tuple[str, str, int], list[float]] = defaultdict(list)
+    for repeat in range(plan.repeats):
+        for name, levers in off.items():
+            report(f"repeat {repeat + 1} of {plan.repeats}, without: {name}")
+            with without(levers):
+                for side in GUIDANCE:
+                    for rows in plan.rows:
+                        found = step_seconds(engines[name], lab, side, rows, plan.tokens)
+                        steps[name, side, rows].append(1000 * found)
+    points = [
+        {"off": name, "side": side, "rows": rows, "milliseconds": statistics.median(times)}
+        for (name, side, rows), times in steps.items()
+    ]
+    profiles = []
+    for name in (NONE, AS_IT_IS):
+        with without(off[name]):
+            for side in GUIDANCE:
+                for rows in plan.rows:
+                    report(f"profile of {side}, {rows} rows")
+                    parts = profiled(engines[name], lab, side, rows, plan.tokens)
+                    profiles.append({"levers": name, "side": side, "rows": rows} | parts)
+    return {"steps": points, "profiles": profiles}
+
+
+def step_seconds(engine: Endless, lab: Lab, side: str, rows: int, tokens: int) -> float:
+    """The median step; the first, which prefills, is not one."""
+    ends: list[float] = []
+
+    def note(_: Step) -> None:
+        ends.append(time.perf_counter())
+
+    _generate(engine, lab, GUIDANCE[side], rows, tokens, note)
+    return statistics.median(after - before for before, after in pairwise(ends[1:]))
+
+
+def profiled(engine: Endless, lab: Lab, side: str, rows: int, tokens: int) -> dict[str, float]:
+    """Milliseconds of a step that operators take, by what they are for, summed over threads; and
+    `python`, what is left of the time."""
+    with profile(activities=[ProfilerActivity.CPU]) as found:
+        began = time.perf_counter()
+        _generate(engine, lab, GUIDANCE[side], rows, tokens, lambda _: None)
+        wall = time.perf_counter() - began
+    totals: dict[str, float] = dict.fromkeys((*PARTS, "other operators"), 0.0)
+    for event in found.key_averages():
+        names = (part for part, marks in PARTS.items() if any(m in event.key for m in marks))
+        totals[next(names, "other operators")] += event.self_cpu_time_total / 1000 / tokens
+    totals["python"] = max(0.0, 1000 * wall / tokens - sum(totals.values()))
+    return totals
+
+
+def _generate(
+    engine: Endless,
+    lab: Lab,
+    guidance: Guidance,
+    rows: int,
+    tokens: int,
+    on_step: Callable[[Step], None],
+) -> None:
+    panels = lab.panels(-(-rows // 32), "prompted", engine.end_of_text)
+    engine.rows = rows
+    engine.may_merge = hf.MERGED_SHARE > 0
+    requests = [
+        Request(
+            row,
+            steer_streams(guidance, PROMPT, panels[row // 32]),
+            derive(SEED, "record", row),
+            guidance.alpha,
+        )
+        for row in range(rows)
+    ]
+    engine.generate(requests, Sampling(max_new_tokens=tokens), on_step)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measures and writes; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.levers", description=__doc__)
+    parser.add_argument("--out", type=Path, default=RESULTS / "levers-cpu.json")
+    parser.add_argument("--model", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    console = Console(stderr=True)
+    plan = TINY if options.model == "tiny" else Plan()
+    report = Talk(console)
+    device = pick_device("cpu").type
+    where = machine(device)
+    with tempfile.TemporaryDirectory() as folder, quiet_logs():
+        report("preparing texts, model and adapter")
+        lab = prepare(Path(folder), options.model, device)
+        found = measure(lab, plan, report)
+    others = {"machine": where, "versions": versions(), "settings": asdict(plan)}
+    write(options.out, {}, found | others)
+    console.print(f"Written to {options.out}", highlight=False, markup=False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

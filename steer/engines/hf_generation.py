@@ -1,0 +1,207 @@
+"""One call of the hf engine: records are admitted, decoded a token a step, and replaced when they
+finish. How the next token is chosen is the batch's business, or a search's (`hf_search`)."""
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from steer.config import Sampling
+from steer.engines.hf_batch import Batch
+from steer.engines.hf_lanes import Bank, Context, Lane
+from steer.engines.interface import Completion, Request, Step
+from steer.errors import SteerError
+
+
+class Reader(Protocol):
+    """What a generation needs of the engine."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    ends: Tensor
+
+    @property
+    def max_context(self) -> int: ...
+
+    @property
+    def kv_shape(self) -> tuple[int, int, int]: ...
+
+    def rows_for(self, streams: int, sampling: Sampling) -> int: ...
+
+    def encode(self, context: str) -> list[int]: ...
+
+    def forward(self, tokens: Tensor, positions: Tensor, reads: list, adapted: int) -> Tensor: ...
+
+
+class Banks:
+    """The lanes with the adapter on and those with it off; one forward pass reads both."""
+
+    def __init__(self, engine: Reader) -> None:
+        self.engine = engine
+        like = torch.empty(0, dtype=engine.model.dtype, device=engine.model.device)
+        self.banks = {on: Bank(*engine.kv_shape, like) for on in (True, False)}
+
+    def add(self, adapter: bool, context: Context) -> Lane:
+        """A new lane that reads `context`."""
+        return self.banks[adapter].add(context)
+
+    def remove(self, adapter: bool, lane: Lane) -> None:
+        """Drop `lane`; the other lanes' places may change."""
+        self.banks[adapter].remove(lane)
+
+    def places(self, lanes: Iterable[tuple[bool, Lane]]) -> list[int]:
+        """Where lanes, each with its adapter on or off, are in the forward pass."""
+        offset = {True: 0, False: self.banks[True].count}
+        return [lane.index + offset[adapter] for adapter, lane in lanes]
+
+    def forward(self, places: Tensor, tokens: Tensor) -> Tensor:
+        """Logits (lanes, vocab) after each lane reads its one of `tokens`, which lie as `places`
+        does; every lane has a place."""
+        on, off = self.banks[True], self.banks[False]
+        parts = [bank for bank in (on, off) if bank.count]
+        for bank in parts:
+            bank.prepare()
+        read = torch.empty(on.count + off.count, dtype=torch.long, device=places.device)
+        read[places] = tokens
+        positions = torch.cat([bank.positions() for bank in parts])
+        return self.engine.forward(read[:, None], positions[:, None], parts, on.count)
+
+    def copy(self, moves: Sequence[tuple[bool, Lane, Lane]], newest: bool = False) -> None:
+        """For (adapter, from, to): the own tokens of one lane into another of the same length, all
+        at once; with `newest` the last one only."""
+        for on, bank in self.banks.items():
+            pairs = [(a.index, b.index, a.length) for adapter, a, b in moves if adapter is on]
+            if not pairs:
+                continue
+            sources, targets, lengths = torch.tensor(pairs, device=bank.cache.device).T
+            if newest:
+                slots = lengths - 1
+                bank.cache[:, :, targets, :, slots] = bank.cache[:, :, sources, :, slots]
+            else:
+                own = bank.cache[..., : max(length for _, _, length in pairs), :]
+                own[:, :, targets] = own[:, :, sources]
+
+
+class Generation:
+    """One call of `HFEngine.generate`, each token drawn from the scores.
+
+    A record has `each` rows of the batch, which has room for `rows`.
+    """
+
+    each = 1
+
+    def __init__(self, engine: Reader, requests: Sequence[Request], sampling: Sampling) -> None:
+        self.engine = engine
+        self.sampling = sampling
+        self.order = [request.id for request in requests]
+        self.waiting = deque(requests)
+        contexts = {stream.context for request in requests for stream in request.streams}
+        self.ids = {text: engine.encode(text) for text in contexts}
+        self._check()
+        # How many waiting streams still need each context; at zero it is forgotten.
+        self.uses = Counter((s.adapter, s.context) for r in requests for s in r.streams)
+        self.contexts: dict[tuple[bool, str], Context] = {}
+        self.banks = Banks(engine)
+        streams = max((len(request.streams) for request in requests), default=1)
+        self.rows = engine.rows_for(streams, sampling)
+        self.batch = Batch(streams, sampling, engine.ends)
+        self.done: dict[int, Completion] = {}
+        self.drawn = 0
+
+    def _check(self) -> None:
+        longest = max(map(len, self.ids.values()), default=0)
+        if longest + self.sampling.max_new_tokens > self.engine.max_context:
+            raise SteerError(
+                f"the longest context has {longest} tokens and a record may have "
+                f"{self.sampling.max_new_tokens}, but the model reads {self.engine.max_context}; "
+                "use a smaller panel, a shorter prompt or fewer new tokens"
+            )
+
+    def run(self, on_step: Callable[[Step], None] | None) -> list[Completion]:
+        """Completions in the order of the requests."""
+        while self.waiting or self.batch.requests:
+            self._admit()
+            self.drawn += len(self.batch.requests) // self.each
+            self._choose()
+            if on_step:
+                on_step(Step(tokens=self.drawn, finished=len(self.done)))
+            if self.batch.requests:
+                self._forward()
+        return [self.done[number] for number in self.order]
+
+    def _admit(self) -> None:
+        room = (self.rows - len(self.batch.requests)) // self.each
+        requests = [self.waiting.popleft() for _ in range(min(room, len(self.waiting)))]
+        if requests:
+            self._add(requests)
+
+    def _add(self, requests: Sequence[Request]) -> None:
+        lanes = []
+        for request in requests:
+            pairs = list(zip(request.streams, self._contexts(request), strict=True))
+            lanes += [[self.banks.add(s.adapter, c) for s, c in pairs] for _ in range(self.each)]
+        self.batch.admit([request for request in requests for _ in range(self.each)], lanes)
+
+    def _contexts(self, request: Request) -> list[Context]:
+        """What each stream reads, prefilled when its first record needs it."""
+        return [self._context(stream.adapter, stream.context) for stream in request.streams]
+
+    def _context(self, adapter: bool, text: str) -> Context:
+        key = (adapter, text)
+        if key not in self.contexts:
+            self.contexts[key] = self._prefill(adapter, text)
+        self.uses[key] -= 1
+        return self.contexts[key] if self.uses[key] else self.contexts.pop(key)
+
+    def _prefill(self, adapter: bool, text: str) -> Context:
+        ids = self.ids[text]
+        context = Context(length=len(ids))
+        tokens = torch.tensor([ids], device=self.engine.model.device)
+        positions = torch.arange(len(ids), device=tokens.device).unsqueeze(0)
+        context.logits = self.engine.forward(tokens, positions, [context], int(adapter))[0]
+        return context
+
+    def _choose(self) -> None:
+        """Every row's next token; rows that are done leave."""
+        finished = self.batch.step()
+        if finished.any():
+            self._finish(finished)
+
+    def _finish(self, finished: Tensor) -> None:
+        batch = self.batch
+        for row in finished.nonzero().flatten().tolist():
+            tokens = batch.tokens[row, : batch.counts[row]].tolist()
+            self._complete(batch.requests[row], tokens, batch.sums[:, row])
+        self._drop(finished)
+
+    def _complete(self, request: Request, tokens: list[int], sums: Tensor) -> None:
+        """The record of `request`; `sums` (streams,) are its tokens' log-probabilities, summed."""
+        means = (sums / len(tokens)).tolist()
+        self.done[request.id] = Completion(
+            id=request.id,
+            text=str(self.engine.tokenizer.decode(tokens, skip_special_tokens=True)),
+            tokens=len(tokens),
+            finish_reason="stop" if tokens[-1] in self.engine.ends else "length",
+            log_probs={s.name: m for s, m in zip(request.streams, means, strict=False)},
+        )
+
+    def _drop(self, finished: Tensor) -> None:
+        for row in finished.nonzero().flatten().tolist():
+            streams = self.batch.requests[row].streams
+            for stream, lane in zip(streams, self.batch.lanes[row], strict=True):
+                self.banks.remove(stream.adapter, lane)
+        self.batch.keep((~finished).nonzero().flatten())
+
+    def _forward(self) -> None:
+        batch = self.batch
+        lanes = (
+            (stream.adapter, lane)
+            for request, row in zip(batch.requests, batch.lanes, strict=True)
+            for stream, lane in zip(request.streams, row, strict=True)
+        )
+        table = batch.table(batch.lanes, self.banks.places(lanes))
+        logits = self.banks.forward(table, batch.last().expand_as(table))
+        batch.reads = [(logits, table)]
