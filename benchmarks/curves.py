@@ -43,15 +43,15 @@ class Plan:
     records `tokens`."""
 
     rows: tuple[int, ...] = (1, 4, 16, 64, 128, 256)
-    panel_lengths: tuple[int, ...] = (0, 250, 500, 1000, 2000, 4000)
-    record_lengths: tuple[int, ...] = (16, 32, 64, 128, 256, 512)
-    panels: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
+    panel_lengths: tuple[int, ...] = (0, 500, 1000, 2000, 4000)
+    record_lengths: tuple[int, ...] = (16, 64, 256)
+    panels: tuple[int, ...] = (1, 2, 8, 32, 64)
     records: int = 20_000
     batch: int = 64
     long_batch: int = 32
     panel_tokens: int = 300
     tokens: int = 32
-    repeats: int = 2
+    repeats: int = 1
 
 
 TINY = Plan(

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import torch
 from rich.console import Console
 from torch.profiler import ProfilerActivity, profile
 
@@ -65,10 +64,9 @@ LEVERS = (
 )
 
 
-def _each_alone(bank: Any) -> list[tuple[Any, torch.Tensor]]:
+def _each_alone(bank: Any) -> list[tuple[Any, slice]]:
     """As if no two lanes had the same context."""
-    device = bank.cache.device
-    return [(lane.context, torch.tensor([lane.index], device=device)) for lane in bank.lanes]
+    return [(lane.context, slice(lane.index, lane.index + 1)) for lane in bank.lanes]
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from steer.tasks import Task
 from steer.version import __version__
 
 FORMAT = 1
-FEWEST = 0.5  # of the records wanted; with fewer a method is left out of the evaluation
+FEWEST = 0.75  # of the records wanted; with fewer a method is left out of the evaluation
 _FILE, _EVALUATION = "comparison.json", "evaluation.json"
 
 
@@ -48,6 +48,11 @@ class Entry:
     tokens: int = 0
     seconds: float | None = None
     cell: Mapping[str, float] | None = None
+
+    @property
+    def short(self) -> bool:
+        """Whether so few records were accepted that it is not measured."""
+        return self.accepted < FEWEST * self.wanted
 
     def after(self, run: Run, seconds: float | None) -> "Entry":
         """The entry with what its run came to."""
@@ -219,17 +224,19 @@ def evaluate_comparison(
 ) -> Evaluation:
     """Measures all methods against the `real` texts, and writes `OUT/evaluation.json`.
 
-    A method with under half of the records wanted is left out, so that the others can be measured
-    on as many texts as they have. Raises `SteerError` as `evaluate` does, and when every method is
-    left out.
+    A method that fell short of its records is left out, so that the others can be measured on as
+    many texts as they have. Raises `SteerError` as `evaluate` does, and when every method is left
+    out.
     """
     sets = {
         entry.name: _texts(Run.open(found.folder / entry.run))
         for entry in found.entries
-        if entry.accepted >= FEWEST * entry.wanted
+        if not entry.short
     }
     if not sets:
-        raise SteerError(f"no method in {found.folder} has half of its records; nothing to measure")
+        raise SteerError(
+            f"no method in {found.folder} has {FEWEST:.0%} of its records; nothing to measure"
+        )
     result = evaluate(sets, real, train=train, settings=settings, on_progress=on_progress)
     path = found.folder / _EVALUATION
     with disk_errors(path):

@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 from time import monotonic
 
-from steer.comparison import FEWEST, Setup, spread
+from steer.comparison import Setup, spread
 from steer.data import Corpus
 from steer.errors import SteerError
 from steer.evaluation import EvaluationSettings, Labelled, evaluate
@@ -30,6 +30,7 @@ from steer.tunefiles import Search, TuneSettings, locked, parse_budget, read_tri
 __all__ = ["Progress", "Trial", "TuneSettings", "Tuning", "command", "parse_budget", "tune"]
 
 _ATTEMPTS = 2  # for each record wanted: settings that write nonsense also write it at length
+FEWEST = 0.5  # of the records wanted; with fewer a trial fails
 _SAVE_SECONDS = 10.0  # the most of a trial's time that is forgotten when the process is killed
 
 

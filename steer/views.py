@@ -105,7 +105,10 @@ def show_comparison(found: "Comparison") -> None:
         accepted = f"{entry.accepted} of {entry.wanted}"
         row = (accepted, str(entry.attempts), f"{entry.tokens:,}", seconds)
         table.add_row(escape(entry.name), *row)
-    _console().print(table)
+    out = _console()
+    out.print(table)
+    if short := [entry.name for entry in found.entries if entry.short]:
+        out.print(f"Not measured, for want of records: {', '.join(short)}", markup=False)
 
 
 def show_tuning(found: "Tuning", command: str) -> None:

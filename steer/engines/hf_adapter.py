@@ -72,7 +72,7 @@ class Joint(nn.Module):
         on = self.switch.lanes
         if on and self.up is not None:
             flat = both[:on].view(-1, both.shape[-1])
-            flat[:, : self.features] += self.up(flat[:, self.features :])
+            flat[:, : self.features].add_(self.up(flat[:, self.features :]))
         return both
 
     def merge(self) -> None:

@@ -56,7 +56,7 @@ class Bank:
     def __init__(self, layers: int, kv_heads: int, head_dim: int, like: Tensor) -> None:
         self.lanes: list[Lane] = []
         self.cache = like.new_empty(layers, 2, 0, kv_heads, 0, head_dim)
-        self._groups: list[tuple[Context, Tensor]] | None = None
+        self._groups: list[tuple[Context, Tensor | slice]] | None = None
 
     @property
     def count(self) -> int:
@@ -111,17 +111,23 @@ class Bank:
         starts = [lane.context.length for lane in self.lanes]
         return torch.tensor(starts, device=self.slots.device) + self.slots
 
-    def _group(self) -> list[tuple[Context, Tensor]]:
+    def _group(self) -> list[tuple[Context, Tensor | slice]]:
+        """The lanes of each context."""
         members: dict[int, list[Lane]] = {}
         for lane in self.lanes:
             members.setdefault(id(lane.context), []).append(lane)
         return [
-            (
-                group[0].context,
-                torch.tensor([lane.index for lane in group], device=self.cache.device),
-            )
+            (group[0].context, self._places([lane.index for lane in group]))
             for group in members.values()
         ]
+
+    def _places(self, numbers: list[int]) -> Tensor | slice:
+        """Lanes at equal distances as a slice, which is read without a copy."""
+        step = numbers[1] - numbers[0] if len(numbers) > 1 else 1
+        even = range(numbers[0], numbers[0] + step * len(numbers), step) if step > 0 else ()
+        if numbers == list(even):
+            return slice(numbers[0], numbers[-1] + 1, step)
+        return torch.tensor(numbers, device=self.cache.device)
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float) -> Tensor:
         """Attention of one new token a lane: q (count, heads, 1, head_dim), k and v with
@@ -134,11 +140,19 @@ class Bank:
         grouped = (q * scaling).view(self.count, kv_heads, -1, dim)
         seen = slice(self.count), slice(None), slice(self.seen)
         own, own_total = _read(grouped, keys[seen], values[seen], self.mask)
-        shared, shared_total = torch.empty_like(own), torch.empty_like(own_total)
-        for context, lanes in self._groups or ():
-            shared[lanes], shared_total[lanes] = _read_shared(context, layer, grouped[lanes])
+        shared, shared_total = self._read_contexts(layer, grouped)
         share = torch.sigmoid(shared_total - own_total).to(q.dtype)
         return torch.lerp(own, shared, share).view(q.shape)
+
+    def _read_contexts(self, layer: int, q: Tensor) -> tuple[Tensor, Tensor]:
+        """`_read` of each lane's context by its q."""
+        groups = self._groups or []
+        if len(groups) == 1:
+            return _read_shared(groups[0][0], layer, q)
+        out, total = torch.empty_like(q), q.new_empty(*q.shape[:-1], 1, dtype=torch.float32)
+        for context, lanes in groups:
+            out[lanes], total[lanes] = _read_shared(context, layer, q[lanes])
+        return out, total
 
 
 def _read_shared(context: Context, layer: int, q: Tensor) -> tuple[Tensor, Tensor]:
