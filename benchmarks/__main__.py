@@ -69,6 +69,8 @@ def _run(options: argparse.Namespace, console: Console) -> None:
             shapes = gpu.QUICK if options.quick else gpu.Plan()
             more, rows = gpu.measure(shapes, folder, device, report)
             ratios, measurements = ratios | more, measurements + rows
+    if strange := [name for name, ratio in ratios.items() if not ratio.plausible]:
+        raise SteerError(f"these ratios cannot be: {', '.join(strange)}; measure again")
     show(ratios, measurements, console)
     others = {
         "targets": TARGETS,

@@ -1,5 +1,6 @@
 """Timing of sides that are compared: interleaved (A B A B ...), and the ratios of each repeat."""
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -57,6 +58,11 @@ class Ratio:
     @classmethod
     def of(cls, values: Sequence[float]) -> "Ratio":
         return cls(statistics.median(values), min(values), max(values))
+
+    @property
+    def plausible(self) -> bool:
+        """Whether it can be a ratio at all."""
+        return 0 < self.low <= self.median <= self.high < math.inf
 
 
 @dataclass

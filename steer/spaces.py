@@ -127,7 +127,8 @@ SPACES = {
     "steer": Space(
         axes={
             "gamma": _STRENGTH,
-            "eta": _STRENGTH,
+            # Published weights sum to 1 - eta: beyond 1 they write nonsense.
+            "eta": Grid(low=0, high=1, step=0.05),
             "alpha": _ALPHA,
             "temperature": _TEMPERATURE,
             "panel_form": Choice(words=get_args(PanelForm)),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import curves, gpu, report
+from benchmarks import curves, gpu, levers, report
 from benchmarks.__main__ import main
 from benchmarks.lab import Lab, prepare
 from benchmarks.ours import Ours
@@ -78,6 +78,12 @@ def test_every_measurement_has_its_raw_seconds(results: Path) -> None:
     assert all(row["peak"] >= row["loaded"] > 10**7 for row in memory)
 
 
+def test_what_can_be_a_ratio() -> None:
+    assert Ratio.of([0.5, 0.4, 3]).plausible
+    for values in ([0.0, 1.0], [1.0, math.inf], [math.nan], [-1.0]):
+        assert not Ratio.of(values).plausible
+
+
 def test_a_mistake_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["--device", "nowhere", "--out", str(tmp_path / "cpu.json")]) == 2
     assert capsys.readouterr().err.startswith("error: device 'nowhere' cannot be used")
@@ -100,6 +106,17 @@ def test_limits_count_the_work_of_a_step(lab: Lab) -> None:
     assert guided.flops == 3 * plain.flops
     assert plain.bytes < guided.bytes < 3 * plain.bytes  # the weights are read once for all
     assert gpu.Work(10, 10).seconds(gpu.Limits(2, 5)) == 5
+
+
+def test_every_lever_is_turned_off_once(tmp_path: Path) -> None:
+    out = tmp_path / "levers-cpu.json"
+    assert levers.main(["--model", "tiny", "--out", str(out)]) == 0
+    found = json.loads(out.read_text())
+    names = {point["off"] for point in found["steps"]}
+    assert names == {levers.AS_IT_IS, levers.NONE, *(lever.name for lever in levers.LEVERS)}
+    assert all(point["milliseconds"] > 0 for point in found["steps"])
+    assert len(found["steps"]) == len(names) * 2 * 2
+    assert {profile["levers"] for profile in found["profiles"]} == {levers.AS_IT_IS, levers.NONE}
 
 
 def test_curves_have_their_points_and_are_drawn(

@@ -160,7 +160,8 @@ def test_every_proposal_is_a_valid_run_within_the_space(method: str) -> None:
         assert settings == pytest.approx(space.decode(space.encode(settings)))
         run = Trial(0, "search", settings).method(method).configure({"n": 1}, 40)
         assert 0.7 <= run.sampling.temperature <= 1.3
-        assert max(run.guidance.gamma, run.guidance.eta) <= 1.5
+        assert run.guidance.gamma <= 1.5
+        assert run.guidance.eta <= 1
         assert run.guidance.alpha == 0 or 1e-4 <= run.guidance.alpha <= 0.3
         assert run.sampling.top_k == 0 or 2 <= run.sampling.top_k <= 200
         tried.append((settings, (rng.random(), rng.random())))

@@ -29,7 +29,7 @@ from steer.models import (
 )
 
 # docs/performance.md has the curves behind these.
-ROWS = {"cpu": 64, "cuda": 256}
+ROWS = {"cpu": 128, "cuda": 256}
 CACHE_SHARE = 1 / 4  # of the memory, for the caches of all rows
 MERGED_SHARE = 1 / 20  # of the memory, for a second copy of the weights
 
@@ -37,7 +37,7 @@ MERGED_SHARE = 1 / 20  # of the memory, for a second copy of the weights
 class HFEngine:
     """Guided decoding with a base model and a LoRA adapter.
 
-    `rows` is how many records decode together; None is 64 on a CPU and 256 on a GPU, or as many as
+    `rows` is how many records decode together; None is 128 on a CPU and 256 on a GPU, or as many as
     fit into a quarter of the memory. `dtype` "auto" is bfloat16 where the hardware computes in it
     and float32 elsewhere; `device` "auto" is CUDA where there is one. Where no stream reads the
     base model and a second copy of its weights takes at most a twentieth of the memory, one with

@@ -294,7 +294,7 @@ def test_layers_that_read_the_same_tensor_are_one_product(engine):
 
 def test_rows_fit_the_memory(tiny_model, monkeypatch):
     engine, sampling = HFEngine(str(tiny_model), dtype="float32", device="cpu"), Sampling()
-    assert engine.rows_for(3, sampling) == 64
+    assert engine.rows_for(3, sampling) == 128
     token = 2 * 4 * math.prod(engine.kv_shape)
     room = 4 * 3 * sampling.max_new_tokens * token
     monkeypatch.setattr("steer.engines.hf.total_memory", lambda device: 10 * room)
