@@ -28,6 +28,8 @@ CHILDREN.set_forkserver_preload(["steer.generation"])
 
 def work(out: Path, pipe: Connection, prepare: Callable[..., None], *settings: object) -> None:
     """What a child process does: one run, with its disk or limits tampered with."""
+    # A shell's background jobs ignore Ctrl-C, and their children would too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     engine = stub.StubEngine(REAL)
     prepare(engine, pipe, *settings)
     try:
