@@ -133,7 +133,6 @@ def test_values_of_an_axis() -> None:
         ("compare $e --real $r --out $o --methods nukleus", "there is no method 'nukleus'"),
         ("compare $e --real $r --out $o --methods dexperts", "needs labels"),
         ("compare $e --real $r --out $o --test nowhere.jsonl", "nowhere.jsonl"),
-        ("compare $e --real $r --out $o --judge nowhere --methods plain --n 20", "nowhere"),
         ("sweep $e --real $r --out $o --gamma 1:0:1", "write FROM:TO:STEP"),
         ("sweep $e --real $r --out $o --gamma=-1 --eta 0", "gamma is -1"),
         ("tune $e --real $r --out $o --budget soon", "write a time"),
