@@ -1,6 +1,6 @@
 """Peak memory of one kind of run, each in a process of its own.
 
-    python -m benchmarks.memory FOLDER steer|plain ROWS TOKENS
+    python -m benchmarks.memory FOLDER steer|plain|plain_merged ROWS TOKENS
 
 loads the engine for the lab in FOLDER, does one run and prints its figures as JSON.
 """
@@ -33,7 +33,8 @@ class Peak:
 
 
 def peak(lab: Lab, kind: str, load: Load) -> Peak:
-    """The peak of one run of `kind` ("steer" or "plain") in a new process."""
+    """The peak of one run of `kind` in a new process: "steer", "plain" from the one copy of the
+    weights that STEER reads, or "plain_merged" with a second one that has the adapter in it."""
     command = [sys.executable, "-m", "benchmarks.memory", str(lab.folder), kind]
     command += [str(load.rows), str(load.tokens)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=_ROOT)
@@ -45,9 +46,10 @@ def main() -> None:
     lab = Lab.open(Path(folder))
     with quiet_logs():
         ours = Ours(lab)
+    ours.engine.may_merge = kind == "plain_merged"
     load = Load(int(rows), int(rows), int(tokens))
     loaded = _start(lab.device)
-    {"steer": ours.steer, "plain": ours.plain}[kind](load)
+    (ours.steer if kind == "steer" else ours.plain)(load)
     print(json.dumps(asdict(Peak(loaded, _peak(lab.device)))))
 
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks.lab import Lab
-from benchmarks.memory import peak
+from benchmarks.memory import Peak, peak
 from benchmarks.ours import Ours
 from benchmarks.pairs import Group, Load, Ratio, Side
 from benchmarks.peers import Peers
@@ -39,7 +39,8 @@ MEANINGS = {
     "steer_over_published": "STEER over the published procedure, end to end",
     "steer_over_transformers_cfg_16": "STEER over Transformers guidance_scale (PEFT), 16 rows",
     "steer_over_transformers_cfg_merged_16": "the same with the adapter merged",
-    "peak_memory_over_plain_64": "peak memory of STEER over plain sampling, 64 rows",
+    "peak_memory_over_plain_64": "peak memory of STEER over plain sampling, 64 rows, one copy each",
+    "peak_memory_over_plain_merged_64": "the same, plain sampling with its second copy",
     "steer_over_plain_1": "STEER over our own plain sampling, 1 row",
     "steer_over_plain_4": "STEER over our own plain sampling, 4 rows",
     "plain_over_transformers_1": "our plain sampling over Transformers generate (PEFT), 1 row",
@@ -162,18 +163,20 @@ class Suite:
         self.ratios["steer_over_published"] = group.ratio("steer", "published")
 
     def memory(self) -> None:
-        """Peaks in processes of their own; one resident copy of the base weights."""
+        """Peaks in processes of their own."""
         load = Load(64, 64, self.plan.tokens)
-        values = []
+        peaks: dict[str, Peak] = {}
+        values: dict[str, list[float]] = {"plain": [], "plain_merged": []}
         for repeat in range(1, self.plan.end_repeats + 1):
-            peaks = {}
-            for kind in ("steer", "plain"):
+            for kind in ("steer", *values):
                 self.report(f"memory: repeat {repeat} of {self.plan.end_repeats}, {kind}")
                 peaks[kind] = peak(self.lab, kind, load)
                 row = {"group": "memory", "side": kind, **asdict(load), **asdict(peaks[kind])}
                 self.measurements.append(row)
-            values.append(peaks["steer"].peak / peaks["plain"].peak)
-        self.ratios["peak_memory_over_plain_64"] = Ratio.of(values)
+            for kind, found in values.items():
+                found.append(peaks["steer"].peak / peaks[kind].peak)
+        for kind, found in values.items():
+            self.ratios[f"peak_memory_over_{kind}_64"] = Ratio.of(found)
 
     def _measure(self, name: str, *sides: Side) -> Group:
         group = Group(name, sides)

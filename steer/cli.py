@@ -23,7 +23,7 @@ from steer.runconfig import RunConfig
 from steer.version import __version__
 
 if TYPE_CHECKING:
-    from steer.metrics.sets import Labelled
+    from steer.store import Run
 
 MISTAKE, SPENT, STOPPED = 2, 3, 130
 
@@ -135,7 +135,7 @@ def fit(
     epilog="Example: [b]steer generate expert --real hypotheses.jsonl --n 500 --out run[/b]"
 )
 def generate(
-    expert: Annotated[Path, typer.Argument(metavar="EXPERT", help="What `steer fit` made.")],
+    expert: options.ExpertFolder,
     real: options.Real,
     out: Annotated[Path, typer.Option(metavar="RUN", help="Folder of the run, new or stopped.")],
     n: Annotated[int | None, typer.Option(help="Records wanted.")] = None,
@@ -181,7 +181,7 @@ def generate(
     """Generate records until N are accepted; the same command continues a stopped run."""
     with console.on_stop(f"the finished rounds are in {out}; the same command continues"):
         from steer import views
-        from steer.engines.hf import HFEngine
+        from steer.engines.choice import EngineSpec
         from steer.expert import Expert
         from steer.generation import generate as generate_run
         from steer.methods import adjust, find_method
@@ -208,13 +208,12 @@ def generate(
             fitted.max_completion_tokens if max_new_tokens is None else max_new_tokens,
         )
         kind = options.choice("--dtype", dtype, get_args(DType))
+        spec = EngineSpec(base or fitted.base, fitted.path, rows=rows, dtype=kind, device=device)
         corpus = load_texts(fitted.task, real, text_column, label_column)
         moved = load_corpus(towards, text_column) if towards else None
         with console.Meter() as meter:
             meter.update("loading")
-            engine = HFEngine(
-                base or fitted.base, fitted.path, rows=rows, dtype=kind, device=device
-            )
+            engine = spec.load()
             run = generate_run(
                 config,
                 corpus,
@@ -330,18 +329,16 @@ def _names(sets: Sequence[str]) -> dict[str, str]:
     return dict(zip(short if unique else sets, sets, strict=True))
 
 
-def _texts(source: str, text_column: str | None, label_column: str | None) -> "Corpus | Labelled":
-    """The accepted records of a run, or the texts of a file or dataset."""
-    from steer.metrics.sets import Labelled
+def _texts(source: str, text_column: str | None, label_column: str | None) -> "Corpus | Run":
+    """A run, or the texts of a file or dataset."""
     from steer.store import Run
 
     if not Path(source).is_dir():
         return load_corpus(source, text_column, label_column)
-    records = Run.open(source).records
-    if not records:
+    run = Run.open(source)
+    if not run.records:
         raise SteerError(f"{source} has no accepted records yet; nothing to evaluate")
-    labels = [record.label for record in records if record.label is not None]
-    return Labelled([record.text for record in records], labels or None)
+    return run
 
 
 studies.register(app)

@@ -20,10 +20,9 @@ from steer.engines.interface import Engine
 from steer.errors import SteerError
 from steer.evaluation import Evaluation, EvaluationSettings, evaluate
 from steer.evaluation import Progress as EvaluationProgress
-from steer.files import disk_errors, write_atomic
+from steer.files import check_format, disk_errors, write_atomic
 from steer.generation import ExpertLike, Progress, generate, generate_together
 from steer.methods import Method
-from steer.metrics.sets import Labelled
 from steer.runconfig import RunConfig
 from steer.store import Run
 from steer.tasks import Task
@@ -87,8 +86,7 @@ class Comparison:
         path = folder / _FILE
         try:
             values = json.loads(path.read_bytes())
-            if values["format"] != FORMAT:
-                raise SteerError(f"{path} has a format of another version of steer: {values}")
+            check_format(path, values, FORMAT)
             entries = tuple(Entry(**entry) for entry in values["methods"])
             return cls(
                 folder, values["command"], values["expert"], values["task"], entries, values["grid"]
@@ -229,9 +227,7 @@ def evaluate_comparison(
     out.
     """
     sets = {
-        entry.name: _texts(Run.open(found.folder / entry.run))
-        for entry in found.entries
-        if not entry.short
+        entry.name: Run.open(found.folder / entry.run) for entry in found.entries if not entry.short
     }
     if not sets:
         raise SteerError(
@@ -249,11 +245,6 @@ def utility(task: Task) -> str | None:
     if task.labels:
         return "labels"
     return "answers" if task.form == "question" else None
-
-
-def _texts(run: Run) -> Labelled:
-    labels = [record.label or "" for record in run.records]
-    return Labelled([record.text for record in run.records], labels if any(labels) else None)
 
 
 def _start(out: Path, setup: Setup, grid: Mapping[str, str] | None) -> Comparison:

@@ -1,13 +1,15 @@
 """Files and folders that are written whole or not at all."""
 
 import errno
+import fcntl
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 
@@ -103,6 +105,37 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def hold_lock(folder: Path, busy: str) -> Iterator[None]:
+    """Holds the lock of `folder`, which the system lets go however the process ends.
+
+    Raises `SteerError`: `busy` when another process holds it, and when there can be no lock.
+    """
+    with disk_errors(folder):
+        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock)
+        if isinstance(error, BlockingIOError):
+            raise SteerError(busy) from None
+        reason = f"cannot lock {folder}: {error.strerror}; choose a local folder"
+        raise SteerError(reason) from error
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def check_format(path: Path, values: Mapping[str, Any], known: int) -> None:
+    """Raises `SteerError` when the file at `path`, which holds `values`, is of another format."""
+    if values["format"] != known:
+        raise SteerError(
+            f"{path} has format {values['format']!r}, this version of steer reads {known}; "
+            f"use the one that wrote it: {values.get('steer')}"
+        )
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from steer.data import Corpus
 from steer.engines.interface import Completion, Engine, Request, Step
 from steer.errors import SteerError
 from steer.guidance import Stream, build_streams
+from steer.metrics.cache import Cache
 from steer.metrics.embedding import Embedder, load_embedder
 from steer.panels import Panel, Panels
 from steer.records import Attempt, Checker, Record, Reject, Verdict, finite_log_probs
@@ -101,7 +102,9 @@ def generate_together(
     if any(config.sampling != configs[0].sampling for config in configs):
         raise SteerError("runs made together must have the same sampling; make them one by one")
     selecting = any(config.panel_selection != "random" for config in configs)
-    parts = _Parts(real, towards, expert, engine, load_embedder() if selecting else None)
+    parts = _Parts(
+        real, towards, expert, engine, load_embedder(cache=Cache()) if selecting else None
+    )
     loops = [_Loop(config, parts) for config in configs]
     with ExitStack() as stack:
         for loop, out in zip(loops, jobs, strict=True):

@@ -23,8 +23,8 @@ class Method(Config):
     panel_selection: Selection = "random"
     labelled: bool = False
 
-    def configure(self, wanted: dict[str, Any], max_new_tokens: int) -> RunConfig:
-        """The run of this method; `wanted` are the other settings of `RunConfig`."""
+    def configure(self, others: dict[str, Any], max_new_tokens: int) -> RunConfig:
+        """The run of this method; `others` are the other settings of `RunConfig`."""
         sampling = Sampling(**dict(self.sampling) | {"max_new_tokens": max_new_tokens})
         return RunConfig(
             guidance=self.guidance,
@@ -32,7 +32,7 @@ class Method(Config):
             panel_size=self.panel_size,
             panel_form=self.panel_form,
             panel_selection=self.panel_selection,
-            **wanted,
+            **others,
         )
 
     @property
@@ -121,7 +121,7 @@ METHODS = (
 )
 """After `plain`, the baselines, those of contrast, and STEER's kinds."""
 
-DEFAULT = "greedy,beam,temperature,top-k,nucleus,contrastive-search,steer-published,steer"
+DEFAULT = "plain,greedy,beam,temperature,top-k,nucleus,contrastive-search,steer-published,steer"
 ALL = "all"
 
 

@@ -38,6 +38,7 @@ Prompt = Annotated[
     str | None,
     typer.Option(help="Instead of a task: what a record is; {label} stands for its label."),
 ]
+ExpertFolder = Annotated[Path, typer.Argument(metavar="EXPERT", help="What `steer fit` made.")]
 Real = Annotated[
     str, typer.Option("--real", metavar="DATA", help="The real texts: a file or dataset name.")
 ]

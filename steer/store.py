@@ -8,7 +8,6 @@ A round is committed by renaming a complete, synced file into place, so that wha
 process, a round is there whole or not at all.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from steer.errors import SteerError
-from steer.files import disk_errors, sync_folder, write_atomic
+from steer.files import check_format, disk_errors, hold_lock, sync_folder, write_atomic
 from steer.records import Record, Reject, read_attempt
 from steer.runconfig import RunConfig, Sources, differences
 from steer.version import __version__
@@ -108,9 +107,8 @@ def open_store(out: Path, config: RunConfig, sources: Sources) -> Iterator[Store
     new = not os.path.exists(out)
     with disk_errors(out):
         (out / "rounds").mkdir(parents=True, exist_ok=True)
-        lock = os.open(out / "lock", os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        _take(lock, out)
+    busy = f"another process is writing the run {out}; wait for it or choose another folder"
+    with hold_lock(out, busy):
         try:
             _settle(out, config, sources)
             yield Store(out)
@@ -119,8 +117,6 @@ def open_store(out: Path, config: RunConfig, sources: Sources) -> Iterator[Store
             if new and not any((out / "rounds").glob("*.jsonl")):
                 shutil.rmtree(out, ignore_errors=True)
             raise
-    finally:
-        os.close(lock)
 
 
 def _refuse_foreign(out: Path) -> None:
@@ -137,17 +133,6 @@ def _refuse_foreign(out: Path) -> None:
         names = {name for name in os.listdir(out) if not _TEMPORARY.fullmatch(name)}
     if names - {"lock", "rounds"} or any((out / "rounds").glob("*")):
         raise SteerError(f"{out} exists and is no run folder; choose another folder for the run")
-
-
-def _take(lock: int, out: Path) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise SteerError(
-            f"another process is writing the run {out}; wait for it or choose another folder"
-        ) from None
-    except OSError as error:
-        raise SteerError(f"cannot lock {out}: {error.strerror}; choose a local folder") from error
 
 
 def _settle(out: Path, config: RunConfig, sources: Sources) -> None:
@@ -183,11 +168,7 @@ def _read_identity(folder: Path) -> tuple[str, RunConfig, Sources]:
     path = folder / "run.json"
     try:
         values: dict[str, Any] = json.loads(path.read_bytes())
-        if values["format"] != FORMAT:
-            raise SteerError(
-                f"{path} has format {values['format']!r}, this version of steer reads {FORMAT}; "
-                f"use the one that wrote it: {values.get('steer')}"
-            )
+        check_format(path, values, FORMAT)
         return str(values["steer"]), RunConfig(**values["config"]), Sources(**values["sources"])
     except OSError as error:
         raise SteerError(f"cannot read {path}: {error.strerror}") from None

@@ -14,10 +14,8 @@ from steer.methods import DEFAULT, METHODS
 
 if TYPE_CHECKING:  # these load model libraries
     from steer.comparison import Comparison, Setup
-    from steer.engines.hf import HFEngine
     from steer.evaluation import Evaluation
 
-ExpertFolder = Annotated[Path, typer.Argument(metavar="EXPERT", help="What `steer fit` made.")]
 Test = Annotated[
     str | None,
     typer.Option(
@@ -53,7 +51,7 @@ def register(app: typer.Typer) -> None:
 
 
 def compare(
-    expert: ExpertFolder,
+    expert: options.ExpertFolder,
     real: options.Real,
     out: Folder,
     methods: Annotated[
@@ -85,8 +83,7 @@ def compare(
         with console.Meter() as meter:
             meter.update("loading")
             chosen = find_methods(methods, given.labelled)
-            engine = given.engine(rows, dtype, device)
-            setup = given.setup(engine, n, max_new_tokens)
+            setup = given.setup(n, max_new_tokens, rows, dtype, device)
             shown = console.comparing(meter, [method.name for method in chosen])
             found = comparison.compare(chosen, setup, out, shown)
             measured = _measure(found, given, judge, embedder, meter)
@@ -94,7 +91,7 @@ def compare(
 
 
 def sweep(
-    expert: ExpertFolder,
+    expert: options.ExpertFolder,
     real: options.Real,
     out: Folder,
     gamma: Annotated[
@@ -125,15 +122,14 @@ def sweep(
         with console.Meter() as meter:
             meter.update("loading")
             base = find_method(method, given.labelled)
-            engine = given.engine(rows, dtype, device)
-            setup = given.setup(engine, n, max_new_tokens)
+            setup = given.setup(n, max_new_tokens, rows, dtype, device)
             found = comparison.sweep(axes, base, setup, out, console.generating(meter))
             measured = _measure(found, given, judge, embedder, meter)
     _show(found, measured)
 
 
 def tune(
-    expert: ExpertFolder,
+    expert: options.ExpertFolder,
     real: options.Real,
     out: Folder,
     budget: Annotated[
@@ -171,7 +167,7 @@ def tune(
         given = _Given(expert, real, test, towards, (text_column, label_column), seed)
         with console.Meter() as meter:
             meter.update("loading")
-            setup = given.setup(given.engine(rows, dtype, device), n, max_new_tokens)
+            setup = given.setup(n, max_new_tokens, rows, dtype, device)
             shown = console.tuning(meter)
             found = tuning.tune(
                 method, setup, given.test, given.real, out, settings=settings, on_progress=shown
@@ -248,22 +244,23 @@ class _Given:
     def labelled(self) -> bool:
         return bool(self.expert.labels)
 
-    def engine(self, rows: int | None, dtype: str, device: str) -> "HFEngine":
-        from steer.engines.hf import HFEngine
+    def setup(
+        self, n: int, max_new_tokens: int | None, rows: int | None, dtype: str, device: str
+    ) -> "Setup":
+        """What all runs share, with the engine loaded."""
+        from steer.comparison import Setup, spread
+        from steer.engines.choice import EngineSpec
         from steer.models import DType
 
         kind = options.choice("--dtype", dtype, get_args(DType))
-        return HFEngine(self.expert.base, self.expert.path, rows=rows, dtype=kind, device=device)
-
-    def setup(self, engine: "HFEngine", n: int, max_new_tokens: int | None) -> "Setup":
-        from steer.comparison import Setup, spread
-
+        base, adapter = self.expert.base, self.expert.path
+        engine = EngineSpec(base, adapter, rows=rows, dtype=kind, device=device).load()
         return Setup(
             self.real,
             self.expert,
             engine,
             spread(n, self.expert.labels),
-            max_new_tokens or self.expert.max_completion_tokens,
+            self.expert.max_completion_tokens if max_new_tokens is None else max_new_tokens,
             seed=self.seed,
             towards=self.towards,
             command=shlex.join(["steer", *sys.argv[1:]]),

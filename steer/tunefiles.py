@@ -1,6 +1,5 @@
 """The folder of a search: what is searched, with what, and the file that holds all of its state."""
 
-import fcntl
 import json
 import os
 import re
@@ -14,7 +13,7 @@ from pydantic import Field
 
 from steer.config import Config
 from steer.errors import SteerError
-from steer.files import disk_errors, write_atomic
+from steer.files import check_format, disk_errors, hold_lock, write_atomic
 from steer.metrics.bench import MIN_TEXTS
 from steer.runconfig import differences
 from steer.trials import Trial, Tuning, command
@@ -74,12 +73,8 @@ def locked(out: Path) -> Iterator[None]:
         raise SteerError(f"{out} exists and is no search; choose another folder")
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-        lock = os.open(out / "lock", os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        _take(lock, out)
+    with hold_lock(out, f"another process searches in {out}; wait for it or choose another folder"):
         yield
-    finally:
-        os.close(lock)
 
 
 def _fresh(out: Path) -> bool:
@@ -87,17 +82,6 @@ def _fresh(out: Path) -> bool:
     return out.is_dir() and all(
         name == "lock" or name.startswith(f".{_FILE}") for name in os.listdir(out)
     )
-
-
-def _take(lock: int, out: Path) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise SteerError(
-            f"another process searches in {out}; wait for it or choose another folder"
-        ) from None
-    except OSError as error:
-        raise SteerError(f"cannot lock {out}: {error.strerror}; choose a local folder") from error
 
 
 def read_trials(out: Path, search: Search) -> list[Trial]:
@@ -108,11 +92,7 @@ def read_trials(out: Path, search: Search) -> list[Trial]:
         return []
     try:
         values = json.loads(path.read_bytes())
-        if values["format"] != FORMAT:
-            raise SteerError(
-                f"{path} has format {values['format']!r}, this version of steer reads {FORMAT}; "
-                f"use the one that wrote it: {values.get('steer')}"
-            )
+        check_format(path, values, FORMAT)
         old = Search(**values["search"])
         trials = [_trial(each) for each in values["trials"]]
     except OSError as error:

@@ -20,6 +20,7 @@ from steer.evaluation import EvaluationSettings, Labelled, evaluate
 from steer.generation import generate
 from steer.metrics.bench import MIN_TEXTS
 from steer.metrics.estimate import Estimate
+from steer.metrics.sets import as_labelled
 from steer.metrics.summary import PARTS
 from steer.seeds import derive
 from steer.spaces import find_space, find_starts, propose
@@ -208,7 +209,7 @@ class _Tuner:
             often = ", ".join(f"{count} {reason}" for reason, count in run.reasons.items())
             why = f"only {accepted} of {n} records were accepted (rejected: {often})"
             return replace(trial, state="failed", reason=why)
-        texts = _texts(run)
+        texts = as_labelled(run)
         [found], used = self._evaluate([texts], tick)
         if missing := [key for key in self.parts if found[key].value is None]:
             why = f"{missing[0]} has no value: {found[missing[0]].reason}"
@@ -283,11 +284,6 @@ def _most(setup: Setup) -> int:
         return len(texts)
     counts = Counter(labels)
     return min(counts[label] for label in setup.wanted if label is not None)
-
-
-def _texts(run: Run) -> Labelled:
-    labels = [record.label or "" for record in run.records]
-    return Labelled([record.text for record in run.records], labels if any(labels) else None)
 
 
 def _values(found: dict[str, Estimate]) -> dict[str, float]:

@@ -118,8 +118,7 @@ def test_what_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     with_few = Comparison(*(tmp_path, "c", "e", {}, (*found.entries, few)))
     evaluate_comparison(with_few, test, REAL, settings)
     assert list(given["sets"]) == ["nucleus", "steer:gamma=0.4"]
-    records = Run.open(tmp_path / found.entries[1].run).records
-    assert given["sets"]["steer:gamma=0.4"].texts == [record.text for record in records]
+    assert given["sets"]["steer:gamma=0.4"] == Run.open(tmp_path / found.entries[1].run)
     assert (given["real"], given["train"], given["settings"]) == (test, REAL, settings)
     assert json.loads((tmp_path / "evaluation.json").read_text()) == {"n": 12}
     with pytest.raises(SteerError, match=r"no method .* has 75% of its records"):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from steer.errors import SteerError
-from steer.files import new_folder
+from steer.files import check_format, hold_lock, new_folder
 
 
 def left_in(folder: Path) -> list[str]:
@@ -103,3 +103,17 @@ def test_old_leftovers_are_removed_and_new_ones_kept(tmp_path: Path) -> None:
     with new_folder(tmp_path / "out"):
         pass
     assert left_in(tmp_path) == [".steer-tmp-new", "out"]
+
+
+def test_one_holder_of_a_lock_at_a_time(tmp_path: Path) -> None:
+    busy = pytest.raises(SteerError, match="busy")
+    with hold_lock(tmp_path, "busy"), busy, hold_lock(tmp_path, "busy"):
+        pass
+    with hold_lock(tmp_path, "busy"):
+        pass
+
+
+def test_another_format_names_both_and_who_wrote_it(tmp_path: Path) -> None:
+    check_format(tmp_path, {"format": 3}, 3)
+    with pytest.raises(SteerError, match=r"has format 4, this version of steer reads 3; .*: 9\.1"):
+        check_format(tmp_path, {"format": 4, "steer": "9.1"}, 3)

@@ -259,7 +259,7 @@ def test_contrasting_labels_needs_labels(tmp_path: Path) -> None:
 
 def test_drafts_for_the_nearest_panels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The expert alone writes each record first; the embedder is part of the run's identity."""
-    monkeypatch.setattr("steer.generation.load_embedder", lambda: WordEmbedder())
+    monkeypatch.setattr("steer.generation.load_embedder", lambda cache: WordEmbedder())
     engine = stub.StubEngine(REAL)
     config = RunConfig(n=12, round_size=16, rows_per_panel=4, panel_selection="nearest")
     made = generate(config, REAL, stub.StubExpert(), engine, tmp_path / "run")

@@ -18,8 +18,8 @@ LAYERS = {
     "apps": "__main__ cli console options studies views",
     "face": "__init__",
 }
-# The command line and the package's face load a layer only when it is asked for.
-LAZY_MODULES = {"steer.cli", "steer.studies", "steer.__init__"}
+# The command line, the package's face and the choice of an engine load a layer when it is asked for.
+LAZY_MODULES = {"steer.cli", "steer.studies", "steer.__init__", "steer.engines.choice"}
 # Slow to load, or optional: imported where they are used.
 LAZY_LIBRARIES = (
     "accelerate datasets gguf huggingface_hub mauve optuna pandas peft pyarrow sacrebleu "

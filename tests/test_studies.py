@@ -135,6 +135,7 @@ def test_values_of_an_axis() -> None:
         ("compare $e --real $r --out $o --test nowhere.jsonl", "nowhere.jsonl"),
         ("sweep $e --real $r --out $o --gamma 1:0:1", "write FROM:TO:STEP"),
         ("sweep $e --real $r --out $o --gamma=-1 --eta 0", "gamma is -1"),
+        ("compare $e --real $r --out $o --methods plain --max-new-tokens 0", "max_new_tokens is 0"),
         ("tune $e --real $r --out $o --budget soon", "write a time"),
         ("tune $e --real $r --out $o --method beam", "beam"),
         ("report nowhere --real $r --out $o", "no folder nowhere"),

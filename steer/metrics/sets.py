@@ -9,6 +9,7 @@ import numpy as np
 from steer.data import Corpus
 from steer.errors import SteerError
 from steer.seeds import derive
+from steer.store import Run
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,14 @@ class Labelled:
         return self.pick(sorted(range(len(labels)), key=lambda i: (self.texts[i], labels[i])))
 
 
-Texts = Sequence[str] | Labelled | Corpus
+Texts = Sequence[str] | Labelled | Corpus | Run
 
 
 def as_labelled(texts: Texts) -> Labelled:
-    """Whatever was given as texts with their labels, if it has any."""
+    """Whatever was given as texts with their labels, if it has any; of a run its records."""
+    if isinstance(texts, Run):
+        labels = [record.label for record in texts.records if record.label is not None]
+        return Labelled([record.text for record in texts.records], labels or None)
     if isinstance(texts, Corpus | Labelled):
         return Labelled(texts.texts, texts.labels)
     return Labelled(texts)
