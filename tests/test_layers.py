@@ -18,7 +18,7 @@ LAYERS = {
     "apps": "__main__ cli console options studies views",
     "face": "__init__",
 }
-# The command line, the package's face and the choice of an engine load a layer when it is asked for.
+# The command line, the package's face and the choice of an engine load what is asked for only then.
 LAZY_MODULES = {"steer.cli", "steer.studies", "steer.__init__", "steer.engines.choice"}
 # Slow to load, or optional: imported where they are used.
 LAZY_LIBRARIES = (
