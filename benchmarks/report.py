@@ -60,7 +60,7 @@ def main(results: Path = ROOT / "benchmarks" / "results", docs: Path = ROOT / "d
             _levers(results / "levers-cpu.json"),
             *(_curves(results / f"curves-{device}.json", docs) for device in ("cpu", "gpu")),
         ]
-        _replace(docs / "performance.md", "\n\n".join(part for part in parts if part))
+        replace_section(docs / "performance.md", "\n\n".join(part for part in parts if part))
     except SteerError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -92,7 +92,7 @@ def _ratios(found: dict[str, Any]) -> str:
         spread = f"{ratio.low:.2f} to {ratio.high:.2f}"
         meaning = MEANINGS.get(name, f"`{name}`")
         rows.append([meaning, f"{ratio.median:.2f}", spread, f"{sign} {target}".strip(), mark])
-    return _table(["ratio", "median", "low to high", "target", "met"], rows)
+    return table(["ratio", "median", "low to high", "target", "met"], rows)
 
 
 def _is_ratio(value: Any) -> bool:
@@ -114,11 +114,12 @@ def _speeds(measurements: Iterable[dict[str, Any]]) -> str:
     limited = any(row[-1] for row in rows)
     head = ["group", "side", "rows", "records", "tokens each", "tokens a second"]
     if limited:
-        return _table([*head, "limit: memory / and compute"], rows)
-    return _table(head, [row[:-1] for row in rows])
+        return table([*head, "limit: memory / and compute"], rows)
+    return table(head, [row[:-1] for row in rows])
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -144,11 +145,11 @@ def _levers(path: Path) -> str:
             f"### Levers: {_where(found)}",
             "Milliseconds of a decoding step without a lever, and how many times that of the engine"
             " as it is:",
-            _table(["without", *shown], rows),
+            table(["without", *shown], rows),
             "Milliseconds a token by what they are for, over calls of "
             f"{found['settings']['profiled']} tokens with the prefill of their contexts, under a "
             "profiler, which slows small operations down:",
-            _table(["levers", *parts], profiles),
+            table(["levers", *parts], profiles),
         ]
     )
 
@@ -186,13 +187,18 @@ def _draw(picture: Picture, points: Sequence[dict[str, Any]], path: Path) -> Non
         axes.xaxis.set_major_formatter("{x:.0f}")
     if any(sides):
         axes.legend()
+    draw_picture(figure, path)
+
+
+def draw_picture(figure: Figure, path: Path) -> None:
+    """Writes a picture without a date and with fixed names: the same results give the same file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Without a date and with fixed names, so that the same results give the same file.
     with matplotlib.rc_context({"svg.hashsalt": "steer"}):
         figure.savefig(path, metadata={"Date": None})
 
 
-def _replace(path: Path, section: str) -> None:
+def replace_section(path: Path, section: str) -> None:
+    """Puts `section` between the two marks in the file. Raises `SteerError` without them."""
     try:
         text = path.read_text("utf-8")
     except OSError as error:

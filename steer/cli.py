@@ -245,6 +245,7 @@ def evaluate(
         Path | None, typer.Option("--json", metavar="OUT", help="Write the table as JSON too.")
     ] = None,
     judge: options.Judge = None,
+    judged: options.Judged = None,
     utility: options.Utility = None,
     text_column: options.TextColumn = None,
     label_column: options.LabelColumn = None,
@@ -272,6 +273,7 @@ def evaluate(
             seed=seed,
             embedder=embedder,
             judges=tuple(judge or ()),
+            judged=judged,
             utility=utility,
         )
         with console.Meter() as meter:

@@ -18,6 +18,7 @@ from steer.metrics.bench import (
     Bench,
     EvaluationSettings,
     Vectors,
+    judged,
     measure,
     questions,
 )
@@ -170,7 +171,8 @@ class _Desk:
         """Scores all texts by one judge; gives a function from any set to its scores."""
         number = f" {place + 1}" if place else ""
         self.report(Progress(f"loading judge{number}", 0, 1))
-        everything = [*self.rows.values(), self.reference]
+        whole = [*self.rows.values(), self.reference]
+        everything = [judged(self.settings, each) for each in whole]
         labels = sorted({label for each in everything for label in each.labels or ()})
         judge = load_judge(name, self.settings.prompt, labels, self.cache)
         if judge.task and judge.task.labels:

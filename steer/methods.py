@@ -111,6 +111,7 @@ METHODS = (
         panel_form="raw",
     ),
     _steer("steer", "balanced weights, the default settings"),
+    _steer("steer-negative", "negative prompting alone", gamma=0, alpha=0),
     _steer("steer-raw", "panels joined with spaces, as published", panel_form="raw"),
     _steer("steer-nearest", "away from what a draft is nearest to", panel_selection="nearest"),
     _steer("steer-crowded", "away from where texts are dense", panel_selection="crowded"),

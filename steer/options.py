@@ -54,6 +54,10 @@ Judge = Annotated[
         "causal model.",
     ),
 ]
+Judged = Annotated[
+    int | None,
+    typer.Option(help="Texts of each set that judges read, which takes longest. (default: all)"),
+]
 Utility = Annotated[
     str | None,
     typer.Option(

@@ -35,7 +35,8 @@ class EvaluationSettings(Config):
     name or folder (None: all-MiniLM-L6-v2); `mauve_seeds` 0 leaves MAUVE out.
 
     `judges` are experts' folders or causal models (`steer.judges`), `prompt` what a judge that is
-    no expert reads before a text. `utility` trains classifiers: on "labels", or on the "answers"
+    no expert reads before a text; they read `judged` texts of a row, drawn at random (None: all),
+    for reading takes longest. `utility` trains classifiers: on "labels", or on the "answers"
     of multiple-choice questions. `cache` keeps embeddings and likelihoods on disk.
     """
 
@@ -48,6 +49,7 @@ class EvaluationSettings(Config):
     bootstrap: int = Field(default=1000, ge=100)
     judges: tuple[str, ...] = Field(default=(), max_length=len(GAPS))
     prompt: str | None = None
+    judged: int | None = Field(default=None, ge=MIN_TEXTS)
     utility: Literal["labels", "answers"] | None = None
     cache: bool = True
 
@@ -164,12 +166,17 @@ def _cover(bench: Bench, rows: np.ndarray, reference: np.ndarray) -> dict[str, E
 
 
 def _coherence(bench: Bench, row: Labelled) -> dict[str, Estimate]:
-    judged = [
-        coherence.gap(judge(row), judge(bench.reference), bench.counts)
-        for judge in bench.likelihoods
-    ]
+    mine, real = (judged(bench.settings, each) for each in (row, bench.reference))
+    n, seed = len(real.texts), derive(bench.settings.seed, "bootstrap")
+    counts = resample_counts(n, bench.settings.bootstrap, seed)
+    gaps = [coherence.gap(judge(mine), judge(real), counts) for judge in bench.likelihoods]
     missing = [Estimate(None, reason=reason) for reason in (NO_JUDGE, NO_SECOND)]
-    return dict(zip(GAPS, [*judged, *missing[len(judged) :]], strict=True))
+    return dict(zip(GAPS, [*gaps, *missing[len(gaps) :]], strict=True))
+
+
+def judged(settings: EvaluationSettings, row: Labelled) -> Labelled:
+    """Those texts of a row that the judges read: rows are drawn at random, so the first ones."""
+    return row.pick(range(min(len(row.texts), settings.judged or len(row.texts))))
 
 
 def _copying(

@@ -1,0 +1,95 @@
+"""A task of the study: its expert, its real texts, and comparisons of methods.
+
+WORK/PART/TASK/seed-N/    a comparison (steer.comparison): a run for each method, one evaluation
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.study.parts import part
+from steer.comparison import (
+    Comparison,
+    Entry,
+    Setup,
+    compare,
+    evaluate_comparison,
+    spread,
+    utility,
+)
+from steer.data import Corpus, load_corpus
+from steer.engines.choice import EngineSpec
+from steer.engines.interface import Engine
+from steer.evaluation import Evaluation, EvaluationSettings
+from steer.expert import Expert
+from steer.generation import Progress
+from steer.methods import find_methods
+from steer.models import GEMMA
+
+JUDGED = 40  # texts of each row: the judge of another family takes most of the study's time
+EXAMPLES = 8  # that the judge of another family reads before a text
+
+
+@dataclass
+class Lab:
+    """A task's expert, loaded, and its real texts."""
+
+    work: Path
+    task: str
+
+    def __post_init__(self) -> None:
+        self.expert = Expert.load(self.work / "experts" / self.task)
+        self.fit = self.corpus("fit")
+        self.engine: Engine = EngineSpec(self.expert.base, self.expert.path).load()
+
+    def corpus(self, name: str) -> Corpus:
+        """The real texts of a part."""
+        labelled = "label" if self.expert.task.labels else None
+        return load_corpus(str(part(self.work, self.task, name)), "text", labelled)
+
+    @property
+    def judges(self) -> tuple[str, str]:
+        """An expert fitted on other real texts, and a model of another family."""
+        return str(self.work / "experts" / f"{self.task}-judge"), GEMMA
+
+    @property
+    def prompt(self) -> str:
+        """What the judge of another family reads before a text: real texts that nothing else reads,
+        so that it knows what texts of the domain look like."""
+        texts = self.corpus("judge").texts[:EXAMPLES]
+        return "".join(f"{text}\n\n" for text in texts)
+
+    def compare(self, methods: Sequence[str], name: str, seed: int, n: int) -> Comparison:
+        """A run of each method, for the part called `name`."""
+        setup = Setup(
+            self.fit,
+            self.expert,
+            self.engine,
+            spread(n, self.expert.labels),
+            self.expert.max_completion_tokens,
+            seed=seed,
+            expert_path=str(self.expert.path),
+        )
+        found = find_methods(",".join(methods), bool(self.expert.labels))
+        return compare(found, setup, self.folder(name, seed), _show)
+
+    def folder(self, name: str, seed: int) -> Path:
+        """Where the comparison of a part and a seed is."""
+        return self.work / name / self.task / f"seed-{seed}"
+
+    def evaluate(self, found: Comparison, name: str, seed: int = 0) -> Evaluation:
+        """All runs of a comparison against the part called `name`, halved by `seed`."""
+        settings = EvaluationSettings(
+            seed=seed,
+            judges=self.judges,
+            judged=JUDGED,
+            prompt=self.prompt,
+            mauve_seeds=0,  # not to be trusted with so few texts
+            utility=utility(self.expert.task),
+        )
+        return evaluate_comparison(found, self.corpus(name), self.fit, settings)
+
+
+def _show(entry: Entry, progress: Progress) -> None:
+    if not progress.finished:
+        print(f"{entry.name}: {progress.accepted} of {progress.wanted}", flush=True)

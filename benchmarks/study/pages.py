@@ -1,0 +1,228 @@
+"""docs/study.json, and the tables and pictures of docs/study.md, from what was measured."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from benchmarks.report import ROOT, draw_picture, replace_section, table
+from benchmarks.study.parts import TASKS
+from benchmarks.study.plan import SEEDS, VALIDATION_SEED, chosen
+from benchmarks.study.results import REAL, Mean, Table, read
+from steer.comparison import Comparison
+from steer.files import write_atomic
+
+DOCS = ROOT / "docs"
+SHOWN = {
+    "three_grams": "3-grams",
+    "vendi_1": "Vendi",
+    "auroc_trees": "AUROC, trees",
+    "auroc_logistic": "AUROC, logistic",
+    "judge_gap": "gap, sibling",
+    "judge_gap_2": "gap, Gemma",
+    "near_copies": "near copies",
+    "authenticity": "authentic",
+    "fidelity_score": "fidelity",
+    "diversity_score": "diversity",
+    "coherence_score": "coherence",
+    "non_copying_score": "non-copying",
+}
+BASELINE_MARK = "steer"  # a family whose name begins so is ours
+
+
+def write(work: Path) -> None:
+    """Writes everything that can be written from the tasks that are done."""
+    tables = {task: found for task in TASKS if (found := _read(work, task))}
+    values = {task: _json(found) for task, found in tables.items()}
+    write_atomic(DOCS / "study.json", (json.dumps(values, indent=1) + "\n").encode())
+    parts = [_section(work, task, found) for task, found in tables.items()]
+    parts += [_streams(work, tables), _use(work)]
+    replace_section(DOCS / "study.md", "\n\n".join(part for part in parts if part))
+
+
+def _read(work: Path, task: str) -> Table | None:
+    folders = {seed: work / "report" / task / f"seed-{seed}" for seed in SEEDS}
+    if not all((folder / "evaluation.json").exists() for folder in folders.values()):
+        return None
+    return read(folders)
+
+
+def _json(found: Table) -> dict[str, dict[str, Any]]:
+    """Method, then metric, then mean and interval; a metric without a value is left out."""
+    return {
+        _family(method): {
+            metric: {key: round(value, 5) for key, value in asdict(mean).items()}
+            for metric in found.values
+            if (mean := found.mean(metric, method))
+        }
+        for method in found.methods
+    }
+
+
+def _family(method: str) -> str:
+    """`nucleus:top_p=0.9` is of the family nucleus."""
+    return method.partition(":")[0]
+
+
+def _section(work: Path, task: str, found: Table) -> str:
+    heading = {"hypotheses": "Hypotheses", "comments": "Comments", "commonsense": "Questions"}[task]
+    name = f"pictures/study-{task}.svg"
+    draw_picture(_front(found), DOCS / name)
+    return "\n\n".join(
+        [
+            f"### {heading}",
+            f"{found.n} texts a row and seed, seeds {', '.join(map(str, found.seeds))}.",
+            _figures(found),
+            _short(found),
+            _against(found),
+            f"![{heading}: diversity and coherence of each method]({name})",
+            _tried(work, task),
+        ]
+    )
+
+
+def _figures(found: Table) -> str:
+    ordered = sorted(found.methods, key=lambda each: -_mean(found, "summary", each))
+    rows = []
+    for method in ordered:
+        summary = found.mean("summary", method)
+        shown = "-" if summary is None else f"{summary.mean:.3f} ± {summary.mean - summary.low:.3f}"
+        share = f"{found.accepted[method]} / {found.attempts[method]}" if method != REAL else ""
+        values = [_mean(found, metric, method) for metric in SHOWN]
+        rows.append([f"`{method}`", share, *(f"{value:.2f}" for value in values), shown])
+    return table(["method", "accepted / attempts", *SHOWN.values(), "summary"], rows)
+
+
+def _mean(found: Table, metric: str, method: str) -> float:
+    mean = found.mean(metric, method)
+    return float("nan") if mean is None else mean.mean
+
+
+def _short(found: Table) -> str:
+    if not found.short:
+        return "Every method made its records."
+    each = [f"`{name}` ({found.accepted[name]} of {found.attempts[name]})" for name in found.short]
+    return f"Too few records were accepted to measure: {', '.join(each)}."
+
+
+def _against(found: Table) -> str:
+    """Ours against the best baseline, part by part."""
+    ours = [each for each in found.methods if each.startswith(BASELINE_MARK)]
+    rest = [each for each in found.methods if each not in (*ours, REAL)]
+    best = max(rest, key=lambda each: _mean(found, "summary", each))
+    first = max(ours, key=lambda each: _mean(found, "summary", each))
+    metrics = ("summary", "fidelity_score", "diversity_score", "coherence_score", "auroc_logistic")
+    rows = []
+    for other in dict.fromkeys((best, "plain")):
+        gains = [_signed(found.difference(metric, first, other)) for metric in metrics]
+        rows.append([f"`{first}` less `{other}`", *gains])
+    names = ["summary", "fidelity", "diversity", "coherence", "AUROC, logistic"]
+    return table(["difference, 95% interval", *names], rows)
+
+
+def _signed(mean: Mean | None) -> str:
+    return "-" if mean is None else f"{mean.mean:+.3f} ({mean.low:+.3f} to {mean.high:+.3f})"
+
+
+def _front(found: Table) -> Figure:
+    """Diversity over coherence, both with intervals; the size says how fidelity is."""
+    figure = Figure(figsize=(7, 4.6), layout="constrained")
+    axes = figure.add_subplot()
+    for method in found.methods:
+        x, y = (found.mean(metric, method) for metric in ("coherence_score", "diversity_score"))
+        if x is None or y is None:
+            continue
+        ours = method.startswith(BASELINE_MARK)
+        color = "black" if method == REAL else "tab:red" if ours else "tab:blue"
+        axes.errorbar(
+            x.mean,
+            y.mean,
+            xerr=x.mean - x.low,
+            yerr=y.mean - y.low,
+            fmt="o",
+            color=color,
+            markersize=3 + 9 * max(0.0, _mean(found, "fidelity_score", method)),
+            elinewidth=0.8,
+            alpha=0.8,
+        )
+        axes.annotate(
+            _family(method),
+            (x.mean, y.mean),
+            xytext=(6, 4),
+            textcoords="offset points",
+            fontsize=7,
+            color=color,
+        )
+    axes.set(
+        xlabel="coherence (1: the judges' likelihood of real text)",
+        ylabel="diversity (1: that of real text)",
+        title="Top right is best; a larger point is harder to tell from real text",
+    )
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def _tried(work: Path, task: str) -> str:
+    """Every setting that was tried on the validation part."""
+    folder = work / "validation" / task / f"seed-{VALIDATION_SEED}"
+    rows = json.loads((folder / "evaluation.json").read_bytes())["rows"]
+    taken = set(chosen(work, task).values())
+    known = {entry.name: entry for entry in Comparison.open(folder).entries}
+    lines = []
+    for row in sorted(rows, key=lambda each: -(each["summary"]["value"] or 0)):
+        values = [row[metric]["value"] for metric in (*SHOWN, "summary")]
+        name = f"**`{row['name']}`**" if row["name"] in taken else f"`{row['name']}`"
+        lines.append([name, *("-" if each is None else f"{each:.2f}" for each in values)])
+    missing = [f"`{name}` ({e.accepted} of {e.attempts})" for name, e in known.items() if e.short]
+    rest = (
+        f"\n\nFewer than three quarters of their records: {', '.join(missing)}." if missing else ""
+    )
+    head = "<details><summary>All settings tried on the validation part, chosen ones bold</summary>"
+    body = table(["setting", *SHOWN.values(), "summary"], lines)
+    return f"{head}\n\n{body}{rest}\n\n</details>"
+
+
+def _streams(work: Path, tasks: Iterable[str]) -> str:
+    rows: list[list[str]] = []
+    for task in tasks:
+        path = work / "data" / task / "streams.json"
+        if path.exists():
+            rows += _stream_rows(task, json.loads(path.read_bytes()))
+    if not rows:
+        return ""
+    head = ["task", "panel", "place", "expert - base", "expert - negative", "entropy: expert"]
+    head += ["base", "negative", "plausible tokens"]
+    return "### Where guidance acts\n\n" + table(head, rows)
+
+
+def _stream_rows(task: str, found: Mapping[str, Any]) -> list[list[str]]:
+    rows = []
+    for form, places in found.items():
+        for place, streams in places.items():
+            expert, base, negative = (streams[name] for name in ("expert", "base", "negative"))
+            gaps = [expert["log_prob"] - other["log_prob"] for other in (base, negative)]
+            entropies = [each["entropy"] for each in (expert, base, negative)]
+            values = [*(f"{gap:+.2f}" for gap in gaps), *(f"{each:.2f}" for each in entropies)]
+            rows.append([task, form, place, *values, f"{expert['plausible']:.0f}"])
+    return rows
+
+
+def _use(work: Path) -> str:
+    path = work / "use" / "found.json"
+    if not path.exists():
+        return ""
+    found = json.loads(path.read_bytes())
+    names = list(dict.fromkeys(each["trained_on"] for each in found))
+    by = {(each["rows"], each["trained_on"]): each for each in found}
+    sizes: Sequence[int] = sorted({each["rows"] for each in found})
+    rows = [[name, *(_score(by.get((size, name))) for size in sizes)] for name in names]
+    return "### What a classifier learns\n\n" + table(
+        ["trained on", *(f"{size:,} real rows" for size in sizes)], rows
+    )
+
+
+def _score(score: Mapping[str, Any] | None) -> str:
+    return "-" if score is None else f"{score['mean']:.3f} ({score['sd']:.3f})"

@@ -1,0 +1,102 @@
+"""Where guidance acts: what each stream says of real texts, token by token.
+
+For a real text that no stream has read, the expert's log-probability of the next token less the
+base model's (what gamma adds) and less the negative's (what eta adds), with the entropy of each
+stream. By place in the text: the first token, the second to fourth, the rest, and the end of text.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.study.lab import Lab
+from steer.config import PanelForm
+from steer.models import encode_prompt, load_model, load_tokenizer
+from steer.negatives import Example, render_panel
+from steer.seeds import derive
+
+PLACES = ("first", "2 to 4", "rest", "end")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One token of one text under one stream: nats."""
+
+    place: str
+    log_prob: float
+    entropy: float
+    plausible: int
+    """Tokens that are at least a hundredth as likely as the best."""
+
+
+class Reader:
+    """The streams of a task's expert, each text read whole."""
+
+    def __init__(self, lab: Lab, panel_form: PanelForm, size: int = 10) -> None:
+        from peft import PeftModel
+
+        self.lab, self.task = lab, lab.expert.task
+        self.tokenizer = load_tokenizer(lab.expert.base)
+        self.model: Any = PeftModel.from_pretrained(
+            load_model(lab.expert.base), str(lab.expert.path)
+        ).eval()
+        self.panel_form, self.size = panel_form, size
+
+    def streams(self, text: str, label: str | None, seed: int) -> dict[str, list[Reading]]:
+        """What expert, base and negative say of a text."""
+        prompt = self.task.render(label)
+        with self.model.disable_adapter():
+            base = self._read(prompt, text)
+        negative = self._read(self._panel(label, seed), text)
+        return {"expert": self._read(prompt, text), "base": base, "negative": negative}
+
+    def _panel(self, label: str | None, seed: int) -> str:
+        fit = self.lab.fit
+        rows = [i for i in range(len(fit.texts)) if not fit.labels or fit.labels[i] == label]
+        chosen = np.random.default_rng(derive(seed, "panel")).choice(rows, self.size, replace=False)
+        examples = [Example(f"real:{row}", fit.texts[row]) for row in chosen]
+        end = str(self.tokenizer.eos_token)
+        return render_panel(examples, self.panel_form, self.task, label, end)
+
+    @torch.inference_mode()
+    def _read(self, context: str, text: str) -> list[Reading]:
+        start = encode_prompt(self.tokenizer, context)
+        ids = self.tokenizer(self.task.completion(text), add_special_tokens=False).input_ids
+        ids = [*ids, self.tokenizer.eos_token_id]
+        logits = self.model(torch.tensor([[*start, *ids]])).logits[0, len(start) - 1 : -1]
+        return list(_readings(logits.float().log_softmax(-1), ids))
+
+
+def _readings(log_probs: Tensor, ids: Sequence[int]) -> Iterator[Reading]:
+    entropy = -(log_probs.exp() * log_probs).nan_to_num(0.0).sum(-1)
+    best = log_probs.amax(-1, keepdim=True)
+    plausible = (log_probs >= best - float(np.log(100))).sum(-1)
+    for i, token in enumerate(ids):
+        place = "end" if i == len(ids) - 1 else PLACES[0 if i == 0 else 1 if i < 4 else 2]
+        yield Reading(place, float(log_probs[i, token]), float(entropy[i]), int(plausible[i]))
+
+
+def summary(lab: Lab, panel_form: PanelForm, texts: int) -> dict[str, dict[str, dict[str, float]]]:
+    """Means by place and stream over real texts of the part for validation."""
+    reader, corpus = Reader(lab, panel_form), lab.corpus("validation")
+    labels = corpus.labels or [None] * len(corpus.texts)
+    found: dict[str, dict[str, list[Reading]]] = {place: {} for place in PLACES}
+    for i, (text, label) in enumerate(list(zip(corpus.texts, labels, strict=True))[:texts]):
+        for stream, readings in reader.streams(text, label, i).items():
+            for each in readings:
+                found[each.place].setdefault(stream, []).append(each)
+    return {
+        place: {
+            stream: {
+                name: fmean(getattr(each, name) for each in readings)
+                for name in ("log_prob", "entropy", "plausible")
+            }
+            for stream, readings in by_stream.items()
+        }
+        for place, by_stream in found.items()
+    }
