@@ -159,7 +159,7 @@ def compare(
     found = _start(out, setup, None)
     for method in methods:
         config = method.configure(setup.shared, setup.max_new_tokens)
-        entry = Entry(method.name, f"runs/{_folder(method.name)}", method.settings, config.total)
+        entry = Entry(method.name, run_folder(method.name), method.settings, config.total)
         before = next((old for old in found.entries if old.name == entry.name), entry)
         began = time.monotonic()
         run = generate(
@@ -198,7 +198,7 @@ def sweep(
         method = base.model_copy(update={"guidance": _changed(base.guidance, cell)})
         config = method.configure(setup.shared, setup.max_new_tokens)
         name = " ".join(f"{key}={value:g}" for key, value in cell.items())
-        entry = Entry(name, f"runs/{_folder(name)}", method.settings, config.total, cell=cell)
+        entry = Entry(name, run_folder(name), method.settings, config.total, cell=cell)
         jobs[out / entry.run], entries = config, [*entries, entry]
     runs = generate_together(
         jobs, setup.real, setup.expert, setup.engine, on_progress, towards=setup.towards
@@ -268,6 +268,6 @@ def _with(found: Comparison, entry: Entry) -> Comparison:
     )
 
 
-def _folder(name: str) -> str:
-    """`name` as a folder's name."""
-    return re.sub(r"[^A-Za-z0-9.=-]+", "_", name)
+def run_folder(name: str) -> str:
+    """Where the run of a method or cell is, in the comparison's folder."""
+    return f"runs/{re.sub(r'[^A-Za-z0-9.=-]+', '_', name)}"

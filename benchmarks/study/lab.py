@@ -10,10 +10,10 @@ from pathlib import Path
 from benchmarks.study.parts import part
 from steer.comparison import (
     Comparison,
-    Entry,
     Setup,
     compare,
     evaluate_comparison,
+    run_folder,
     spread,
     utility,
 )
@@ -22,8 +22,8 @@ from steer.engines.choice import EngineSpec
 from steer.engines.interface import Engine
 from steer.evaluation import Evaluation, EvaluationSettings
 from steer.expert import Expert
-from steer.generation import Progress
-from steer.methods import find_methods
+from steer.generation import generate_together
+from steer.methods import Method, find_methods
 from steer.models import GEMMA
 
 JUDGED = 40  # texts of each row: the judge of another family takes most of the study's time
@@ -71,7 +71,23 @@ class Lab:
             expert_path=str(self.expert.path),
         )
         found = find_methods(",".join(methods), bool(self.expert.labels))
-        return compare(found, setup, self.folder(name, seed), _show)
+        out = self.folder(name, seed)
+        done = compare((), setup, out)
+        self._together([method for method in found if method.name not in _names(done)], setup, out)
+        return compare(found, setup, out)
+
+    def _together(self, methods: Sequence[Method], setup: Setup, out: Path) -> None:
+        """Runs with equal sampling share the engine's batches: a run alone ends with few rows."""
+        for sampling in dict.fromkeys(method.sampling for method in methods):
+            jobs = {
+                out / run_folder(method.name): method.configure(setup.shared, setup.max_new_tokens)
+                for method in methods
+                if method.sampling == sampling
+            }
+            for path in jobs:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            generate_together(jobs, self.fit, self.expert, self.engine)
+            print(f"{self.task}: {', '.join(path.name for path in jobs)}", flush=True)
 
     def folder(self, name: str, seed: int) -> Path:
         """Where the comparison of a part and a seed is."""
@@ -90,6 +106,5 @@ class Lab:
         return evaluate_comparison(found, self.corpus(name), self.fit, settings)
 
 
-def _show(entry: Entry, progress: Progress) -> None:
-    if not progress.finished:
-        print(f"{entry.name}: {progress.accepted} of {progress.wanted}", flush=True)
+def _names(found: Comparison) -> set[str]:
+    return {entry.name for entry in found.entries}
