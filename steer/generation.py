@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from steer.config import Sampling
 from steer.data import Corpus
-from steer.engines.interface import Completion, Engine, Request, Step
+from steer.engines.interface import Completion, Engine, Step, complete
 from steer.errors import SteerError
 from steer.metrics.cache import Cache
 from steer.metrics.embedding import load_embedder
@@ -139,23 +138,23 @@ def run_rounds(
 
 def _run(loops: Sequence[RunLoop], crew: Crew, on_progress: Callable[[Progress], None]) -> None:
     """Rounds until every run has all its records or has used up its attempts."""
-    if (found := _progress(loops, crew)).attempts:
-        on_progress(found)
     while _give_out(loops, crew):
-        made = crew.wait(lambda step: on_progress(_progress(loops, crew, step)))
-        for loop, round, completions in made:
+        on_progress(_progress(loops, crew))
+        for loop, round, completions in crew.wait(
+            lambda step: on_progress(_progress(loops, crew, step))
+        ):
             if not loop.answer(round, completions):
                 crew.take(loop, round)
-        on_progress(_progress(loops, crew))
+    on_progress(_progress(loops, crew))
 
 
 def _give_out(loops: Sequence[RunLoop], crew: Crew) -> bool:
-    """Gives out the next rounds, as far as they fit; whether any is being made."""
+    """Gives out the next rounds, as far as they fit; whether any is being made or to be made."""
     for loop in loops:
         while (round := loop.next_round()) and crew.fits(loop, round):
             loop.begin(round)
             crew.take(loop, round)
-    return any(loop.given_out for loop in loops)
+    return any(loop.given_out or loop.next_round() for loop in loops)
 
 
 class _Here:
@@ -183,21 +182,6 @@ class _Here:
         made = iter(complete(self._engine, requests, self._sampling, on_step))
         taken, self._taken = self._taken, []
         return [(loop, round, [next(made) for _ in round.requests]) for loop, round in taken]
-
-
-def complete(
-    engine: Engine,
-    requests: Sequence[Request],
-    sampling: Sampling,
-    on_step: Callable[[Step], None] | None = None,
-) -> list[Completion]:
-    """The engine's answers, in the order of the requests, which are numbered anew: those of
-    several runs may have the same numbers."""
-    numbered = [replace(request, id=number) for number, request in enumerate(requests)]
-    completions = engine.generate(numbered, sampling, on_step)
-    if [completion.id for completion in completions] != list(range(len(requests))):
-        raise RuntimeError("the engine's completions are not in the order of the requests")
-    return completions
 
 
 def _progress(loops: Sequence[RunLoop], crew: Crew, step: Step | None = None) -> Progress:

@@ -113,7 +113,7 @@ class Folder:
                     self._clear_leftovers()
                 yield
             except SteerError:
-                # A mistake found before the first round must not stand in the way of its correction.
+                # A mistake found before the first round must not hinder its correction.
                 if new and not any((self.path / "rounds").glob("*.jsonl")):
                     shutil.rmtree(self.path, ignore_errors=True)
                 raise

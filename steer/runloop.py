@@ -42,9 +42,10 @@ class ExpertLike(Protocol):
 class EngineLike(Protocol):
     """What a run needs to know of the engine, wherever it is; every engine has it."""
 
-    name: str
-    base_fingerprint: str
-
+    @property
+    def name(self) -> str: ...
+    @property
+    def base_fingerprint(self) -> str: ...
     @property
     def end_of_text(self) -> str: ...
 

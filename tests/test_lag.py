@@ -9,8 +9,8 @@ import stub
 from test_generation import WordEmbedder, rounds
 
 from steer.config import Sampling
-from steer.engines.interface import Completion, Step
-from steer.generation import Progress, complete, generate, run_rounds
+from steer.engines.interface import Completion, Step, complete
+from steer.generation import Progress, generate, run_rounds
 from steer.rounds import Tally, plan_round
 from steer.runconfig import RunConfig
 from steer.runloop import Round, RunLoop

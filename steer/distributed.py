@@ -1,0 +1,231 @@
+"""Rounds on many machines: Ray places the workers, starts them again and tells when one is lost.
+
+A worker is a Ray actor with one engine; it makes whole rounds. The driver, this process, plans,
+checks and commits them. A round whose worker is lost goes to the next free one.
+"""
+
+import logging
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import joblib
+
+from steer.config import Sampling
+from steer.data import Corpus
+from steer.engines.interface import Completion, Step
+from steer.engines.worker import Loaded, Spec, Worker
+from steer.errors import SteerError
+from steer.generation import Progress, run_rounds
+from steer.runconfig import RunConfig
+from steer.runloop import ExpertLike, Round, RunLoop
+from steer.store import Run
+
+POLL_SECONDS = 1.0
+"""How often progress is shown while no round ends."""
+
+MOST_LOSSES = 10
+"""So many workers may be lost with one round, or while one worker loads, before it is given up."""
+
+_STORE_BYTES = 100_000_000  # a round is well below a megabyte
+
+MISSING = "Ray is not installed; run: pip install 'steer-text[ray]'"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where the workers are: `address` is "local" (this machine, for as long as the run takes),
+    "auto" (the cluster that this machine belongs to) or a head node's HOST:PORT."""
+
+    address: str
+    workers: int
+
+
+def generate_on_ray(
+    config: RunConfig,
+    real: Corpus,
+    expert: ExpertLike,
+    spec: Spec,
+    out: Path | str,
+    cluster: Cluster,
+    on_progress: Callable[[Progress], None] | None = None,
+    *,
+    towards: Corpus | None = None,
+) -> Run:
+    """As `steer.generation.generate`, with the rounds made by workers of a Ray cluster.
+
+    The records are those of `generate` with the same settings, whatever the number of workers and
+    however many are lost, up to what differs between machines in low precision. Raises
+    `SteerError` also when Ray is missing or cannot be reached, when there are more workers than
+    rounds at a time, and when a worker cannot load its model or has another one.
+    """
+    if cluster.workers > config.lag:
+        raise SteerError(
+            f"lag is {config.lag}, so at most {config.lag} of the {cluster.workers} workers would "
+            f"work at a time; give --lag {2 * cluster.workers}, or fewer workers"
+        )
+    with _connected(cluster) as ray:
+        crew = _Crew(ray, spec, cluster.workers, config.sampling, expert)
+        engine = crew.first()
+        (run,) = run_rounds({out: config}, real, expert, engine, crew, on_progress, towards=towards)
+    return run
+
+
+@contextmanager
+def _connected(cluster: Cluster) -> Iterator[Any]:
+    """The module `ray`, connected until the block ends; a local cluster ends with it."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ImportError:
+        raise SteerError(MISSING) from None
+    local = {
+        "num_cpus": max(cluster.workers, joblib.cpu_count()),
+        "include_dashboard": False,
+        "object_store_memory": _STORE_BYTES,
+    }
+    try:
+        ray.init(
+            address=cluster.address,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            **(local if cluster.address == "local" else {}),
+        )
+    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+        raise SteerError(
+            f"no Ray cluster at {cluster.address!r} ({error}); start one with ray start --head, "
+            "or use --ray local"
+        ) from error
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+_Job = tuple[RunLoop, Round]
+
+
+class _Crew:
+    """Workers of a Ray cluster: each is loading, idle or making a round."""
+
+    def __init__(
+        self, ray: Any, spec: Spec, workers: int, sampling: Sampling, expert: ExpertLike
+    ) -> None:
+        self._ray, self._spec, self._sampling, self._expert = ray, spec, sampling, expert
+        # Ray starts a lost worker again, and then calls `load` again; a lost round comes back to
+        # us, so that it need not wait for that.
+        made = ray.remote(Worker).options(max_restarts=-1, **_needs(ray, spec, workers))
+        self._calls: dict[Any, tuple[Any, _Job | None]] = {}
+        self._idle: list[Any] = []
+        self._waiting: deque[_Job] = deque()
+        self._losses: Counter[int] = Counter()
+        self._loaded: Loaded | None = None
+        for _ in range(workers):
+            self._load(made.remote())
+
+    def first(self) -> Loaded:
+        """What the first worker that is ready says of its engine."""
+        while self._loaded is None:
+            self._collect()
+        return self._loaded
+
+    @property
+    def workers(self) -> int:
+        return len(self._idle) + sum(job is not None for _, job in self._calls.values())
+
+    def fits(self, loop: RunLoop, round: Round) -> bool:
+        return len(self._idle) > len(self._waiting)
+
+    def take(self, loop: RunLoop, round: Round) -> None:
+        self._waiting.append((loop, round))
+        self._hand_out()
+
+    def wait(
+        self, on_step: Callable[[Step], None]
+    ) -> list[tuple[RunLoop, Round, list[Completion]]]:
+        made = self._collect()
+        self._hand_out()
+        return made
+
+    def _hand_out(self) -> None:
+        while self._idle and self._waiting:
+            worker, job = self._idle.pop(), self._waiting.popleft()
+            call = worker.make.remote(job[1].requests, self._sampling)
+            self._calls[call] = worker, job
+
+    def _load(self, worker: Any) -> None:
+        call = worker.load.options(max_task_retries=MOST_LOSSES).remote(self._spec)
+        self._calls[call] = worker, None
+
+    def _collect(self) -> list[tuple[RunLoop, Round, list[Completion]]]:
+        """The rounds that ended; workers that are ready, or lost, are noted."""
+        ended, _ = self._ray.wait(list(self._calls), timeout=POLL_SECONDS)
+        made = []
+        for call in ended:
+            worker, job = self._calls.pop(call)
+            found = self._result(call, worker, job)
+            if found is not None and job is not None:
+                made.append((*job, found))
+        return made
+
+    def _result(self, call: Any, worker: Any, job: _Job | None) -> Any:
+        """What a call gave; None when its worker was lost."""
+        errors = self._ray.exceptions
+        try:
+            found = self._ray.get(call)
+        except errors.RayActorError as error:
+            self._lost(worker, job, error)
+            return None
+        except errors.RayTaskError as error:
+            raise error.cause if isinstance(error.cause, SteerError) else error from None
+        if job is None:
+            self._check(found)
+        self._idle.append(worker)
+        return found
+
+    def _lost(self, worker: Any, job: _Job | None, error: Exception) -> None:
+        if getattr(error, "actor_init_failed", False):
+            last = str(error).strip().splitlines()[-1]
+            raise SteerError(f"a worker cannot start; is steer installed on every node? {last}")
+        if job is None:
+            raise SteerError(
+                f"a worker was lost {MOST_LOSSES} times while it loaded its model, as when there "
+                f"is too little memory; Ray says: {error}"
+            )
+        number = job[1].number
+        self._losses[number] += 1
+        if self._losses[number] >= MOST_LOSSES:
+            raise SteerError(
+                f"{MOST_LOSSES} workers were lost while making round {number}, as when there is "
+                f"too little memory (fewer --rows need less); Ray says: {error}"
+            )
+        self._waiting.appendleft(job)
+        self._load(worker)
+
+    def _check(self, found: Loaded) -> None:
+        """Raises `SteerError` when a worker would make other records than the first one."""
+        expected = self._loaded or found
+        same = (found.name, found.base_fingerprint, found.end_of_text)
+        if found.adapter_fingerprint not in ("", self._expert.adapter_fingerprint):
+            raise SteerError(f"the expert on {found.node} is another one; copy this one there")
+        if same != (expected.name, expected.base_fingerprint, expected.end_of_text):
+            raise SteerError(
+                f"the base model on {found.node} ({found.base_fingerprint}) is another one than on "
+                f"{expected.node} ({expected.base_fingerprint}); use the same one everywhere"
+            )
+        self._loaded = expected
+
+
+def _needs(ray: Any, spec: Spec, workers: int) -> dict[str, float]:
+    """A GPU for each worker where there are any; else an equal share of the processors, which is
+    also how many threads Ray lets it use."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if spec.device == "cuda" or (spec.device == "auto" and any(node.get("GPU") for node in nodes)):
+        return {"num_gpus": 1, "num_cpus": 1}
+    cpus = [int(node.get("CPU", 0)) for node in nodes]
+    fitting = (n for n in range(1, max(cpus) + 1) if sum(cpu // n for cpu in cpus) >= workers)
+    return {"num_cpus": max(fitting, default=1)}
