@@ -88,22 +88,22 @@ def _connected(cluster: Cluster) -> Iterator[Any]:
         "include_dashboard": False,
         "object_store_memory": _STORE_BYTES,
     }
+    more = local if cluster.address == "local" else {}
     try:
-        ray.init(
-            address=cluster.address,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            **(local if cluster.address == "local" else {}),
-        )
-    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-        raise SteerError(
-            f"no Ray cluster at {cluster.address!r} ({error}); start one with ray start --head, "
-            "or use --ray local"
-        ) from error
-    try:
+        _connect(ray, cluster.address, more)
         yield ray
     finally:
         ray.shutdown()
+
+
+def _connect(ray: Any, address: str, more: dict[str, Any]) -> None:
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **more)
+    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+        raise SteerError(
+            f"no Ray cluster at {address!r} ({error}); start one with ray start --head, "
+            "or use --ray local"
+        ) from error
 
 
 _Job = tuple[RunLoop, Round]
@@ -193,8 +193,8 @@ class _Crew:
             raise SteerError(f"a worker cannot start; is steer installed on every node? {last}")
         if job is None:
             raise SteerError(
-                f"a worker was lost {MOST_LOSSES} times while it loaded its model, as when there "
-                f"is too little memory; Ray says: {error}"
+                f"a worker was lost while it loaded its model, more than {MOST_LOSSES} times, as "
+                f"when there is too little memory; Ray says: {error}"
             )
         number = job[1].number
         self._losses[number] += 1

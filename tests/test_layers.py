@@ -11,8 +11,8 @@ PACKAGE = Path(__file__).parent.parent / "steer"
 RANKS = {"core": 0, "engines": 1, "metrics": 1, "generation": 2, "apps": 3, "face": 4}
 LAYERS = {
     "core": "config data errors files guidance hub machine methods models neardup negatives "
-    "places questions quiet records rounds runconfig sampling seeds selection spaces store "
-    "taskfiles tasks version",
+    "places postings questions quiet records rounds runconfig sampling seeds selection spaces "
+    "store taskfiles tasks version",
     "generation": "comparison evaluation expert exporting generation judges panels processor "
     "report reporting runloop training trials tunefiles tuning",
     "apps": "__main__ cli console distributed options studies views",
