@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import joblib
 
@@ -29,7 +29,7 @@ POLL_SECONDS = 1.0
 """How often progress is shown while no round ends."""
 
 MOST_LOSSES = 10
-"""So many workers may be lost with one round, or while one worker loads, before it is given up."""
+"""So often a worker may be lost while it makes one round, or before it has loaded its model."""
 
 _STORE_BYTES = 100_000_000  # a round is well below a megabyte
 
@@ -79,6 +79,8 @@ def generate_on_ray(
 def _connected(cluster: Cluster) -> Iterator[Any]:
     """The module `ray`, connected until the block ends; a local cluster ends with it."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Else Ray's own news of each lost worker, several lines, goes to standard output.
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".*")
     try:
         import ray
     except ImportError:
@@ -106,26 +108,32 @@ def _connect(ray: Any, address: str, more: dict[str, Any]) -> None:
         ) from error
 
 
-_Job = tuple[RunLoop, Round]
+@dataclass
+class _Hand:
+    """A worker as the driver sees it: `job` is the round it makes, `losses` how often it was lost
+    while it loaded its model, without having loaded it since."""
+
+    actor: Any
+    state: Literal["starting", "loading", "idle", "making"] = "starting"
+    job: tuple[RunLoop, Round] | None = None
+    losses: int = 0
 
 
 class _Crew:
-    """Workers of a Ray cluster: each is loading, idle or making a round."""
+    """Workers of a Ray cluster, which Ray starts, and starts again when they were lost."""
 
     def __init__(
         self, ray: Any, spec: Spec, workers: int, sampling: Sampling, expert: ExpertLike
     ) -> None:
         self._ray, self._spec, self._sampling, self._expert = ray, spec, sampling, expert
-        # Ray starts a lost worker again, and then calls `load` again; a lost round comes back to
-        # us, so that it need not wait for that.
-        made = ray.remote(Worker).options(max_restarts=-1, **_needs(ray, spec, workers))
-        self._calls: dict[Any, tuple[Any, _Job | None]] = {}
-        self._idle: list[Any] = []
-        self._waiting: deque[_Job] = deque()
+        self._calls: dict[Any, _Hand] = {}
+        self._waiting: deque[tuple[RunLoop, Round]] = deque()
         self._losses: Counter[int] = Counter()
         self._loaded: Loaded | None = None
-        for _ in range(workers):
-            self._load(made.remote())
+        made = ray.remote(Worker).options(max_restarts=-1, **_needs(ray, spec, workers))
+        self._hands = [_Hand(made.remote()) for _ in range(workers)]
+        for hand in self._hands:
+            self._start(hand)
 
     def first(self) -> Loaded:
         """What the first worker that is ready says of its engine."""
@@ -135,10 +143,10 @@ class _Crew:
 
     @property
     def workers(self) -> int:
-        return len(self._idle) + sum(job is not None for _, job in self._calls.values())
+        return sum(hand.state in ("idle", "making") for hand in self._hands)
 
     def fits(self, loop: RunLoop, round: Round) -> bool:
-        return len(self._idle) > len(self._waiting)
+        return sum(hand.state == "idle" for hand in self._hands) > len(self._waiting)
 
     def take(self, loop: RunLoop, round: Round) -> None:
         self._waiting.append((loop, round))
@@ -152,59 +160,68 @@ class _Crew:
         return made
 
     def _hand_out(self) -> None:
-        while self._idle and self._waiting:
-            worker, job = self._idle.pop(), self._waiting.popleft()
-            call = worker.make.remote(job[1].requests, self._sampling)
-            self._calls[call] = worker, job
+        idle = [hand for hand in self._hands if hand.state == "idle"]
+        for hand, _ in zip(idle, list(self._waiting), strict=False):
+            hand.state, hand.job = "making", self._waiting.popleft()
+            requests = hand.job[1].requests
+            self._calls[hand.actor.make.remote(requests, self._sampling)] = hand
 
-    def _load(self, worker: Any) -> None:
-        call = worker.load.options(max_task_retries=MOST_LOSSES).remote(self._spec)
-        self._calls[call] = worker, None
+    def _start(self, hand: _Hand) -> None:
+        # Ray retries this one call for as long as it takes to start the process again, on another
+        # machine if need be. The others are not retried: a lost round is for whoever is free.
+        hand.state, hand.job = "starting", None
+        self._calls[hand.actor.ready.options(max_task_retries=-1).remote()] = hand
 
     def _collect(self) -> list[tuple[RunLoop, Round, list[Completion]]]:
         """The rounds that ended; workers that are ready, or lost, are noted."""
         ended, _ = self._ray.wait(list(self._calls), timeout=POLL_SECONDS)
         made = []
         for call in ended:
-            worker, job = self._calls.pop(call)
-            found = self._result(call, worker, job)
-            if found is not None and job is not None:
-                made.append((*job, found))
+            hand = self._calls.pop(call)
+            job = hand.job
+            completions = self._result(call, hand)
+            if job is not None and completions is not None:
+                made.append((*job, completions))
         return made
 
-    def _result(self, call: Any, worker: Any, job: _Job | None) -> Any:
-        """What a call gave; None when its worker was lost."""
+    def _result(self, call: Any, hand: _Hand) -> list[Completion] | None:
+        """A round's completions, if the call gave any; takes the worker one state further, or
+        back to the start when it was lost."""
         errors = self._ray.exceptions
         try:
             found = self._ray.get(call)
         except errors.RayActorError as error:
-            self._lost(worker, job, error)
+            self._lost(hand, error)
             return None
         except errors.RayTaskError as error:
             raise error.cause if isinstance(error.cause, SteerError) else error from None
-        if job is None:
+        if hand.state == "starting":
+            hand.state = "loading"
+            self._calls[hand.actor.load.remote(self._spec)] = hand
+            return None
+        if hand.state == "loading":
             self._check(found)
-        self._idle.append(worker)
+            found, hand.losses = None, 0
+        hand.state, hand.job = "idle", None
         return found
 
-    def _lost(self, worker: Any, job: _Job | None, error: Exception) -> None:
-        if getattr(error, "actor_init_failed", False):
+    def _lost(self, hand: _Hand, error: Exception) -> None:
+        """Has the worker started again, and its round made by another one."""
+        if hand.state == "starting":
             last = str(error).strip().splitlines()[-1]
             raise SteerError(f"a worker cannot start; is steer installed on every node? {last}")
-        if job is None:
+        if hand.state == "loading":
+            hand.losses += 1
+        if hand.job is not None:
+            self._losses[hand.job[1].number] += 1
+            self._waiting.appendleft(hand.job)
+        if max([hand.losses, *self._losses.values()]) > MOST_LOSSES:
+            doing = f"making round {hand.job[1].number}" if hand.job else "loading its model"
             raise SteerError(
-                f"a worker was lost while it loaded its model, more than {MOST_LOSSES} times, as "
-                f"when there is too little memory; Ray says: {error}"
+                f"a worker was lost {MOST_LOSSES + 1} times while {doing}, as when there is too "
+                f"little memory (fewer --rows need less); Ray says: {error}"
             )
-        number = job[1].number
-        self._losses[number] += 1
-        if self._losses[number] >= MOST_LOSSES:
-            raise SteerError(
-                f"{MOST_LOSSES} workers were lost while making round {number}, as when there is "
-                f"too little memory (fewer --rows need less); Ray says: {error}"
-            )
-        self._waiting.appendleft(job)
-        self._load(worker)
+        self._start(hand)
 
     def _check(self, found: Loaded) -> None:
         """Raises `SteerError` when a worker would make other records than the first one."""

@@ -40,6 +40,9 @@ class Worker:
     def __init__(self) -> None:
         self._engine: Engine | None = None
 
+    def ready(self) -> None:
+        """Answers once the process is there."""
+
     def load(self, spec: Spec) -> Loaded:
         """Raises `SteerError` when the engine cannot be loaded, whatever the reason."""
         node = socket.gethostname()
