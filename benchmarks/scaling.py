@@ -203,31 +203,35 @@ def real_texts() -> Corpus:
 
 
 def sleeping(plan: Plan, report: Callable[[str], None]) -> list[Point]:
-    """Records a second of real workers, from the first round's start to the last one's end."""
+    """Records a second of real workers, from when all are there until the last round ends."""
+    # Where workers find this module; and no yielding to other work on this machine.
+    settings = {"PYTHONPATH": str(ROOT), "RAY_worker_niceness": "0", "OMP_NUM_THREADS": "1"}
     points = []
-    # The workers' own modules, and no yielding to other work on this machine.
-    os.environ |= {"PYTHONPATH": str(ROOT), "RAY_worker_niceness": "0", "OMP_NUM_THREADS": "1"}
-    size = min(64, plan.round_size)
-    config = RunConfig(n=plan.sleeping, round_size=size, lag=2 * max(plan.workers))
     for workers in plan.workers:
         report(f"{workers} workers whose engine sleeps {plan.seconds} s a record")
-        marks: list[tuple[float, Progress]] = []
-        with tempfile.TemporaryDirectory() as folder:
-            generate_on_ray(
-                config,
-                real_texts(),
-                Expert(),
-                WriterSpec(plan.seconds),
-                Path(folder) / "run",
-                Cluster("local", workers),
-                lambda progress, marks=marks: marks.append((time.perf_counter(), progress)),  # type: ignore[misc]
-            )
-        # Workers begin one after another: the time counts from when all are there.
+        with mock.patch.dict(os.environ, settings):
+            marks = _marks(plan, workers)
         whole = [mark for mark in marks if mark[1].workers == workers]
         (began, first), (ended, last) = whole[0], whole[-1]
         rate = (last.attempts - first.attempts) / (ended - began)
         points.append({"workers": workers, "records_per_second": round(rate, 2)})
     return points
+
+
+def _marks(plan: Plan, workers: int) -> list[tuple[float, Progress]]:
+    """The times and the progress of one run on Ray."""
+    size = min(64, plan.round_size)
+    config = RunConfig(n=plan.sleeping, round_size=size, lag=2 * max(plan.workers))
+    spec, cluster = WriterSpec(plan.seconds), Cluster("local", workers)
+    marks: list[tuple[float, Progress]] = []
+
+    def note(progress: Progress) -> None:
+        marks.append((time.perf_counter(), progress))
+
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "run"
+        generate_on_ray(config, real_texts(), Expert(), spec, out, cluster, note)
+    return marks
 
 
 def simulated(plan: Plan, report: Callable[[str], None]) -> list[Point]:

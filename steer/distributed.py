@@ -190,11 +190,11 @@ class _Crew:
         errors = self._ray.exceptions
         try:
             found = self._ray.get(call)
-        except errors.RayActorError as error:
-            self._lost(hand, error)
-            return None
         except errors.RayTaskError as error:
             raise error.cause if isinstance(error.cause, SteerError) else error from None
+        except errors.RayError as error:  # the process, its machine, or what it had answered
+            self._lost(hand, error)
+            return None
         if hand.state == "starting":
             hand.state = "loading"
             self._calls[hand.actor.load.remote(self._spec)] = hand
