@@ -53,7 +53,7 @@ class Plan:
     workers, `rounds` rounds each; memory at each of `sizes` records. A round has `round_size`."""
 
     workers: tuple[int, ...] = (1, 2)
-    seconds: float = 0.02
+    seconds: float = 0.05
     sleeping: int = 1280
     simulated: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
     rounds: int = 40

@@ -187,7 +187,8 @@ def _show_run(
     if rate is not None:
         notes[0] += f" at {rate:.0%}"
     if progress.workers is not None:
-        notes.append(f"{counted(progress.workers, 'worker')}, {counted(progress.rounds, 'round')}")
+        notes.append(counted(progress.workers, "worker"))
+        notes.append(f"{counted(progress.rounds, 'round')} in flight")
         if gained and seconds > 1:
             notes.append(f"{gained / seconds:,.3g} records/s")
     elif progress.tokens and seconds > 1:

@@ -139,7 +139,9 @@ def run_rounds(
 def _run(loops: Sequence[RunLoop], crew: Crew, on_progress: Callable[[Progress], None]) -> None:
     """Rounds until every run has all its records or has used up its attempts."""
     while _give_out(loops, crew):
-        on_progress(_progress(loops, crew))
+        found = _progress(loops, crew)
+        if found.attempts or found.workers is not None:
+            on_progress(found)
         for loop, round, completions in crew.wait(
             lambda step: on_progress(_progress(loops, crew, step))
         ):

@@ -59,7 +59,7 @@ def test_duration(seconds: float, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("workers", "speed"), [(None, "tokens/s"), (2, "2 workers, 3 rounds, 0.06 records/s")]
+    ("workers", "speed"), [(None, "tokens/s"), (2, "2 workers, 3 rounds in flight, 0.06 records/s")]
 )
 def test_generating_shows_accepted_rate_and_speed(
     monkeypatch: pytest.MonkeyPatch, workers: int | None, speed: str
