@@ -132,12 +132,19 @@ def fit(
 
 
 @app.command(
-    epilog="Example: [b]steer generate expert --real hypotheses.jsonl --n 500 --out run[/b]"
+    epilog="Example: [b]steer generate expert --real hypotheses.jsonl --n 500 --out run[/b]\n\n"
+    "On eight GPUs: [b]steer generate expert --real hypotheses.jsonl --n 500000 "
+    "--out s3://bucket/run --ray auto --workers 8 --lag 16[/b]"
 )
 def generate(
     expert: options.ExpertFolder,
     real: options.Real,
-    out: Annotated[Path, typer.Option(metavar="RUN", help="Folder of the run, new or stopped.")],
+    out: Annotated[
+        str,
+        typer.Option(
+            metavar="RUN", help="The run, new or stopped: a folder, or such as s3://bucket/run."
+        ),
+    ],
     n: Annotated[int | None, typer.Option(help="Records wanted.")] = None,
     label: Annotated[
         list[str] | None,
@@ -177,6 +184,9 @@ def generate(
     rows: options.Rows = None,
     dtype: options.DTypeOption = "auto",
     device: options.Device = "auto",
+    lag: options.Lag = _run.lag,
+    ray: options.Ray = None,
+    workers: options.Workers = None,
 ) -> None:
     """Generate records until N are accepted; the same command continues a stopped run."""
     with console.on_stop(f"the finished rounds are in {out}; the same command continues"):
@@ -188,6 +198,8 @@ def generate(
         from steer.models import DType
         from steer.taskfiles import load_texts
 
+        if workers is not None and ray is None:
+            raise SteerError("--workers needs --ray; give --ray local for workers on this machine")
         fitted = Expert.load(expert)
         chosen = {"gamma": gamma, "eta": eta, "rho": rho, "alpha": alpha, "weights": weights}
         chosen |= {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
@@ -201,6 +213,7 @@ def generate(
                 "seed": seed,
                 "rows_per_panel": rows_per_panel,
                 "round_size": round_size,
+                "lag": lag,
                 "pattern": pattern,
                 "min_chars": min_chars,
                 "max_attempts": max_attempts,
@@ -211,18 +224,20 @@ def generate(
         spec = EngineSpec(base or fitted.base, fitted.path, rows=rows, dtype=kind, device=device)
         corpus = load_texts(fitted.task, real, text_column, label_column)
         moved = load_corpus(towards, text_column) if towards else None
+        place = options.run_place(out)
         with console.Meter() as meter:
             meter.update("loading")
-            engine = spec.load()
-            run = generate_run(
-                config,
-                corpus,
-                fitted,
-                engine,
-                out,
-                on_progress=console.generating(meter),
-                towards=moved,
-            )
+            shown = console.generating(meter)
+            if ray is not None:
+                from steer.distributed import Cluster, generate_on_ray
+
+                cluster = Cluster(ray, workers or 1)
+                run = generate_on_ray(
+                    config, corpus, fitted, spec, place, cluster, shown, towards=moved
+                )
+            else:
+                engine = spec.load()
+                run = generate_run(config, corpus, fitted, engine, place, shown, towards=moved)
     views.show_outcome(run)
     if not run.complete:
         raise typer.Exit(SPENT)
@@ -294,7 +309,7 @@ def evaluate(
 
 @app.command(epilog="Example: [b]steer export run records.parquet[/b]")
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
+    run: options.RunArgument,
     out: Annotated[
         Path,
         typer.Argument(
@@ -306,20 +321,20 @@ def export(
     from steer.exporting import export as export_run
 
     with console.on_stop(f"{out} was not made"):
-        export_run(run, out)
+        export_run(options.run_place(run), out)
     print(f"written: {out}")
 
 
 @app.command(epilog="Example: [b]steer show run[/b]")
 def show(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
+    run: options.RunArgument,
     records: Annotated[int, typer.Option(min=0, help="How many records to show.")] = 10,
 ) -> None:
     """Show a run's settings, counts, reject reasons and first records."""
     from steer import views
     from steer.store import Run
 
-    views.show_run(Run.open(run), records)
+    views.show_run(Run.open(options.run_place(run)), records)
 
 
 def _names(sets: Sequence[str]) -> dict[str, str]:
@@ -335,7 +350,7 @@ def _texts(source: str, text_column: str | None, label_column: str | None) -> "C
     """A run, or the texts of a file or dataset."""
     from steer.store import Run
 
-    if not Path(source).is_dir():
+    if "://" not in source and not Path(source).is_dir():
         return load_corpus(source, text_column, label_column)
     run = Run.open(source)
     if not run.records:

@@ -131,6 +131,11 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def counted(number: int, what: str) -> str:
+    """Such as "1 round" or "2 rounds"."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def fitting(meter: Meter) -> "Callable[[expert.Progress], None]":
     """Shows a fit: epoch, loss, tokens a second, time left (less if it stops early)."""
     last = ""
@@ -159,17 +164,34 @@ def _losses(progress: "expert.Progress") -> str:
 
 
 def generating(meter: Meter) -> "Callable[[generation.Progress], None]":
-    """Shows a run: accepted of n, tokens a second, acceptance rate, time left."""
-    began = time.monotonic()
-    return lambda progress: _show_run(meter, "generating", progress, time.monotonic() - began)
+    """Shows a run: accepted of n, tokens a second, acceptance rate, time left; on several workers
+    also how many are ready, the rounds being made, and records a second."""
+    began: float | None = None
+    first = 0
+
+    def update(progress: "generation.Progress") -> None:
+        nonlocal began, first
+        if began is None:
+            began, first = time.monotonic(), progress.accepted
+        seconds = time.monotonic() - began
+        _show_run(meter, "generating", progress, seconds, progress.accepted - first)
+
+    return update
 
 
-def _show_run(meter: Meter, stage: str, progress: "generation.Progress", seconds: float) -> None:
+def _show_run(
+    meter: Meter, stage: str, progress: "generation.Progress", seconds: float, gained: int = 0
+) -> None:
     rate = progress.acceptance_rate
     notes = [f"{progress.accepted}/{progress.wanted} accepted"]
     if rate is not None:
         notes[0] += f" at {rate:.0%}"
-    if progress.tokens and seconds > 1:
+    if progress.workers is not None:
+        notes.append(counted(progress.workers, "worker"))
+        notes.append(f"{counted(progress.rounds, 'round')} in flight")
+        if gained and seconds > 1:
+            notes.append(f"{gained / seconds:,.3g} records/s")
+    elif progress.tokens and seconds > 1:
         notes.append(f"{progress.tokens / seconds:,.0f} tokens/s")
     # Records in the making count as far as they will be accepted, so that the bar moves.
     expected = progress.accepted + progress.finished * (1 if rate is None else rate)

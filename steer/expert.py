@@ -6,7 +6,6 @@ import random
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,14 @@ from steer.data import Corpus
 from steer.errors import SteerError
 from steer.files import new_folder, refuse_existing
 from steer.models import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    adapter_fingerprint,
     context_length,
     default_model,
     load_model,
     load_tokenizer,
     model_fingerprint,
-    sampled_digest,
 )
 from steer.quiet import quiet_logs
 from steer.seeds import derive
@@ -43,8 +44,6 @@ from steer.version import __version__
 
 __all__ = ["EpochLoss", "Expert", "FitSettings", "Lengths", "Progress", "fit"]
 
-_ADAPTER = "adapter_model.safetensors"
-_CONFIG = "adapter_config.json"
 _CARD = "expert.json"
 _CHECKPOINTS = "checkpoints"
 _FEWEST = 10
@@ -111,7 +110,7 @@ class Expert(Config):
         _check_folder(path)
         try:
             card = json.loads((path / _CARD).read_text())
-            return cls(path=path, adapter_fingerprint=_adapter_fingerprint(path), **card)
+            return cls(path=path, adapter_fingerprint=adapter_fingerprint(path), **card)
         except (ValueError, TypeError, KeyError, SteerError) as error:
             raise SteerError(f"{path} is a damaged expert: {error}; fit it again") from None
         except OSError as error:
@@ -160,7 +159,7 @@ def fit(
         _save_adapter(model, name, folder)
         expert = Expert(
             path=out,
-            adapter_fingerprint=_adapter_fingerprint(folder),
+            adapter_fingerprint=adapter_fingerprint(folder),
             task_name=task.name,
             prompt=task.prompt,
             labels=task.labels,
@@ -309,13 +308,6 @@ def _check_folder(path: Path) -> None:
     if not path.is_dir():
         found = "is a file" if path.exists() else "does not exist"
         raise SteerError(f"the expert {path} {found}; give a folder made by steer fit")
-    for name in (_CARD, _CONFIG, _ADAPTER):
+    for name in (_CARD, ADAPTER_CONFIG, ADAPTER_WEIGHTS):
         if not (path / name).is_file():
             raise SteerError(f"{path} is no expert: it has no {name}; give a folder steer fit made")
-
-
-def _adapter_fingerprint(folder: Path) -> str:
-    """16 hex digits over the weights and what scales them; not over names and versions."""
-    config = json.loads((folder / _CONFIG).read_text())
-    scale = json.dumps([config["r"], config["lora_alpha"], sorted(config["target_modules"])])
-    return sha256(scale.encode() + sampled_digest(folder / _ADAPTER)).hexdigest()[:16]

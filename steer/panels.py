@@ -1,6 +1,6 @@
 """The contexts of a round: which examples the panels hold, and how the streams read them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,13 +59,24 @@ class Panels:
         if guidance.rho:
             self._positive.require(size, self.config.wanted)
 
+    @property
+    def drafted(self) -> bool:
+        """Whether a text for each row is needed before its panel can be chosen."""
+        return self.config.panel_selection == "nearest" and bool(self.config.guidance.eta)
+
     def draw(
-        self, label: str | None, rows: int, round: int, draft: Callable[[], Sequence[str]]
+        self,
+        label: str | None,
+        rows: int,
+        round: int,
+        drafts: Sequence[str] = (),
+        known: int | None = None,
     ) -> list[Panel]:
-        """The panel of each of `rows` rows with `label`; `draft` writes a text for each of them."""
+        """The panel of each of `rows` rows with `label`. `drafts` are their texts, where these
+        are needed; of the pool, the first `known` examples for the label count, or all."""
         share = self.config.rows_per_panel
         count = -(-rows // share)
-        negative = self._negative(label, count, round, draft)
+        negative = self._negative(label, count, round, drafts, known)
         positive = self._drawn_positive(label, count, round)
         panels = [
             self._panel(label, negatives, positives)
@@ -100,7 +111,7 @@ class Panels:
         )
 
     def _negative(
-        self, label: str | None, count: int, round: int, draft: Callable[[], Sequence[str]]
+        self, label: str | None, count: int, round: int, drafts: Sequence[str], known: int | None
     ) -> list[list[tuple[Example, ...]]]:
         """For each panel, its negatives: one, or several that are pooled."""
         guidance = self.config.guidance
@@ -109,24 +120,26 @@ class Panels:
         total = count * guidance.negatives
         if self.config.panel_selection == "random":
             size, seed = self.config.panel_size, self.config.seed
-            drawn = draw_panels(self.pool, total, size=size, seed=seed, round=round, label=label)
+            drawn = draw_panels(
+                self.pool, total, size=size, seed=seed, round=round, label=label, known=known
+            )
         else:
-            drawn = self._selected(label, total, round, draft)
+            drawn = self._selected(label, total, round, drafts, known)
         return [
             drawn[first : first + guidance.negatives]
             for first in range(0, total, guidance.negatives)
         ]
 
     def _selected(
-        self, label: str | None, count: int, round: int, draft: Callable[[], Sequence[str]]
+        self, label: str | None, count: int, round: int, drafts: Sequence[str], known: int | None
     ) -> list[tuple[Example, ...]]:
         size, kind = self.config.panel_size, self.config.panel_selection
-        examples = self.pool.examples(label)
+        examples = self.pool.examples(label, known)
         rows = self._embed([example.text for example in examples])
         if kind == "nearest":
             share = self.config.rows_per_panel
-            drafts = self._embed(draft())
-            parts = [drafts[first : first + share] for first in range(0, len(drafts), share)]
+            near = self._embed(drafts)
+            parts = [near[first : first + share] for first in range(0, len(near), share)]
             chosen = [selection.nearest(rows, part, size) for part in parts]
         else:
             choose = selection.crowded if kind == "crowded" else selection.diverse

@@ -1,8 +1,9 @@
 """A record, a rejected one, and the checks that decide which it is."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple, Self
 
 from steer.config import Weights
@@ -19,7 +20,15 @@ Reason = Literal[
     "near-duplicate",
     "surplus",
 ]
+_SHARED = ("label", "prompt", "weights", "engine", "model", "adapter", "finish_reason")
 STREAMS = ("expert", "base", "negative", "positive", "contrast")
+
+
+@lru_cache(maxsize=1024)
+def _one(value: Hashable) -> Any:
+    """The equal value seen lately, if any: a run's records share most of theirs, and a run of
+    millions is read into half the memory."""
+    return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +70,8 @@ class Attempt:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Raises `TypeError` or `KeyError` for a missing or unknown field."""
-        panels = {name: tuple(values.get(name, ())) for name in ("panel", "positive")}
-        return cls(**{**values, **panels})
+        panels = {name: _one(tuple(values.get(name, ()))) for name in ("panel", "positive")}
+        return cls(**{**values, **{name: _one(values[name]) for name in _SHARED}, **panels})
 
 
 @dataclass(frozen=True, kw_only=True)

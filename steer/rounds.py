@@ -1,4 +1,4 @@
-"""How many records the next round attempts, from the committed rounds alone."""
+"""How many records a round attempts, from the rounds that it may know of."""
 
 import math
 from collections.abc import Mapping
@@ -19,25 +19,35 @@ class Tally:
     accepted: int = 0
 
 
-def plan_round(config: RunConfig, tallies: Mapping[str | None, Tally]) -> dict[str | None, int]:
-    """Attempts for each label in the next round; empty when done or out of attempts.
+def plan_round(
+    config: RunConfig,
+    tallies: Mapping[str | None, Tally],
+    flying: Mapping[str | None, int] | None = None,
+) -> dict[str | None, int]:
+    """Attempts for each label in a round; empty when none are needed or left.
 
-    As many as fill what is missing at the label's acceptance rate so far, within the round size
-    and the attempts left, but at least `SMALLEST_ROUND`: a tiny round wastes a batch.
+    `tallies` are those of the rounds it may know of, `flying` the attempts in the rounds between
+    those and this one, whose outcome it may not know. As many as fill what is missing at the
+    label's acceptance rate so far, if the flying ones are accepted at that rate too, within the
+    round size and the attempts left, but at least `SMALLEST_ROUND`: a tiny round wastes a batch.
     """
-    needs = {label: _need(n, tallies[label]) for label, n in config.wanted.items()}
+    flying = flying or {}
+    needs = {
+        label: _need(n, tallies[label], flying.get(label, 0)) for label, n in config.wanted.items()
+    }
     needed = sum(needs.values())
     if not needed:
         return {}
-    left = config.attempts - sum(tally.attempts for tally in tallies.values())
+    tried = sum(tally.attempts for tally in tallies.values()) + sum(flying.values())
+    left = config.attempts - tried
     size = min(max(needed, SMALLEST_ROUND), config.round_size, left)
     return {label: share for label, share in _share(size, needs).items() if share}
 
 
-def _need(wanted: int, tally: Tally) -> int:
+def _need(wanted: int, tally: Tally, flying: int) -> int:
     """Attempts that bring what is missing; as if one more had passed, so the rate is never 0."""
     missing = wanted - tally.accepted
-    return math.ceil(missing * (tally.attempts + 1) / (tally.passed + 1))
+    return max(0, math.ceil(missing * (tally.attempts + 1) / (tally.passed + 1)) - flying)
 
 
 def _share(size: int, needs: Mapping[str | None, int]) -> dict[str | None, int]:

@@ -15,6 +15,7 @@ class RunConfig(Config):
     `panel_size` examples, selected as `steer.panels` says. `max_attempts` (default: four for each
     record wanted) ends a run whose records are rejected too often. A record must match the regular
     expression `pattern` and have `min_chars` characters; where they are None, the task's hold.
+    Round r knows the rounds up to r - `lag`, so that up to `lag` rounds can be made at once.
     """
 
     n: int | None = Field(None, ge=1)
@@ -25,6 +26,7 @@ class RunConfig(Config):
     round_size: int = Field(256, ge=1)
     panel_size: int = Field(10, ge=1)
     rows_per_panel: int = Field(32, ge=1)
+    lag: int = Field(1, ge=1)
     panel_form: PanelForm = "prompted"
     panel_selection: Selection = "random"
     pattern: str | None = None

@@ -1,18 +1,17 @@
-"""A run's folder: its identity, and one file for each finished round.
+"""A run as it is kept: its identity, and one file for each finished round.
 
     RUN/run.json              format, version of steer, settings, sources; written once
-    RUN/lock                  held by the process that writes
+    RUN/lock                  held by the process that writes; in a local folder
     RUN/rounds/000000.jsonl   a header line, then the attempts of the round in their order
 
-A round is committed by renaming a complete, synced file into place, so that whatever stops the
-process, a round is there whole or not at all.
+A round is committed by renaming a complete, synced file into place, or at an address such as
+s3://bucket/run by creating one object, so that whatever stops the process, a round is there whole
+or not at all.
 """
 
 import hashlib
 import json
-import os
 import re
-import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,14 +20,15 @@ from pathlib import Path
 from typing import Any
 
 from steer.errors import SteerError
-from steer.files import check_format, disk_errors, hold_lock, sync_folder, write_atomic
+from steer.files import check_format
+from steer.places import Place, place_of, reason
 from steer.records import Record, Reject, read_attempt
 from steer.runconfig import RunConfig, Sources, differences
 from steer.version import __version__
 
 FORMAT = 1
+_IDENTITY = "run.json"
 _ROUND = re.compile(r"\d{6,}\.jsonl")
-_TEMPORARY = re.compile(r"\..*\.tmp")
 _NAMES = ("base", "real")
 
 
@@ -36,7 +36,7 @@ _NAMES = ("base", "real")
 class Run:
     """A run as its folder has it: finished, stopped, or still being written."""
 
-    path: Path
+    path: Path | str
     version: str
     config: RunConfig
     sources: Sources
@@ -46,17 +46,17 @@ class Run:
 
     @classmethod
     def open(cls, path: str | Path) -> "Run":
-        """Reads a run without locking it. Raises `SteerError` when `path` is no run folder or a
-        file in it is damaged."""
-        folder = Path(path)
-        if not os.path.isfile(folder / "run.json"):
-            raise SteerError(f"{folder} is no run: there is no run.json in it")
-        version, config, sources = _read_identity(folder)
-        rounds = list(_read_rounds(folder))
+        """Reads a run, in a folder or at an address, without locking it. Raises `SteerError` when
+        there is no run or a file in it is damaged."""
+        place = place_of(path)
+        if not place.has(_IDENTITY):
+            raise SteerError(f"{place.path} is no run: there is no run.json in it")
+        version, config, sources = _read_identity(place)
+        rounds = list(_read_rounds(place))
         attempts = [attempt for found in rounds for attempt in found]
         records = tuple(attempt for attempt in attempts if isinstance(attempt, Record))
         rejects = tuple(attempt for attempt in attempts if isinstance(attempt, Reject))
-        return cls(folder, version, config, sources, records, rejects, len(rounds))
+        return cls(place.path, version, config, sources, records, rejects, len(rounds))
 
     @property
     def counts(self) -> dict[str | None, int]:
@@ -76,80 +76,51 @@ class Run:
 
 
 class Store:
-    """Writes a run; made by `open_store`, which holds the folder's lock."""
+    """Writes a run; made by `open_store`, which keeps other writers away."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, place: Place) -> None:
+        self._place = place
 
     def rounds(self) -> Iterator[list[Record | Reject]]:
         """The attempts of each committed round, in order. Raises `SteerError` when damaged."""
-        return _read_rounds(self._folder)
+        return _read_rounds(self._place)
 
     def commit(self, round: int, attempts: Sequence[Record | Reject]) -> None:
-        """Writes a round, whole or not at all. Raises `SteerError` when the disk is full."""
+        """Writes a round, whole or not at all. Raises `SteerError` when the disk is full, or, at
+        an address, when another process has written another round there."""
         lines = [json.dumps(a.to_json(), ensure_ascii=False, allow_nan=False) for a in attempts]
         body = "".join(f"{line}\n" for line in lines).encode()
         header = {"round": round, "attempts": len(lines), "sha256": _digest(body)}
-        path = _round_path(self._folder, round)
-        with disk_errors(path):
-            write_atomic(path, json.dumps(header).encode() + b"\n" + body)
+        self._place.write(_round_name(round), json.dumps(header).encode() + b"\n" + body)
 
 
 @contextmanager
-def open_store(out: Path, config: RunConfig, sources: Sources) -> Iterator[Store]:
-    """Locks the run folder `out`, made if there is none, for writing.
+def open_store(out: Path | str, config: RunConfig, sources: Sources) -> Iterator[Store]:
+    """Opens the run at `out`, a folder or an address, for writing, made if there is none.
 
-    Raises `SteerError` when `out` is something else, when another process writes to it, or when
-    its settings or sources differ from those given, naming what differs. A folder that was made
-    here goes again when a `SteerError` comes before the first round.
+    Raises `SteerError` when `out` is something else, when another process writes to it (a folder
+    is locked; at an address the second to commit a round is refused), or when its settings or
+    sources differ from those given, naming what differs. A folder that was made here goes again
+    when a `SteerError` comes before the first round.
     """
-    _refuse_foreign(out)
-    new = not os.path.exists(out)
-    with disk_errors(out):
-        (out / "rounds").mkdir(parents=True, exist_ok=True)
-    busy = f"another process is writing the run {out}; wait for it or choose another folder"
-    with hold_lock(out, busy):
-        try:
-            _settle(out, config, sources)
-            yield Store(out)
-        except SteerError:
-            # A mistake found before the first round must not stand in the way of its correction.
-            if new and not any((out / "rounds").glob("*.jsonl")):
-                shutil.rmtree(out, ignore_errors=True)
-            raise
+    place = place_of(out)
+    if place.has(_IDENTITY):
+        _read_identity(place)  # whatever else it is, it is left alone
+    else:
+        place.refuse_foreign()
+    with place.hold():
+        if not place.has(_IDENTITY):
+            place.write(_IDENTITY, _identity(config, sources))
+        _compare(place, config, sources)
+        yield Store(place)
 
 
-def _refuse_foreign(out: Path) -> None:
-    """A folder is ours when it has a run.json, or what a run makes before that and no more."""
-    # os.path: to it, a name that cannot be looked up is one that is not there.
-    if not os.path.exists(out):
-        return
-    if not out.is_dir():
-        raise SteerError(f"{out} is a file; choose another folder for the run")
-    if (out / "run.json").exists():
-        _read_identity(out)
-        return
-    with disk_errors(out):
-        names = {name for name in os.listdir(out) if not _TEMPORARY.fullmatch(name)}
-    if names - {"lock", "rounds"} or any((out / "rounds").glob("*")):
-        raise SteerError(f"{out} exists and is no run folder; choose another folder for the run")
-
-
-def _settle(out: Path, config: RunConfig, sources: Sources) -> None:
-    """Writes the identity of a new run, or compares that of an old one; clears leftovers."""
-    path = out / "run.json"
-    with disk_errors(path):
-        for leftover in [*out.glob(".*.tmp"), *(out / "rounds").glob(".*.tmp")]:
-            leftover.unlink()
-        if not path.exists():
-            write_atomic(path, _identity(config, sources))
-            sync_folder(out.absolute().parent)
-            return
-    _, old_config, old_sources = _read_identity(out)
+def _compare(place: Place, config: RunConfig, sources: Sources) -> None:
+    _, old_config, old_sources = _read_identity(place)
     found = differences(old_config, config) + differences(old_sources, sources, ignore=_NAMES)
     if found:
         raise SteerError(
-            f"{out} is a run with other settings: {'; '.join(found)}; "
+            f"{place.path} is a run with other settings: {'; '.join(found)}; "
             "use the same settings to continue it, or another folder"
         )
 
@@ -164,31 +135,31 @@ def _identity(config: RunConfig, sources: Sources) -> bytes:
     return (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def _read_identity(folder: Path) -> tuple[str, RunConfig, Sources]:
-    path = folder / "run.json"
+def _read_identity(place: Place) -> tuple[str, RunConfig, Sources]:
+    path = place.where(_IDENTITY)
     try:
-        values: dict[str, Any] = json.loads(path.read_bytes())
+        values: dict[str, Any] = json.loads(place.read(_IDENTITY))
         check_format(path, values, FORMAT)
         return str(values["steer"]), RunConfig(**values["config"]), Sources(**values["sources"])
     except OSError as error:
-        raise SteerError(f"cannot read {path}: {error.strerror}") from None
+        raise SteerError(f"cannot read {path}: {reason(error)}") from None
     except (ValueError, TypeError, KeyError) as error:
         raise SteerError(f"{path} is damaged or not of a steer run: {error!r}") from None
 
 
-def _read_rounds(folder: Path) -> Iterator[list[Record | Reject]]:
+def _read_rounds(place: Place) -> Iterator[list[Record | Reject]]:
     """The rounds 0, 1, ... as far as there are any; a gap means that a file was lost."""
     try:
-        names = os.listdir(folder / "rounds")
+        names = place.rounds()
     except OSError as error:
-        raise SteerError(f"cannot read {folder / 'rounds'}: {error.strerror}") from None
+        raise SteerError(f"cannot read {place.where('rounds')}: {reason(error)}") from None
     for round in range(sum(_ROUND.fullmatch(name) is not None for name in names)):
-        path = _round_path(folder, round)
+        path = place.where(_round_name(round))
         try:
-            yield _parse_round(path.read_bytes(), round)
+            yield _parse_round(place.read(_round_name(round)), round)
         except OSError as error:
             raise SteerError(
-                f"cannot read {path}: {error.strerror}; later rounds are there, so restore it"
+                f"cannot read {path}: {reason(error)}; later rounds are there, so restore it"
             ) from None
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise SteerError(
@@ -205,8 +176,8 @@ def _parse_round(content: bytes, round: int) -> list[Record | Reject]:
     return [read_attempt(json.loads(line)) for line in body.splitlines()]
 
 
-def _round_path(folder: Path, round: int) -> Path:
-    return folder / "rounds" / f"{round:06}.jsonl"
+def _round_name(round: int) -> str:
+    return f"rounds/{round:06}.jsonl"
 
 
 def _digest(body: bytes) -> str:

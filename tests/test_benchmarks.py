@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import curves, gpu, levers, report
+from benchmarks import curves, gpu, levers, report, scaling
 from benchmarks.__main__ import main
 from benchmarks.lab import Lab, prepare
 from benchmarks.ours import Ours
@@ -230,3 +230,13 @@ def test_bare_passes_share_one_reading_of_the_prompt(lab: Lab, kind: str) -> Non
     found = forward(peers.merged, prompt, rows=3, tokens=3, cache_kind=kind)
     assert found.shape == (3, len(expected))
     assert torch.allclose(found, expected.expand(3, -1), atol=1e-5)
+
+
+def test_scaling_writes_every_part(tmp_path: Path) -> None:
+    out = tmp_path / "scaling.json"
+    assert scaling.main(["--quick", "--out", str(out)]) == 0
+    found = json.loads(out.read_text())
+    assert [point["workers"] for point in found["simulated"]] == [1, 4]
+    assert found["sleeping"][0]["records_per_second"] > 0
+    assert all(point["rounds_per_second"] > 0 for point in found["simulated"])
+    assert found["extrapolated"]["mebibytes"] > found["memory"][-1]["mebibytes"]

@@ -58,7 +58,12 @@ def test_duration(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
-def test_generating_shows_accepted_rate_and_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("workers", "speed"), [(None, "tokens/s"), (2, "2 workers, 3 rounds in flight, 0.06 records/s")]
+)
+def test_generating_shows_accepted_rate_and_speed(
+    monkeypatch: pytest.MonkeyPatch, workers: int | None, speed: str
+) -> None:
     clock = iter(range(0, 10_000, 100))
     monkeypatch.setattr(console.time, "monotonic", lambda: float(next(clock)))
     file = io.StringIO()
@@ -72,8 +77,11 @@ def test_generating_shows_accepted_rate_and_speed(monkeypatch: pytest.MonkeyPatc
                     tokens=100 * accepted,
                     finished=0,
                     acceptance_rate=0.75 if accepted else None,
+                    rounds=3,
+                    workers=workers,
                 )
             )
     last = file.getvalue().splitlines()[-1]
     assert "30/40 accepted at 75%" in last
-    assert "tokens/s" in last
+    assert speed in last
+    assert last.endswith(" left")

@@ -11,19 +11,19 @@ PACKAGE = Path(__file__).parent.parent / "steer"
 RANKS = {"core": 0, "engines": 1, "metrics": 1, "generation": 2, "apps": 3, "face": 4}
 LAYERS = {
     "core": "config data errors files guidance hub machine methods models neardup negatives "
-    "questions quiet records rounds runconfig sampling seeds selection spaces store taskfiles "
-    "tasks version",
+    "places postings questions quiet records rounds runconfig sampling seeds selection spaces "
+    "store taskfiles tasks version",
     "generation": "comparison evaluation expert exporting generation judges panels processor "
-    "report reporting training trials tunefiles tuning",
-    "apps": "__main__ cli console options studies views",
+    "report reporting runloop training trials tunefiles tuning",
+    "apps": "__main__ cli console distributed options studies views",
     "face": "__init__",
 }
 # The command line, the package's face and the choice of an engine load what is asked for only then.
 LAZY_MODULES = {"steer.cli", "steer.studies", "steer.__init__", "steer.engines.choice"}
 # Slow to load, or optional: imported where they are used.
 LAZY_LIBRARIES = (
-    "accelerate datasets gguf huggingface_hub mauve optuna pandas peft pyarrow sacrebleu "
-    "safetensors sentence_transformers sklearn torch transformers xgboost"
+    "accelerate datasets fsspec gguf huggingface_hub mauve optuna pandas peft pyarrow ray "
+    "sacrebleu safetensors sentence_transformers sklearn torch transformers xgboost"
 )
 
 

@@ -38,16 +38,12 @@ def panels(real: Corpus = LETTERS, towards: Corpus | None = None, **settings: ob
     return Panels(config, task, real, towards, "|", LetterEmbedder())
 
 
-def undrafted() -> list[str]:
-    raise AssertionError("no draft is needed")
-
-
 def texts(ids: tuple[str, ...]) -> list[str]:
     return [LETTERS.texts[int(member.removeprefix("real:"))] for member in ids]
 
 
 def test_rows_share_a_panel() -> None:
-    drawn = panels().draw(None, 10, 0, undrafted)
+    drawn = panels().draw(None, 10, 0)
     assert len(drawn) == 10
     assert [drawn[row] is drawn[0] for row in range(10)] == [row < 4 for row in range(10)]
     shown = "".join(f"Say:\n{text}|" for text in texts(drawn[0].negative))
@@ -57,13 +53,13 @@ def test_rows_share_a_panel() -> None:
 
 
 def test_nothing_is_drawn_that_no_stream_reads() -> None:
-    (panel,) = panels(guidance=Guidance(eta=0)).draw(None, 1, 0, undrafted)
+    (panel,) = panels(guidance=Guidance(eta=0)).draw(None, 1, 0)
     assert (panel.negative, panel.contexts.negative, panel.positive) == ((), (), ())
 
 
 def test_several_negatives() -> None:
     guidance = Guidance(negatives=3)
-    drawn = panels(guidance=guidance).draw(None, 8, 0, undrafted)
+    drawn = panels(guidance=guidance).draw(None, 8, 0)
     assert [len(panel.contexts.negative) for panel in drawn] == [3] * 8
     assert len({context for panel in drawn for context in panel.contexts.negative}) == 6
     assert len(drawn[0].negative) == 9
@@ -71,12 +67,12 @@ def test_several_negatives() -> None:
 
 def test_positive_panels_come_from_the_chosen_texts() -> None:
     chosen = Corpus(texts=tuple(f"c{n}" for n in range(5)), labels=None, source="y")
-    drawn = panels(towards=chosen, guidance=Guidance(rho=0.2)).draw(None, 8, 0, undrafted)
+    drawn = panels(towards=chosen, guidance=Guidance(rho=0.2)).draw(None, 8, 0)
     assert all(
         f"Say:\nc{member[-1]}|" in drawn[0].contexts.positive for member in drawn[0].positive
     )
     assert drawn[0].positive != drawn[4].positive
-    of_real = panels(guidance=Guidance(rho=0.2)).draw(None, 1, 0, undrafted)[0]
+    of_real = panels(guidance=Guidance(rho=0.2)).draw(None, 1, 0)[0]
     assert set(of_real.positive) != set(of_real.negative)
     with pytest.raises(SteerError, match="needs 6 real texts"):
         panels(towards=chosen, guidance=Guidance(rho=0.2), panel_size=6).require()
@@ -85,27 +81,27 @@ def test_positive_panels_come_from_the_chosen_texts() -> None:
 @pytest.mark.parametrize("selection", ["crowded", "diverse"])
 def test_selected_panels(selection: str) -> None:
     made = panels(panel_selection=selection)
-    drawn = made.draw(None, 8, 0, undrafted)
+    drawn = made.draw(None, 8, 0)
     for panel in (drawn[0], drawn[4]):
         assert len(set(panel.negative)) == 3
         assert len({text[0] for text in texts(panel.negative)}) == (
             2 if selection == "diverse" else 1
         )
-    assert [panel.negative for panel in made.draw(None, 8, 0, undrafted)] == [
+    assert [panel.negative for panel in made.draw(None, 8, 0)] == [
         panel.negative for panel in drawn
     ]
-    assert made.draw(None, 4, 1, undrafted)[0].negative != drawn[0].negative
+    assert made.draw(None, 4, 1)[0].negative != drawn[0].negative
     assert len(made._embedder.embedded) == len(LETTERS.texts)  # once
 
 
 def test_nearest_to_the_drafts() -> None:
     made = panels(panel_selection="nearest")
-    drawn = made.draw(None, 8, 0, lambda: ["a7"] * 4 + ["b3"] * 3 + ["a0"])
+    drawn = made.draw(None, 8, 0, ["a7"] * 4 + ["b3"] * 3 + ["a0"])
     assert set(texts(drawn[0].negative)) == {"a6", "a7", "a8"}
     assert {text[0] for text in texts(drawn[4].negative)} == {"a", "b"}
 
 
 def test_the_other_labels_prompts() -> None:
     real = stub.corpus(20, labels=("hot", "cold"))
-    (panel,) = panels(real).draw("hot", 1, 0, undrafted)
+    (panel,) = panels(real).draw("hot", 1, 0)
     assert (panel.contexts.prompt, panel.contexts.others) == ("Say hot:", ("Say cold:",))

@@ -27,3 +27,9 @@ class EngineSpec:
         return HFEngine(
             self.base, self.adapter, rows=self.rows, dtype=self.dtype, device=self.device
         )
+
+    def adapter_fingerprint(self) -> str:
+        """As the expert has it; "" without an adapter."""
+        from steer.models import adapter_fingerprint
+
+        return adapter_fingerprint(self.adapter) if self.adapter else ""

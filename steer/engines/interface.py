@@ -1,7 +1,7 @@
 """What every engine takes and gives."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from steer.config import Sampling
@@ -68,3 +68,18 @@ class Engine(Protocol):
         `on_step` may raise (Ctrl-C, a stop request): the engine stays usable.
         """
         ...
+
+
+def complete(
+    engine: Engine,
+    requests: Sequence[Request],
+    sampling: Sampling,
+    on_step: Callable[[Step], None] | None = None,
+) -> list[Completion]:
+    """The engine's answers, in the order of the requests, which are numbered anew: those of
+    several runs may have the same numbers."""
+    numbered = [replace(request, id=number) for number, request in enumerate(requests)]
+    completions = engine.generate(numbered, sampling, on_step)
+    if [completion.id for completion in completions] != list(range(len(requests))):
+        raise RuntimeError("the engine's completions are not in the order of the requests")
+    return completions

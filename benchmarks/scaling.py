@@ -1,0 +1,320 @@
+"""What many workers would ask of the driver: `python -m benchmarks.scaling`.
+
+Writes benchmarks/results/scaling.json. Workers are real Ray processes with an engine that sleeps,
+or simulated: then every round is there at once, and only the driver's own work takes time.
+"""
+
+import argparse
+import json
+import os
+import pickle
+import random
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import psutil
+from rich.console import Console
+
+from benchmarks.machine import machine, versions
+from steer import neardup
+from steer.config import Sampling
+from steer.data import Corpus
+from steer.distributed import Cluster, generate_on_ray
+from steer.engines.interface import Completion, Request, Step
+from steer.errors import SteerError
+from steer.files import write_atomic
+from steer.generation import Progress, generate, run_rounds
+from steer.records import Record
+from steer.runconfig import RunConfig
+from steer.runloop import Parts, Round, RunLoop
+from steer.tasks import Task
+
+RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).parent.parent
+WORDS = tuple(
+    a + b + c for a in "bcdfgklmnrst" for b in ("ala", "eme", "iti", "oro") for c in "nrtsl"
+)
+MEBIBYTE = 2**20
+Point = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`workers` with an engine that sleeps `seconds` a record, for `sleeping` records; `simulated`
+    workers, `rounds` rounds each; memory at each of `sizes` records. A round has `round_size`."""
+
+    workers: tuple[int, ...] = (1, 2)
+    seconds: float = 0.05
+    sleeping: int = 1280
+    simulated: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
+    rounds: int = 40
+    sizes: tuple[int, ...] = (100_000, 250_000, 500_000, 1_000_000)
+    round_size: int = 256
+
+
+QUICK = Plan(
+    workers=(2,), sleeping=64, simulated=(1, 4), rounds=4, sizes=(1000, 2000), round_size=32
+)
+
+
+@dataclass(frozen=True)
+class Expert:
+    """What a run asks of an expert; no model is behind it."""
+
+    prompt: str = "A line:"
+    base: str = "stub"
+    base_fingerprint: str = "stub"
+    adapter_fingerprint: str = "stub"
+
+    @property
+    def task(self) -> Task:
+        return Task(self.prompt)
+
+
+def text(seed: int) -> str:
+    """Nine words, some 60 characters; as good as never near to another."""
+    return " ".join(random.Random(seed).choices(WORDS, k=9))
+
+
+class Writer:
+    """An engine that writes such texts and sleeps `seconds` for each."""
+
+    name, end_of_text, base_fingerprint = "stub", "</s>", "stub"
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seconds = seconds
+
+    def generate(
+        self,
+        requests: Sequence[Request],
+        sampling: Sampling,
+        on_step: Callable[[Step], None] | None = None,
+    ) -> list[Completion]:
+        time.sleep(self.seconds * len(requests))
+        log_probs = {"expert": -1.25, "base": -2.5, "negative": -1.5}
+        return [Completion(r.id, " " + text(r.seed), 20, "stop", log_probs) for r in requests]
+
+
+@dataclass(frozen=True)
+class WriterSpec:
+    """How a worker gets it."""
+
+    seconds: float
+    device: str = "cpu"
+
+    def load(self) -> Writer:
+        return Writer(self.seconds)
+
+    def adapter_fingerprint(self) -> str:
+        return ""
+
+
+class Simulated:
+    """So many workers without processes. `seconds` and `cpu` are the time in them, which is not the
+    driver's; what Ray would send is pickled, as the driver would have to."""
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self.engine = Writer()
+        self.taken: deque[tuple[RunLoop, Round, bytes]] = deque()
+        self.seconds = self.cpu = 0.0
+
+    def fits(self, loop: RunLoop, round: Round) -> bool:
+        return len(self.taken) < self.workers
+
+    def take(self, loop: RunLoop, round: Round) -> None:
+        self.taken.append((loop, round, pickle.dumps(list(round.requests))))
+
+    def wait(
+        self, on_step: Callable[[Step], None]
+    ) -> list[tuple[RunLoop, Round, list[Completion]]]:
+        loop, round, sent = self.taken.popleft()
+        began, cpu = time.perf_counter(), time.process_time()
+        answer = pickle.dumps(self.engine.generate(pickle.loads(sent), Sampling()))
+        self.seconds += time.perf_counter() - began
+        self.cpu += time.process_time() - cpu
+        return [(loop, round, pickle.loads(answer))]
+
+
+class Growing:
+    """A store whose rounds are made as they are read; notes the memory at each of `sizes`."""
+
+    def __init__(
+        self, sizes: Sequence[int], round_size: int, report: Callable[[str], None]
+    ) -> None:
+        self.sizes, self.round_size, self.report = sizes, round_size, report
+        self.process = psutil.Process()
+        self.points: list[Point] = []
+
+    def rounds(self) -> Iterator[list[Record]]:
+        before, made = self.process.memory_info().rss, 0
+        for size in self.sizes:
+            self.report(f"a run of {size} records in memory")
+            while made < size:
+                count = min(self.round_size, size - made)
+                yield [record(number) for number in range(made, made + count)]
+                made += count
+            gained = self.process.memory_info().rss - before
+            self.points.append({"records": made, "mebibytes": gained // MEBIBYTE})
+
+
+def record(number: int) -> Record:
+    return Record(
+        id=f"rec:{number}",
+        text=text(number),
+        label=None,
+        prompt="A line:",
+        gamma=0.2,
+        eta=0.2,
+        alpha=0.002,
+        weights="balanced",
+        panel=(),
+        seed=number,
+        round=0,
+        engine="stub",
+        model="stub",
+        adapter="stub",
+        tokens=20,
+        finish_reason="stop",
+        log_probs={},
+    )
+
+
+class Drawn:
+    """In place of a text's MinHash signature, numbers drawn at random: as large, and quick."""
+
+    def __init__(self, text: str) -> None:
+        self.hashvalues = np.random.default_rng(hash(text) % 2**32).integers(
+            2**32, size=neardup.PERMUTATIONS, dtype=np.uint64
+        )
+
+
+def real_texts() -> Corpus:
+    return Corpus(texts=tuple(text(-row) for row in range(1, 1001)), labels=None, source="stub")
+
+
+def sleeping(plan: Plan, report: Callable[[str], None]) -> list[Point]:
+    """Records a second of real workers, from when all are there until the last round ends."""
+    # Where workers find this module; and no yielding to other work on this machine.
+    settings = {"PYTHONPATH": str(ROOT), "RAY_worker_niceness": "0", "OMP_NUM_THREADS": "1"}
+    points = []
+    for workers in plan.workers:
+        report(f"{workers} workers whose engine sleeps {plan.seconds} s a record")
+        with mock.patch.dict(os.environ, settings):
+            marks = _marks(plan, workers)
+        whole = [mark for mark in marks if mark[1].workers == workers]
+        (began, first), (ended, last) = whole[0], whole[-1]
+        rate = (last.attempts - first.attempts) / (ended - began)
+        points.append({"workers": workers, "records_per_second": round(rate, 2)})
+    return points
+
+
+def _marks(plan: Plan, workers: int) -> list[tuple[float, Progress]]:
+    """The times and the progress of one run on Ray."""
+    size = min(64, plan.round_size)
+    config = RunConfig(n=plan.sleeping, round_size=size, lag=2 * max(plan.workers))
+    spec, cluster = WriterSpec(plan.seconds), Cluster("local", workers)
+    marks: list[tuple[float, Progress]] = []
+
+    def note(progress: Progress) -> None:
+        marks.append((time.perf_counter(), progress))
+
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "run"
+        generate_on_ray(config, real_texts(), Expert(), spec, out, cluster, note)
+    return marks
+
+
+def simulated(plan: Plan, report: Callable[[str], None]) -> list[Point]:
+    """Rounds a second that the driver can plan, send, check and commit to a local disk."""
+    points = []
+    config = RunConfig(n=plan.rounds * plan.round_size, round_size=plan.round_size)
+    for workers in plan.simulated:
+        report(f"{workers} simulated workers")
+        crew = Simulated(workers)
+        more = config.model_copy(update={"lag": 2 * workers})
+        with tempfile.TemporaryDirectory() as folder:
+            began, cpu = time.perf_counter(), time.process_time()
+            (run,) = run_rounds(
+                {Path(folder) / "run": more}, real_texts(), Expert(), Writer(), crew
+            )
+            seconds = time.perf_counter() - began - crew.seconds
+            cpu = time.process_time() - cpu - crew.cpu
+            resumed = time.perf_counter()
+            generate(more, real_texts(), Expert(), Writer(), Path(folder) / "run")
+            resumed = time.perf_counter() - resumed
+        points.append(
+            {
+                "workers": workers,
+                "lag": 2 * workers,
+                "rounds_per_second": round(run.rounds / seconds, 2),
+                "rounds_per_cpu_second": round(run.rounds / cpu, 2),
+                "records_read_per_second_on_resume": round(len(run.records) / resumed),
+            }
+        )
+    return points
+
+
+def memory(plan: Plan, report: Callable[[str], None]) -> list[Point]:
+    """The driver's resident memory as a run of short records grows, in one process."""
+    config = RunConfig(n=plan.sizes[-1] + 1, round_size=plan.round_size, lag=16)
+    loop = RunLoop(config, Parts(real_texts(), None, Expert(), Writer(), None))
+    store = Growing(plan.sizes, plan.round_size, report)
+    with mock.patch.object(neardup, "_signature", Drawn):
+        loop.start(store)  # type: ignore[arg-type]
+    return store.points
+
+
+def estimate(points: Sequence[Point], records: int) -> Point:
+    """Memory at `records`, along the line through the first and the last point."""
+    first, last = points[0], points[-1]
+    slope = (last["mebibytes"] - first["mebibytes"]) / (last["records"] - first["records"])
+    found = last["mebibytes"] + slope * (records - last["records"])
+    each = round(slope * MEBIBYTE)
+    return {"records": records, "mebibytes": round(found), "bytes_per_record": each}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measures and writes the results; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scaling", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="small: whether it runs at all")
+    parser.add_argument("--out", type=Path, default=RESULTS / "scaling.json")
+    options = parser.parse_args(arguments)
+    plan, console = QUICK if options.quick else Plan(), Console(stderr=True)
+
+    def report(said: str) -> None:
+        console.print(f"{said} ...", highlight=False)
+
+    try:
+        sizes = memory(plan, report)
+        found = {
+            "machine": machine("cpu"),
+            "versions": versions(),
+            "settings": asdict(plan),
+            "sleeping": sleeping(plan, report),
+            "simulated": simulated(plan, report),
+            "memory": sizes,
+            "extrapolated": estimate(sizes, 10_000_000),
+        }
+    except SteerError as error:
+        console.print(f"error: {error}", highlight=False, markup=False)
+        return 2
+    if any(after["mebibytes"] <= before["mebibytes"] for before, after in pairwise(sizes)):
+        console.print("the memory did not grow with the records; measure again")
+        return 2
+    write_atomic(options.out, (json.dumps(found, indent=2) + "\n").encode())
+    console.print(f"Written to {options.out}", highlight=False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""An engine in a process of its own, on whatever machine that is."""
+
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from steer.config import Sampling
+from steer.engines.interface import Completion, Engine, Request, complete
+from steer.errors import SteerError
+
+
+class Spec(Protocol):
+    """How to load an engine, such as `steer.engines.choice.EngineSpec`; it is sent by pickle."""
+
+    @property
+    def device(self) -> str: ...
+
+    def load(self) -> Engine: ...
+
+    def adapter_fingerprint(self) -> str:
+        """As the expert has it; "" where there is no adapter."""
+        ...
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a worker says of its engine, and the machine that it is on."""
+
+    name: str
+    base_fingerprint: str
+    end_of_text: str
+    adapter_fingerprint: str
+    node: str
+
+
+class Worker:
+    """One engine, loaded once in each life of the process."""
+
+    def __init__(self) -> None:
+        self._engine: Engine | None = None
+
+    def ready(self) -> None:
+        """Answers once the process is there."""
+
+    def load(self, spec: Spec) -> Loaded:
+        """Raises `SteerError` when the engine cannot be loaded, whatever the reason."""
+        node = socket.gethostname()
+        try:
+            self._engine = engine = self._engine or spec.load()
+            adapter = spec.adapter_fingerprint()
+        except Exception as error:  # the other process has to say it, in a line
+            cause = " ".join(str(error).split()) or repr(error)
+            raise SteerError(f"a worker on {node} cannot load its model: {cause}") from None
+        return Loaded(engine.name, engine.base_fingerprint, engine.end_of_text, adapter, node)
+
+    def make(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
+        """The answers to a round's requests."""
+        assert self._engine is not None, "a round was given to a worker that has not loaded"
+        return complete(self._engine, requests, sampling)

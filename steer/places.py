@@ -1,0 +1,210 @@
+"""Where a run is kept: a local folder, or an address that fsspec knows, such as s3://bucket/run."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from steer.errors import SteerError
+from steer.files import disk_errors, hold_lock, sync_folder, write_atomic
+
+_TEMPORARY = ".*.tmp"
+
+
+class Place(Protocol):
+    """Holds a run's files by name, such as "run.json" or "rounds/000000.jsonl"."""
+
+    @property
+    def path(self) -> Path | str:
+        """What a user calls it."""
+        ...
+
+    def where(self, name: str) -> str:
+        """A file's own name to a user."""
+        ...
+
+    def has(self, name: str) -> bool: ...
+
+    def read(self, name: str) -> bytes:
+        """Raises `OSError` when it cannot."""
+        ...
+
+    def rounds(self) -> list[str]:
+        """The names in "rounds/", without it; raises `OSError` when there is no such folder."""
+        ...
+
+    def write(self, name: str, content: bytes) -> None:
+        """Puts a new file there, whole or not at all, to stay when this returns. Raises
+        `SteerError` when it cannot."""
+        ...
+
+    def refuse_foreign(self) -> None:
+        """Raises `SteerError` when something is there that is no run."""
+        ...
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Keeps other writers away. Nothing is left of a new run when a `SteerError` comes before
+        its first round."""
+        ...
+
+
+def place_of(address: Path | str) -> Place:
+    """A local folder for a path or file://, else a bucket. Raises `SteerError` for an address of
+    a kind that is not known or needs a package that is not installed."""
+    text = str(address)
+    if isinstance(address, Path) or "://" not in text:
+        return Folder(Path(address))
+    if text.startswith(("file://", "local://")):
+        return Folder(Path(text.partition("://")[2]))
+    return Bucket(text.rstrip("/"))
+
+
+class Folder:
+    """A local folder: one writer at a time by its lock, files by rename once they are on disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def where(self, name: str) -> str:
+        return str(self.path / name)
+
+    def has(self, name: str) -> bool:
+        # os.path: to it, a name that cannot be looked up is one that is not there.
+        return os.path.isfile(self.path / name)
+
+    def read(self, name: str) -> bytes:
+        return (self.path / name).read_bytes()
+
+    def rounds(self) -> list[str]:
+        return os.listdir(self.path / "rounds")
+
+    def write(self, name: str, content: bytes) -> None:
+        with disk_errors(self.path / name):
+            write_atomic(self.path / name, content)
+            if name == "run.json":
+                sync_folder(self.path.absolute().parent)
+
+    def refuse_foreign(self) -> None:
+        """What a run makes before its run.json, and no more, is ours too."""
+        if not os.path.exists(self.path):
+            return
+        if not self.path.is_dir():
+            raise SteerError(f"{self.path} is a file; choose another folder for the run")
+        with disk_errors(self.path):
+            leftovers = {leftover.name for leftover in self.path.glob(_TEMPORARY)}
+            names = set(os.listdir(self.path)) - leftovers
+        if names - {"lock", "rounds"} or any((self.path / "rounds").glob("*")):
+            raise _foreign(self.path)
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        new = not os.path.exists(self.path)
+        with disk_errors(self.path):
+            (self.path / "rounds").mkdir(parents=True, exist_ok=True)
+        busy = (
+            f"another process is writing the run {self.path}; wait for it or choose another folder"
+        )
+        with hold_lock(self.path, busy):
+            try:
+                with disk_errors(self.path):
+                    self._clear_leftovers()
+                yield
+            except SteerError:
+                # A mistake found before the first round must not hinder its correction.
+                if new and not any((self.path / "rounds").glob("*.jsonl")):
+                    shutil.rmtree(self.path, ignore_errors=True)
+                raise
+
+    def _clear_leftovers(self) -> None:
+        for leftover in [*self.path.glob(_TEMPORARY), *(self.path / "rounds").glob(_TEMPORARY)]:
+            leftover.unlink()
+
+
+class Bucket:
+    """An address: files appear by one exclusive create each, which needs no lock.
+
+    Where the store offers it (S3, Google Cloud Storage: a conditional PUT), of two writers of a
+    round one is refused, so that a round is there once and stays as it was written.
+    """
+
+    def __init__(self, address: str) -> None:
+        import fsspec
+
+        self.path = address
+        try:
+            self._files, self._root = fsspec.core.url_to_fs(address)
+        except ImportError as error:
+            raise SteerError(f"{address} needs a package: {_one_line(error)}") from None
+        except ValueError as error:
+            raise SteerError(f"{address} is no address that is known: {_one_line(error)}") from None
+
+    def where(self, name: str) -> str:
+        return f"{self.path}/{name}"
+
+    def has(self, name: str) -> bool:
+        with self._errors():
+            return bool(self._files.isfile(self._at(name)))
+
+    def read(self, name: str) -> bytes:
+        with self._errors():
+            return bytes(self._files.cat_file(self._at(name)))
+
+    def rounds(self) -> list[str]:
+        with self._errors():
+            self._files.invalidate_cache()
+            try:
+                found = self._files.ls(self._at("rounds"), detail=False)
+            except FileNotFoundError:
+                return []
+        return [str(name).rpartition("/")[2] for name in found]
+
+    def write(self, name: str, content: bytes) -> None:
+        try:
+            with self._errors():
+                self._files.pipe_file(self._at(name), content, mode="create")
+        except FileExistsError:
+            # A PUT whose answer was lost, or another writer with the same: either way it is there.
+            if self.read(name) != content:
+                raise SteerError(
+                    f"{self.where(name)} was written by another process meanwhile; let that one "
+                    "finish the run, or stop it and run the same command again"
+                ) from None
+
+    def refuse_foreign(self) -> None:
+        with self._errors():
+            self._files.invalidate_cache()
+            if self._files.exists(self._root) and self._files.find(self._root, maxdepth=1):
+                raise _foreign(self.path)
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        yield
+
+    def _at(self, name: str) -> str:
+        return f"{self._root}/{name}"
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Each kind of store has errors of its own; only those that mean something pass."""
+        try:
+            yield
+        except (FileNotFoundError, FileExistsError, SteerError):
+            raise
+        except Exception as error:
+            raise SteerError(f"cannot use {self.path}: {_one_line(error)}") from error
+
+
+def _foreign(path: Any) -> SteerError:
+    return SteerError(f"{path} exists and is no run folder; choose another folder for the run")
+
+
+def reason(error: OSError) -> str:
+    """What went wrong, without the name of the file."""
+    return error.strerror or _one_line(error)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,67 @@
+"""Which numbers were filed under a key, for very many of them in little memory."""
+
+from collections import defaultdict
+
+import numpy as np
+
+BUFFER = 4096
+"""Numbers that are filed in a dictionary before they are sorted."""
+
+LARGEST = 2**20
+"""Numbers in the largest sorted run: merging two takes a few times their memory."""
+
+
+class Postings:
+    """Numbers by 64-bit keys, `width` keys to a number: 12 bytes a key.
+
+    A log-structured merge: the latest are in a dictionary, earlier ones in sorted runs, and runs of
+    like size are merged. A dictionary of sets, as locality-sensitive hashing is usually kept in,
+    takes some thirty times the memory (docs/scaling.md).
+    """
+
+    def __init__(self, width: int) -> None:
+        self._width = width
+        self._latest: defaultdict[int, list[int]] = defaultdict(list)
+        self._filed = 0
+        self._runs: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def add(self, keys: np.ndarray, number: int) -> None:
+        """Files `number`, below 2**32, under its `width` keys (uint64)."""
+        for key in keys.tolist():
+            self._latest[key].append(number)
+        self._filed += 1
+        if self._filed == BUFFER:
+            self._sort()
+
+    def find(self, keys: np.ndarray) -> set[int]:
+        """The numbers filed under any of `keys`."""
+        found = {number for key in keys.tolist() for number in self._latest.get(key, ())}
+        for filed, numbers in self._runs:
+            first = filed.searchsorted(keys)
+            # Most keys are in no run: a second search finds the ends of those that are.
+            hits = first[filed[np.minimum(first, len(filed) - 1)] == keys]
+            ends = filed.searchsorted(filed[hits], side="right") if len(hits) else hits
+            for begin, end in zip(hits.tolist(), ends.tolist(), strict=True):
+                found.update(numbers[begin:end].tolist())
+        return found
+
+    def _sort(self) -> None:
+        pairs = [(key, number) for key, numbers in self._latest.items() for number in numbers]
+        keys = np.array([key for key, _ in pairs], dtype=np.uint64)
+        self._runs.append(_sorted(keys, np.array([number for _, number in pairs], np.uint32)))
+        self._latest.clear()
+        self._filed = 0
+        while len(self._runs) > 1 and self._alike(*self._runs[-2:]):
+            (one, ones), (two, twos) = self._runs.pop(), self._runs.pop()
+            self._runs.append(_sorted(np.concatenate([two, one]), np.concatenate([twos, ones])))
+
+    def _alike(
+        self, older: tuple[np.ndarray, np.ndarray], newer: tuple[np.ndarray, np.ndarray]
+    ) -> bool:
+        """Whether two runs are to be merged: of one size, and not yet the largest."""
+        return len(older[0]) <= len(newer[0]) < LARGEST * self._width
+
+
+def _sorted(keys: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    order = keys.argsort(kind="stable")
+    return keys[order], numbers[order]

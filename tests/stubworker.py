@@ -1,0 +1,34 @@
+"""What workers in other processes load instead of a model."""
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import stub
+
+from steer.errors import SteerError
+
+
+@dataclass(frozen=True)
+class StubSpec:
+    """A stub engine that pauses `seconds` a record. Each worker leaves its process id in the
+    folder `pids`, if there is one; with `broken` it cannot load, "exit" ends the process."""
+
+    seconds: float = 0.0
+    pids: Path | None = None
+    broken: str = ""
+    adapter: str = "adapter0"
+    device: str = "cpu"
+
+    def adapter_fingerprint(self) -> str:
+        return self.adapter
+
+    def load(self) -> stub.StubEngine:
+        if self.pids:
+            (self.pids / str(os.getpid())).touch()
+        if self.broken == "exit":
+            os._exit(1)
+        if self.broken:
+            raise SteerError(self.broken)
+        return stub.StubEngine(stub.corpus(), lambda: time.sleep(self.seconds))
