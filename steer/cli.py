@@ -10,7 +10,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pydantic import ValidationError
@@ -174,9 +174,11 @@ def generate(
             rich_help_panel=options.SPEED,
         ),
     ] = None,
+    engine: options.EngineOption = "hf",
     rows: options.Rows = None,
     dtype: options.DTypeOption = "auto",
     device: options.Device = "auto",
+    gpus: options.Gpus = 1,
 ) -> None:
     """Generate records until N are accepted; the same command continues a stopped run."""
     with console.on_stop(f"the finished rounds are in {out}; the same command continues"):
@@ -185,7 +187,6 @@ def generate(
         from steer.expert import Expert
         from steer.generation import generate as generate_run
         from steer.methods import adjust, find_method
-        from steer.models import DType
         from steer.taskfiles import load_texts
 
         fitted = Expert.load(expert)
@@ -207,18 +208,17 @@ def generate(
             },
             fitted.max_completion_tokens if max_new_tokens is None else max_new_tokens,
         )
-        kind = options.choice("--dtype", dtype, get_args(DType))
-        spec = EngineSpec(base or fitted.base, fitted.path, rows=rows, dtype=kind, device=device)
+        spec = EngineSpec(base or fitted.base, fitted.path, engine, rows, dtype, device, gpus)
+        spec.require(config.sampling)
         corpus = load_texts(fitted.task, real, text_column, label_column)
         moved = load_corpus(towards, text_column) if towards else None
         with console.Meter() as meter:
             meter.update("loading")
-            engine = spec.load()
             run = generate_run(
                 config,
                 corpus,
                 fitted,
-                engine,
+                spec.load(),
                 out,
                 on_progress=console.generating(meter),
                 towards=moved,

@@ -1,0 +1,186 @@
+"""What linking the streams costs in vLLM: guided records against as many unlinked sequences that
+read the same contexts with the same adapters, by a vLLM without our logits processor.
+
+    .venv-vllm/bin/python -m benchmarks.vllm
+
+Both sides run in turns in one process, and each pair of runs gives a ratio of steps a second.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+from rich.console import Console
+
+from benchmarks.lab import PROMPT, SEED, Lab, prepare
+from benchmarks.machine import machine, versions
+from benchmarks.pairs import Ratio
+from steer.config import Guidance, Sampling
+from steer.engines import vllm
+from steer.engines.interface import Request, Step
+from steer.engines.vllm import VLLMEngine
+from steer.guidance import steer_streams
+from steer.seeds import derive
+
+RESULTS = Path(__file__).parent / "results" / "vllm-cpu.json"
+ROWS_PER_PANEL = 32
+TARGET = 0.9
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Records at a time, tokens of each, and pairs of runs."""
+
+    rows: tuple[int, ...] = (16, 64)
+    tokens: int = 32
+    repeats: int = 5
+
+
+@dataclass(frozen=True)
+class Run:
+    """Seconds of a whole run, its prefill too, and of its median decoding step."""
+
+    whole: float
+    step: float
+
+    @classmethod
+    def of(cls, ends: Sequence[float], began: float) -> "Run":
+        """`ends` are the clock at the steps' ends; the first step prefills."""
+        steps = [after - before for before, after in pairwise(ends)]
+        return cls(ends[-1] - began, statistics.median(steps))
+
+
+def requests(lab: Lab, engine: VLLMEngine, rows: int) -> list[Request]:
+    """STEER with its default settings; rows share panels as in a run."""
+    panels = lab.panels(-(-rows // ROWS_PER_PANEL), "prompted", engine.end_of_text)
+    guidance = Guidance()
+    return [
+        Request(
+            row,
+            steer_streams(guidance, PROMPT, panels[row // ROWS_PER_PANEL]),
+            derive(SEED, "record", row),
+            guidance.alpha,
+        )
+        for row in range(rows)
+    ]
+
+
+def guided(engine: VLLMEngine, wanted: Sequence[Request], tokens: int) -> Run:
+    """Our engine."""
+    ends: list[float] = []
+
+    def note(_: Step) -> None:
+        ends.append(time.perf_counter())
+
+    engine.rows = len(wanted)
+    engine.llm.reset_prefix_cache()
+    began = time.perf_counter()
+    made = engine.generate(wanted, Sampling(max_new_tokens=tokens), note)
+    _require(sum(completion.tokens for completion in made), len(wanted) * tokens)
+    return Run.of(ends, began)
+
+
+def unlinked(engine: VLLMEngine, wanted: Sequence[Request], tokens: int) -> Run:
+    """vLLM's own loop and sampling, one sequence a stream."""
+    from vllm import SamplingParams
+    from vllm.inputs.engine import tokens_input
+    from vllm.sampling_params import RequestOutputKind
+
+    ids = {s.context: engine.encode(s.context) for r in wanted for s in r.streams}
+    llm, ends, made = engine.llm, [], 0
+    llm.reset_prefix_cache()
+    began = time.perf_counter()
+    for request in wanted:
+        for number, stream in enumerate(request.streams):
+            settings = SamplingParams(
+                temperature=1.0,
+                max_tokens=tokens,
+                ignore_eos=True,
+                detokenize=False,
+                output_kind=RequestOutputKind.FINAL_ONLY,
+            )
+            llm.add_request(
+                f"{request.id}.{number}",
+                tokens_input(ids[stream.context]),
+                settings,
+                lora_request=engine.lora if stream.adapter else None,
+            )
+    while llm.has_unfinished_requests():
+        made += sum(len(output.outputs[0].token_ids) for output in llm.step())
+        ends.append(time.perf_counter())
+    _require(made, sum(len(request.streams) for request in wanted) * tokens)
+    return Run.of(ends, began)
+
+
+def _require(made: int, wanted: int) -> None:
+    if made != wanted:
+        raise RuntimeError(f"{made} tokens were made instead of {wanted}")
+
+
+def load(lab: Lab, rows: int) -> tuple[VLLMEngine, VLLMEngine]:
+    """Our engine, whose records never end early, and one without the links."""
+    ours = VLLMEngine(lab.base, lab.adapter, rows=rows)
+    ours.ends = torch.tensor([-1])
+    with mock.patch.object(vllm, "LINKING", {}):
+        return ours, VLLMEngine(lab.base, lab.adapter, rows=rows)
+
+
+def measure(lab: Lab, plan: Plan, report: Callable[[str], None]) -> dict[str, Any]:
+    """For each number of records: the ratios, and the seconds of both sides' runs."""
+    report("loading vLLM twice")
+    ours, theirs = load(lab, max(plan.rows))
+    found: dict[str, Any] = {}
+    for rows in plan.rows:
+        wanted = requests(lab, ours, rows)
+        guided(ours, wanted, 3)
+        unlinked(theirs, wanted, 3)
+        pairs: list[tuple[Run, Run]] = []
+        for repeat in range(plan.repeats):
+            report(f"{rows} records, repeat {repeat + 1} of {plan.repeats}")
+            pairs.append((guided(ours, wanted, plan.tokens), unlinked(theirs, wanted, plan.tokens)))
+        found[str(rows)] = {
+            "sequences": sum(len(request.streams) for request in wanted),
+            "steps_ratio": asdict(Ratio.of([b.step / a.step for a, b in pairs])),
+            "whole_ratio": asdict(Ratio.of([b.whole / a.whole for a, b in pairs])),
+            "guided": [asdict(a) for a, _ in pairs],
+            "unlinked": [asdict(b) for _, b in pairs],
+        }
+    return {"records": found, "restarts": ours.restarts, "target_steps_ratio": TARGET}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measures, prints and writes; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.vllm", description=__doc__)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args(arguments)
+    console = Console(stderr=True)
+    plan, where = Plan(), machine("cpu")
+    with tempfile.TemporaryDirectory() as folder:
+        lab = prepare(Path(folder), None, "cpu")
+        found = measure(lab, plan, lambda text: console.print(text, highlight=False))
+    for rows, one in found["records"].items():
+        ratio = one["steps_ratio"]
+        console.print(
+            f"{rows} records, {one['sequences']} sequences: {ratio['median']:.2f} of vLLM's steps "
+            f"a second ({ratio['low']:.2f} to {ratio['high']:.2f})",
+            highlight=False,
+        )
+    used = versions() | {"vllm": vllm.installed()}
+    everything = found | {"machine": where, "versions": used, "settings": asdict(plan)}
+    options.out.write_text(json.dumps(everything, indent=2) + "\n", "utf-8")
+    console.print(f"Written to {options.out}", highlight=False, markup=False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
