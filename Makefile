@@ -14,13 +14,13 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 .PHONY: help setup demo test test-vllm check bench format clean
 
 help:
-	@echo "make demo    fit, generate and evaluate on a small real corpus (about 5 minutes)"
-	@echo "make test    the tests"
+	@echo "make demo       fit, generate and evaluate on a small real corpus (about 5 minutes)"
+	@echo "make test       the tests"
 	@echo "make test-vllm  those of the vllm engine, on vLLM's CPU build"
-	@echo "make check   ruff and mypy"
-	@echo "make bench   how fast it is here (docs/performance.md)"
-	@echo "make format  let ruff format the code"
-	@echo "make clean   remove the virtual environment and what the demo wrote"
+	@echo "make check      ruff and mypy"
+	@echo "make bench      how fast it is here (docs/performance.md)"
+	@echo "make format     let ruff format the code"
+	@echo "make clean      remove the virtual environment and what the demo wrote"
 
 setup: $(READY)
 

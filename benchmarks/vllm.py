@@ -25,6 +25,7 @@ from rich.console import Console
 from benchmarks.lab import PROMPT, SEED, Lab, prepare
 from benchmarks.machine import machine, versions
 from benchmarks.pairs import Ratio
+from benchmarks.table import Talk
 from steer.config import Guidance, Sampling
 from steer.engines import vllm
 from steer.engines.interface import Request, Step
@@ -35,14 +36,28 @@ from steer.seeds import derive
 RESULTS = Path(__file__).parent / "results" / "vllm-cpu.json"
 ROWS_PER_PANEL = 32
 TARGET = 0.9
+CACHE = 1 << 30  # bytes, for each engine
+
+
+@dataclass(frozen=True)
+class Case:
+    """Records at a time, and whether their expert has an adapter. Without one the model is all
+    that a step computes: vLLM's LoRA is slow on a CPU and hides what the links cost."""
+
+    rows: int
+    adapter: bool
+
+    @property
+    def name(self) -> str:
+        return f"{self.rows} records, {'with' if self.adapter else 'no'} adapter"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Records at a time, tokens of each, and pairs of runs."""
+    """What is measured, tokens of each record, and pairs of runs."""
 
-    rows: tuple[int, ...] = (16, 64)
-    tokens: int = 32
+    cases: tuple[Case, ...] = (Case(16, True), Case(16, False), Case(64, False))
+    tokens: int = 16
     repeats: int = 5
 
 
@@ -127,35 +142,36 @@ def _require(made: int, wanted: int) -> None:
         raise RuntimeError(f"{made} tokens were made instead of {wanted}")
 
 
-def load(lab: Lab, rows: int) -> tuple[VLLMEngine, VLLMEngine]:
+def load(lab: Lab, case: Case) -> tuple[VLLMEngine, VLLMEngine]:
     """Our engine, whose records never end early, and one without the links."""
-    ours = VLLMEngine(lab.base, lab.adapter, rows=rows)
-    ours.ends = torch.tensor([-1])
-    with mock.patch.object(vllm, "LINKING", {}):
-        return ours, VLLMEngine(lab.base, lab.adapter, rows=rows)
+    adapter = lab.adapter if case.adapter else None
+    with mock.patch.object(vllm, "CPU_CACHE", CACHE):
+        ours = VLLMEngine(lab.base, adapter, rows=case.rows)
+        ours.ends = torch.tensor([-1])
+        with mock.patch.object(vllm, "LINKING", {}):
+            return ours, VLLMEngine(lab.base, adapter, rows=case.rows)
 
 
-def measure(lab: Lab, plan: Plan, report: Callable[[str], None]) -> dict[str, Any]:
-    """For each number of records: the ratios, and the seconds of both sides' runs."""
-    report("loading vLLM twice")
-    ours, theirs = load(lab, max(plan.rows))
-    found: dict[str, Any] = {}
-    for rows in plan.rows:
-        wanted = requests(lab, ours, rows)
-        guided(ours, wanted, 3)
-        unlinked(theirs, wanted, 3)
-        pairs: list[tuple[Run, Run]] = []
-        for repeat in range(plan.repeats):
-            report(f"{rows} records, repeat {repeat + 1} of {plan.repeats}")
-            pairs.append((guided(ours, wanted, plan.tokens), unlinked(theirs, wanted, plan.tokens)))
-        found[str(rows)] = {
-            "sequences": sum(len(request.streams) for request in wanted),
-            "steps_ratio": asdict(Ratio.of([b.step / a.step for a, b in pairs])),
-            "whole_ratio": asdict(Ratio.of([b.whole / a.whole for a, b in pairs])),
-            "guided": [asdict(a) for a, _ in pairs],
-            "unlinked": [asdict(b) for _, b in pairs],
-        }
-    return {"records": found, "restarts": ours.restarts, "target_steps_ratio": TARGET}
+def measure(lab: Lab, case: Case, plan: Plan, report: Callable[[str], None]) -> dict[str, Any]:
+    """The ratios, and the seconds of both sides' runs."""
+    report(f"{case.name}: loading vLLM twice")
+    ours, theirs = load(lab, case)
+    wanted = requests(lab, ours, case.rows)
+    guided(ours, wanted, 3)
+    unlinked(theirs, wanted, 3)
+    pairs: list[tuple[Run, Run]] = []
+    for repeat in range(plan.repeats):
+        report(f"{case.name}: repeat {repeat + 1} of {plan.repeats}")
+        pairs.append((guided(ours, wanted, plan.tokens), unlinked(theirs, wanted, plan.tokens)))
+    return {
+        **asdict(case),
+        "sequences": sum(len(request.streams) for request in wanted),
+        "steps_ratio": asdict(Ratio.of([b.step / a.step for a, b in pairs])),
+        "whole_ratio": asdict(Ratio.of([b.whole / a.whole for a, b in pairs])),
+        "guided": [asdict(a) for a, _ in pairs],
+        "unlinked": [asdict(b) for _, b in pairs],
+        "restarts": ours.restarts,
+    }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -167,16 +183,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     plan, where = Plan(), machine("cpu")
     with tempfile.TemporaryDirectory() as folder:
         lab = prepare(Path(folder), None, "cpu")
-        found = measure(lab, plan, lambda text: console.print(text, highlight=False))
-    for rows, one in found["records"].items():
-        ratio = one["steps_ratio"]
+        talk = Talk(console)
+        found = [measure(lab, case, plan, talk) for case in plan.cases]
+    for case, one in zip(plan.cases, found, strict=True):
+        ratio = Ratio(**one["steps_ratio"])
         console.print(
-            f"{rows} records, {one['sequences']} sequences: {ratio['median']:.2f} of vLLM's steps "
-            f"a second ({ratio['low']:.2f} to {ratio['high']:.2f})",
+            f"{case.name}, {one['sequences']} sequences: {ratio.median:.2f} of vLLM's steps a "
+            f"second ({ratio.low:.2f} to {ratio.high:.2f})",
             highlight=False,
         )
     used = versions() | {"vllm": vllm.installed()}
-    everything = found | {"machine": where, "versions": used, "settings": asdict(plan)}
+    settings = {"tokens": plan.tokens, "repeats": plan.repeats, "target_steps_ratio": TARGET}
+    everything = {"cases": found, "machine": where, "versions": used, "settings": settings}
     options.out.write_text(json.dumps(everything, indent=2) + "\n", "utf-8")
     console.print(f"Written to {options.out}", highlight=False, markup=False)
     return 0

@@ -190,7 +190,12 @@ def _lora_options(adapter: Path | None) -> dict[str, Any]:
     fitting = [rank for rank in RANKS if rank >= needed]
     if not fitting:
         raise SteerError(f"the adapter's rank is {needed}; vLLM takes {RANKS[-1]} at most")
-    return {"enable_lora": True, "max_loras": 1, "max_lora_rank": fitting[0]}
+    options = {"enable_lora": True, "max_loras": 1, "max_lora_rank": fitting[0]}
+    targets = config["target_modules"]
+    if isinstance(targets, str):  # an expression, for PEFT to match
+        return options
+    # Else vLLM would add empty adapters to the embeddings and the output layer too.
+    return options | {"lora_target_modules": sorted({name.split(".")[-1] for name in targets})}
 
 
 def _llm(options: dict[str, Any]) -> Any:

@@ -1,5 +1,6 @@
 """The vllm engine on vLLM's CPU build; `make test-vllm` runs these in an environment of its own."""
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -239,6 +240,21 @@ def test_without_an_adapter_the_expert_is_the_base(model):
 def test_an_adapter_that_vllm_cannot_load_is_one_line(model, tmp_path):
     with pytest.raises(SteerError, match="vLLM cannot load"):
         EngineSpec(str(model), broken(tmp_path), "vllm", dtype="float32", rows=1).load()
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two ranks need two CPUs")
+def test_under_tensor_parallelism_both_ranks_write_the_same(model, adapter, hf, monkeypatch):
+    """Each in a process of its own, with half of the model. If their tokens differed, what they
+    read next would, and so would the log-probabilities."""
+    first, second, *_ = sorted(os.sched_getaffinity(0))
+    monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", f"{first}|{second}")
+    two = EngineSpec(str(model), adapter, "vllm", rows=4, dtype="float32", gpus=2).load()
+    requests, sampling = many(7, gamma=0.4, eta=0.3), Sampling(max_new_tokens=20)
+    for one, other in zip(
+        two.generate(requests, sampling), hf.generate(requests, sampling), strict=True
+    ):
+        assert one.text == other.text
+        assert one.log_probs == pytest.approx(other.log_probs, abs=1e-3)
 
 
 def broken(folder: Path) -> Path:
