@@ -178,6 +178,9 @@ def _prepare() -> None:
 def _cpu_options(adapter: Path | None) -> dict[str, Any]:
     """On a CPU vLLM gives a sequence without an adapter the last of its places for adapters
     (index -1), so one place stays empty: with a single one, the base model would be the expert."""
+    from steer.engines.vllm_cpu import use_one_adapter
+
+    use_one_adapter()
     options = {"kv_cache_memory_bytes": CPU_CACHE, "block_size": CPU_BLOCK, "enforce_eager": True}
     return options if adapter is None else options | {"max_loras": 2}
 

@@ -205,15 +205,20 @@ def test_a_record_too_large_is_an_error(engine, monkeypatch):
         engine.generate(long_requests(1), Sampling(max_new_tokens=40))
 
 
+def test_the_adapter_is_added_by_our_products(engine):
+    """Which are exact, as all tests here with one process use them."""
+    layer = runner(engine).model.model.layers[0].self_attn.qkv_proj
+    assert type(layer.punica_wrapper).__name__ == "OneAdapter"
+
+
 def test_infinite_logits_are_an_error_and_not_a_dead_engine(engine):
     """Streams that rule out every token together."""
-    runner = engine.llm.engine_core.engine_core.model_executor.driver_worker.worker.model_runner
 
     def ban(module, inputs, output):
         output[:] = float("nan")
         return output
 
-    hook = runner.model.logits_processor.register_forward_hook(ban)
+    hook = runner(engine).model.logits_processor.register_forward_hook(ban)
     try:
         with pytest.raises(SteerError, match="rule out every token"):
             engine.generate(many(2), Sampling(max_new_tokens=3))
@@ -249,7 +254,7 @@ def test_under_tensor_parallelism_both_ranks_write_the_same(model, adapter, hf, 
     first, second, *_ = sorted(os.sched_getaffinity(0))
     monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", f"{first}|{second}")
     two = EngineSpec(str(model), adapter, "vllm", rows=4, dtype="float32", gpus=2).load()
-    requests, sampling = many(7, gamma=0.4, eta=0.3), Sampling(max_new_tokens=20)
+    requests, sampling = many(3, gamma=0.4, eta=0.3), Sampling(max_new_tokens=8)
     for one, other in zip(
         two.generate(requests, sampling), hf.generate(requests, sampling), strict=True
     ):
@@ -262,6 +267,10 @@ def broken(folder: Path) -> Path:
     (folder / "adapter_config.json").write_text(config)
     (folder / "adapter_model.safetensors").write_bytes(b"nonsense")
     return folder
+
+
+def runner(engine):
+    return engine.llm.engine_core.engine_core.model_executor.driver_worker.worker.model_runner
 
 
 def preempt_the_last_sequence(engine) -> None:
