@@ -35,7 +35,8 @@ INSTALL = (
 ROWS = {"cpu": 64, "cuda": 256}
 STREAMS = 4  # of a record, for which there are sequences enough; of others fewer records run
 STEP_TOKENS = {"cpu": 4096, "cuda": 16_384}
-CPU_CACHE = 2 << 30  # bytes, all in use from the start; on a GPU vLLM takes what is free
+CPU_CACHE = 2 << 30  # bytes, all in use from the start
+GPU_SHARE = 0.8  # of a GPU's memory; the rest is for what judges and embeds the records
 CPU_BLOCK = 32  # tokens; vLLM's own choice of 128 shares little of a short panel
 LINKING = {
     "logits_processors": ["steer.engines.vllm_processor:LinkedSequences"],
@@ -83,7 +84,7 @@ class VLLMEngine:
             "tensor_parallel_size": gpus,
             "max_num_batched_tokens": max(STEP_TOKENS[kind], self.rows * STREAMS),
             **_lora_options(adapter),
-            **(_cpu_options(adapter) if kind == "cpu" else {}),
+            **(_cpu_options(adapter) if kind == "cpu" else {"gpu_memory_utilization": GPU_SHARE}),
         }
         with _loading(base):
             self.llm = _llm(options)
