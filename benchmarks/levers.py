@@ -27,7 +27,7 @@ from benchmarks.machine import machine, versions
 from benchmarks.ours import PLAIN, STEER, Endless
 from benchmarks.table import Talk, write
 from steer.config import Guidance, Sampling
-from steer.engines import hf, hf_adapter, hf_batch, hf_lanes
+from steer.engines import hf, hf_adapter, hf_lanes, scoring
 from steer.engines.interface import Request, Step
 from steer.guidance import steer_streams
 from steer.models import pick_device
@@ -57,8 +57,8 @@ LEVERS = (
     Lever("adapter added into the weights", hf, "MERGED_SHARE", 0.0),
     Lever("layers that read the same tensor joined", hf_adapter, "_readers", _alone),
     Lever("weights packed", hf, "pack", lambda model: None),
-    Lever("scoring some rows at a time", hf_batch, "CHUNK", 1 << 40),
-    Lever("only plausible tokens scored", hf_batch, "_plausible", lambda expert, alpha: None),
+    Lever("scoring some rows at a time", scoring, "CHUNK", 1 << 40),
+    Lever("only plausible tokens scored", scoring, "_plausible", lambda expert, alpha: None),
     Lever("fused attention for few lanes", hf_lanes, "FUSED_LANES", 0),
     Lever("contexts shared", hf_lanes.Bank, "_group", lambda bank: _each_alone(bank)),
 )

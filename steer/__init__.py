@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from steer.config import Guidance, Sampling
     from steer.data import Corpus, load_corpus
     from steer.engines.hf import HFEngine
+    from steer.engines.vllm import VLLMEngine
     from steer.errors import SteerError
     from steer.evaluation import EvaluationSettings, evaluate
     from steer.expert import Expert, FitSettings, fit
@@ -55,6 +56,7 @@ _MODULES = {
     "Task": "tasks",
     "TuneSettings": "tuning",
     "Tuning": "tuning",
+    "VLLMEngine": "engines.vllm",
     "compare": "comparison",
     "evaluate": "evaluation",
     "evaluate_comparison": "comparison",
@@ -95,6 +97,7 @@ __all__ = [
     "Task",
     "TuneSettings",
     "Tuning",
+    "VLLMEngine",
     "__version__",
     "compare",
     "evaluate",

@@ -10,7 +10,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pydantic import ValidationError
@@ -181,12 +181,14 @@ def generate(
             rich_help_panel=options.SPEED,
         ),
     ] = None,
+    engine: options.EngineOption = "hf",
     rows: options.Rows = None,
     dtype: options.DTypeOption = "auto",
     device: options.Device = "auto",
     lag: options.Lag = _run.lag,
     ray: options.Ray = None,
     workers: options.Workers = None,
+    gpus: options.Gpus = 1,
 ) -> None:
     """Generate records until N are accepted; the same command continues a stopped run."""
     with console.on_stop(f"the finished rounds are in {out}; the same command continues"):
@@ -195,7 +197,6 @@ def generate(
         from steer.expert import Expert
         from steer.generation import generate as generate_run
         from steer.methods import adjust, find_method
-        from steer.models import DType
         from steer.taskfiles import load_texts
 
         if workers is not None and ray is None:
@@ -220,8 +221,8 @@ def generate(
             },
             fitted.max_completion_tokens if max_new_tokens is None else max_new_tokens,
         )
-        kind = options.choice("--dtype", dtype, get_args(DType))
-        spec = EngineSpec(base or fitted.base, fitted.path, rows=rows, dtype=kind, device=device)
+        spec = EngineSpec(base or fitted.base, fitted.path, engine, rows, dtype, device, gpus)
+        spec.require(config.sampling)
         corpus = load_texts(fitted.task, real, text_column, label_column)
         moved = load_corpus(towards, text_column) if towards else None
         place = options.run_place(out)
@@ -236,8 +237,8 @@ def generate(
                     config, corpus, fitted, spec, place, cluster, shown, towards=moved
                 )
             else:
-                engine = spec.load()
-                run = generate_run(config, corpus, fitted, engine, place, shown, towards=moved)
+                loaded = spec.load()
+                run = generate_run(config, corpus, fitted, loaded, place, shown, towards=moved)
     views.show_outcome(run)
     if not run.complete:
         raise typer.Exit(SPENT)

@@ -218,6 +218,23 @@ Rows = Annotated[
         rich_help_panel=SPEED,
     ),
 ]
+EngineOption = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        metavar="hf|vllm",
+        help="hf runs anywhere; vllm is for servers, and is installed apart (docs/vllm.md).",
+        rich_help_panel=SPEED,
+    ),
+]
+Gpus = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="GPUs to spread the model over (vllm).",
+        rich_help_panel=SPEED,
+    ),
+]
 DTypeOption = Annotated[
     str, typer.Option("--dtype", metavar="auto|float32|bfloat16|float16", rich_help_panel=SPEED)
 ]
@@ -240,13 +257,6 @@ def label_counts(pairs: list[str]) -> dict[str, int]:
             raise SteerError(f"--label names {label!r} twice; give each label one number")
         counts[label] = int(count)
     return counts
-
-
-def choice(name: str, value: str, allowed: tuple[str, ...]) -> str:
-    """`value`, if allowed; else a `SteerError` that lists what is."""
-    if value not in allowed:
-        raise SteerError(f"{name} is {value!r}: choose one of {', '.join(allowed)}")
-    return value
 
 
 def one_of(first: str, second: str, given: tuple[object, object]) -> None:

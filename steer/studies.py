@@ -2,18 +2,21 @@
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from steer import console, options
+from steer.config import Sampling
 from steer.data import load_corpus
 from steer.errors import SteerError
 from steer.methods import DEFAULT, METHODS
 
 if TYPE_CHECKING:  # these load model libraries
     from steer.comparison import Comparison, Setup
+    from steer.engines.choice import EngineSpec
     from steer.evaluation import Evaluation
 
 Test = Annotated[
@@ -70,9 +73,11 @@ def compare(
     max_new_tokens: options.MaxNewTokens = None,
     embedder: options.Embedder = None,
     seed: options.Seed = 0,
+    engine: options.EngineOption = "hf",
     rows: options.Rows = None,
     dtype: options.DTypeOption = "auto",
     device: options.Device = "auto",
+    gpus: options.Gpus = 1,
 ) -> None:
     """Decode in several ways with the same expert, and measure them all."""
     with console.on_stop(f"the finished rounds are in {out}; the same command continues"):
@@ -80,10 +85,11 @@ def compare(
         from steer.methods import find_methods
 
         given = _Given(expert, real, test, towards, (text_column, label_column), seed)
+        spec = given.spec(engine, rows, dtype, device, gpus)
         with console.Meter() as meter:
             meter.update("loading")
             chosen = find_methods(methods, given.labelled)
-            setup = given.setup(n, max_new_tokens, rows, dtype, device)
+            setup = given.setup(n, max_new_tokens, spec, [method.sampling for method in chosen])
             shown = console.comparing(meter, [method.name for method in chosen])
             found = comparison.compare(chosen, setup, out, shown)
             measured = _measure(found, given, judge, embedder, meter)
@@ -108,9 +114,11 @@ def sweep(
     max_new_tokens: options.MaxNewTokens = None,
     embedder: options.Embedder = None,
     seed: options.Seed = 0,
+    engine: options.EngineOption = "hf",
     rows: options.Rows = None,
     dtype: options.DTypeOption = "auto",
     device: options.Device = "auto",
+    gpus: options.Gpus = 1,
 ) -> None:
     """Try every combination of gamma and eta, mixed in one batch, and measure them all."""
     with console.on_stop(f"the finished rounds are in {out}; the same command continues"):
@@ -119,10 +127,11 @@ def sweep(
 
         axes = {"gamma": options.values("--gamma", gamma), "eta": options.values("--eta", eta)}
         given = _Given(expert, real, test, towards, (text_column, label_column), seed)
+        spec = given.spec(engine, rows, dtype, device, gpus)
         with console.Meter() as meter:
             meter.update("loading")
             base = find_method(method, given.labelled)
-            setup = given.setup(n, max_new_tokens, rows, dtype, device)
+            setup = given.setup(n, max_new_tokens, spec, [base.sampling])
             found = comparison.sweep(axes, base, setup, out, console.generating(meter))
             measured = _measure(found, given, judge, embedder, meter)
     _show(found, measured)
@@ -148,9 +157,11 @@ def tune(
     max_new_tokens: options.MaxNewTokens = None,
     embedder: options.Embedder = None,
     seed: options.Seed = 0,
+    engine: options.EngineOption = "hf",
     rows: options.Rows = None,
     dtype: options.DTypeOption = "auto",
     device: options.Device = "auto",
+    gpus: options.Gpus = 1,
 ) -> None:
     """Search for the settings that suit your texts: fidelity, diversity, coherence, copying."""
     with console.on_stop(f"the finished trials are in {out}; the same command continues"):
@@ -165,9 +176,10 @@ def tune(
             embedder=embedder,
         )
         given = _Given(expert, real, test, towards, (text_column, label_column), seed)
+        spec = given.spec(engine, rows, dtype, device, gpus)
         with console.Meter() as meter:
             meter.update("loading")
-            setup = given.setup(n, max_new_tokens, rows, dtype, device)
+            setup = given.setup(n, max_new_tokens, spec)
             shown = console.tuning(meter)
             found = tuning.tune(
                 method, setup, given.test, given.real, out, settings=settings, on_progress=shown
@@ -244,17 +256,27 @@ class _Given:
     def labelled(self) -> bool:
         return bool(self.expert.labels)
 
-    def setup(
-        self, n: int, max_new_tokens: int | None, rows: int | None, dtype: str, device: str
-    ) -> "Setup":
-        """What all runs share, with the engine loaded."""
-        from steer.comparison import Setup, spread
+    def spec(
+        self, engine: str, rows: int | None, dtype: str, device: str, gpus: int
+    ) -> "EngineSpec":
         from steer.engines.choice import EngineSpec
-        from steer.models import DType
 
-        kind = options.choice("--dtype", dtype, get_args(DType))
         base, adapter = self.expert.base, self.expert.path
-        engine = EngineSpec(base, adapter, rows=rows, dtype=kind, device=device).load()
+        return EngineSpec(base, adapter, engine, rows, dtype, device, gpus)
+
+    def setup(
+        self,
+        n: int,
+        max_new_tokens: int | None,
+        spec: "EngineSpec",
+        samplings: Sequence[Sampling] = (),
+    ) -> "Setup":
+        """What all runs share, with the engine loaded, which must know all `samplings`."""
+        from steer.comparison import Setup, spread
+
+        for sampling in samplings:
+            spec.require(sampling)
+        engine = spec.load()
         return Setup(
             self.real,
             self.expert,

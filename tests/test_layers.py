@@ -19,11 +19,17 @@ LAYERS = {
     "face": "__init__",
 }
 # The command line, the package's face and the choice of an engine load what is asked for only then.
-LAZY_MODULES = {"steer.cli", "steer.studies", "steer.__init__", "steer.engines.choice"}
+LAZY_MODULES = {
+    "steer.cli",
+    "steer.studies",
+    "steer.__init__",
+    "steer.engines.choice",
+    "steer.engines.vllm",
+}
 # Slow to load, or optional: imported where they are used.
 LAZY_LIBRARIES = (
     "accelerate datasets fsspec gguf huggingface_hub mauve optuna pandas peft pyarrow ray "
-    "sacrebleu safetensors sentence_transformers sklearn torch transformers xgboost"
+    "sacrebleu safetensors sentence_transformers sklearn torch transformers vllm xgboost"
 )
 
 

@@ -45,7 +45,9 @@ def make_tokenizer(vocab_size: int = 384) -> PreTrainedTokenizerFast:
     )
 
 
-def make_model(vocab_size: int, seed: int = 0, max_positions: int = 512) -> LlamaForCausalLM:
+def make_model(
+    vocab_size: int, seed: int = 0, max_positions: int = 512, head_dim: int = 8
+) -> LlamaForCausalLM:
     """A random fp32 Llama: 2 layers, hidden 32, 4 heads, 2 key-value heads.
 
     Weights are ten times larger than usual, so that distributions are far from uniform and a
@@ -58,6 +60,7 @@ def make_model(vocab_size: int, seed: int = 0, max_positions: int = 512) -> Llam
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
+        head_dim=head_dim,
         max_position_embeddings=max_positions,
         bos_token_id=0,
         eos_token_id=1,
@@ -70,10 +73,12 @@ def make_model(vocab_size: int, seed: int = 0, max_positions: int = 512) -> Llam
         return LlamaForCausalLM(config).eval()
 
 
-def save_tiny_model(folder: Path, seed: int = 0, max_positions: int = 512) -> Path:
+def save_tiny_model(
+    folder: Path, seed: int = 0, max_positions: int = 512, head_dim: int = 8
+) -> Path:
     """Save a tiny model and its tokenizer into `folder` as Transformers does."""
     tokenizer = make_tokenizer()
-    make_model(len(tokenizer), seed, max_positions).save_pretrained(folder)
+    make_model(len(tokenizer), seed, max_positions, head_dim).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 

@@ -2,31 +2,58 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args
 
+from steer.config import Sampling
 from steer.engines.interface import Engine
+from steer.errors import SteerError
+from steer.models import DType
 
-EngineName = Literal["hf"]
+EngineName = Literal["hf", "vllm"]
 
 
 @dataclass(frozen=True)
 class EngineSpec:
-    """Which engine to load, and how; see `steer.engines.hf.HFEngine`."""
+    """Which engine to load, and how; see `steer.engines.hf.HFEngine` and
+    `steer.engines.vllm.VLLMEngine`. Raises `SteerError` for a name or dtype that does not exist,
+    and for several GPUs with hf."""
 
     base: str
     adapter: Path | None = None
-    name: EngineName = "hf"
+    name: str = "hf"
     rows: int | None = None
     dtype: str = "auto"
     device: str = "auto"
+    gpus: int = 1
+
+    def __post_init__(self) -> None:
+        for name, value, kind in (
+            ("engine", self.name, EngineName),
+            ("dtype", self.dtype, DType),
+        ):
+            if value not in get_args(kind):
+                allowed = ", ".join(get_args(kind))
+                raise SteerError(f"--{name} is {value!r}: choose one of {allowed}")
+        if self.gpus > 1 and self.name != "vllm":
+            raise SteerError(f"--gpus is {self.gpus}, but only --engine vllm uses more than one")
+
+    def require(self, sampling: Sampling) -> None:
+        """Raises `SteerError` for a `sampling` that the engine does not know."""
+        if self.name == "vllm":
+            from steer.engines.vllm import require_drawing
+
+            require_drawing(sampling)
 
     def load(self) -> Engine:
-        """Raises `SteerError` when the model or the adapter cannot be used."""
+        """Raises `SteerError` when the engine, the model or the adapter cannot be used."""
+        settings: dict[str, Any] = {"rows": self.rows, "dtype": self.dtype, "device": self.device}
+        if self.name == "vllm":
+            from steer.engines.vllm import VLLMEngine
+
+            return VLLMEngine(self.base, self.adapter, gpus=self.gpus, **settings)
         from steer.engines.hf import HFEngine
 
-        return HFEngine(
-            self.base, self.adapter, rows=self.rows, dtype=self.dtype, device=self.device
-        )
+        return HFEngine(self.base, self.adapter, **settings)
 
     def adapter_fingerprint(self) -> str:
         """As the expert has it; "" without an adapter."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from steer.config import Sampling
+from steer.engines.contexts import encode, end_tokens
 from steer.engines.hf_adapter import join, merge, merged_bytes, pack
 from steer.engines.hf_generation import Generation
 from steer.engines.hf_lanes import IMPLEMENTATION
@@ -22,7 +23,6 @@ from steer.errors import SteerError
 from steer.machine import total_memory, use_cpus
 from steer.models import (
     context_length,
-    encode_prompt,
     load_model,
     load_tokenizer,
     model_fingerprint,
@@ -73,14 +73,8 @@ class HFEngine:
         pack(self.model)
         self.may_merge = merged_bytes(self.model) <= MERGED_SHARE * total_memory(self.model.device)
         self.model.set_attn_implementation(IMPLEMENTATION)
-        self.ends = torch.tensor(sorted(self._end_tokens()), device=self.model.device)
-
-    def _end_tokens(self) -> set[int]:
-        ends = self.model.generation_config.eos_token_id
-        found = {ends} if isinstance(ends, int) else set(ends or ())
-        if self.tokenizer.eos_token_id is not None:
-            found.add(self.tokenizer.eos_token_id)
-        return found
+        ends = end_tokens(self.tokenizer, self.model.generation_config.eos_token_id)
+        self.ends = torch.tensor(ends, device=self.model.device)
 
     @property
     def end_of_text(self) -> str:
@@ -134,10 +128,7 @@ class HFEngine:
 
     def encode(self, context: str) -> list[int]:
         """Token ids of a context; a context without any is the start of text."""
-        start = self.tokenizer.bos_token_id
-        return encode_prompt(self.tokenizer, context) or [
-            self.tokenizer.eos_token_id if start is None else start
-        ]
+        return encode(self.tokenizer, context)
 
     def forward(self, tokens: Tensor, positions: Tensor, reads: list, adapted: int) -> Tensor:
         """Logits (lanes, vocab) after the last token of `tokens` (lanes, length); the adapter is

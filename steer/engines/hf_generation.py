@@ -10,10 +10,10 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from steer.config import Sampling
+from steer.engines.contexts import require_room
 from steer.engines.hf_batch import Batch
 from steer.engines.hf_lanes import Bank, Context, Lane
 from steer.engines.interface import Completion, Request, Step
-from steer.errors import SteerError
 
 
 class Reader(Protocol):
@@ -100,7 +100,8 @@ class Generation:
         self.waiting = deque(requests)
         contexts = {stream.context for request in requests for stream in request.streams}
         self.ids = {text: engine.encode(text) for text in contexts}
-        self._check()
+        longest = max(map(len, self.ids.values()), default=0)
+        require_room(longest, sampling.max_new_tokens, engine.max_context)
         # How many waiting streams still need each context; at zero it is forgotten.
         self.uses = Counter((s.adapter, s.context) for r in requests for s in r.streams)
         self.contexts: dict[tuple[bool, str], Context] = {}
@@ -110,15 +111,6 @@ class Generation:
         self.batch = Batch(streams, sampling, engine.ends)
         self.done: dict[int, Completion] = {}
         self.drawn = 0
-
-    def _check(self) -> None:
-        longest = max(map(len, self.ids.values()), default=0)
-        if longest + self.sampling.max_new_tokens > self.engine.max_context:
-            raise SteerError(
-                f"the longest context has {longest} tokens and a record may have "
-                f"{self.sampling.max_new_tokens}, but the model reads {self.engine.max_context}; "
-                "use a smaller panel, a shorter prompt or fewer new tokens"
-            )
 
     def run(self, on_step: Callable[[Step], None] | None) -> list[Completion]:
         """Completions in the order of the requests."""

@@ -1,59 +1,36 @@
 """The hf engine against the naive reference: fp32 scores of every row and step to 1e-4."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from steer.config import Guidance, Sampling
 from steer.engines import hf_lanes
 from steer.engines.hf import HFEngine
 from steer.engines.hf_adapter import Joint, join, pack
-from steer.engines.hf_batch import Batch
-from steer.engines.interface import Request, Step
+from steer.engines.interface import Request
 from steer.errors import SteerError
-from steer.guidance import Contexts, Stream, build_streams, steer_streams
-from steer.models import EMBEDDED, default_model, load_model, resolve_model
-from steer.seeds import derive
-from tests import naive
-from tests.tiny import make_tokenizer
-
-PROMPTS = ("Q:", "Write one question about the sky.\nQuestion:")
-PANELS = (
-    "Why does a comet shine after sunset?",
-    " ".join(f"How often does the moon move {end}?" for end in ("now", "when cold", "x" * 40)),
-    "a",
+from steer.guidance import steer_streams
+from steer.models import EMBEDDED, default_model, resolve_model
+from tests.engines.contract import (
+    PANELS,
+    PROMPTS,
+    EngineContract,
+    assert_exact,
+    many,
+    reference,
+    save_adapter,
 )
-
-
-def save_adapter(base: str, folder: Path, spread: float = 0.15) -> Path:
-    """A LoRA adapter with random, large weights: on and off must differ."""
-    config = LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM")
-    peft = get_peft_model(load_model(base, dtype="float32", device="cpu"), config)
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for name, weight in peft.named_parameters():
-            if "lora_" in name:
-                weight.copy_(torch.randn(weight.shape, generator=generator) * spread)
-    peft.save_pretrained(str(folder))
-    return folder
+from tests.tiny import make_tokenizer
 
 
 @pytest.fixture(scope="session")
 def adapter(tiny_model, tmp_path_factory) -> Path:
     return save_adapter(str(tiny_model), tmp_path_factory.mktemp("adapter"))
-
-
-def reference(base: str, adapter: Path | None):
-    model = load_model(base, dtype="float32", device="cpu").eval()
-    return PeftModel.from_pretrained(model, str(adapter)).eval() if adapter else model
 
 
 @pytest.fixture(scope="session")
@@ -66,118 +43,10 @@ def slow(tiny_model, adapter):
     return reference(str(tiny_model), adapter)
 
 
-@contextmanager
-def recorded() -> Iterator[tuple[dict, dict]]:
-    """Scores by (request id, step) and drawn tokens by request id, of all engines."""
-    scores: dict[tuple[int, int], torch.Tensor] = {}
-    tokens: dict[int, list[int]] = {}
-    original_score, original_step = Batch.score, Batch.step
-
-    def score(batch, rows, logits):
-        result = original_score(batch, rows, logits)
-        some, _, places = result
-        whole = torch.full(logits.shape[1:], -torch.inf)
-        whole = some if places is None else whole.scatter(1, places, some)
-        for row, request in enumerate(batch.requests[rows]):
-            scores[request.id, int(batch.counts[rows][row])] = whole[row].clone()
-        return result
-
-    def step(batch):
-        done = original_step(batch)
-        for request, token in zip(batch.requests, batch.last().tolist(), strict=True):
-            tokens.setdefault(request.id, []).append(token)
-        return done
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Batch, "score", score)
-        patch.setattr(Batch, "step", step)
-        yield scores, tokens
-
-
-def assert_exact(engine: HFEngine, slow, requests: list[Request], sampling: Sampling) -> None:
-    with recorded() as (scores, tokens):
-        completions = engine.generate(requests, sampling)
-    assert [c.id for c in completions] == [r.id for r in requests]
-    for request, completion in zip(requests, completions, strict=True):
-        drawn = tokens[request.id]
-        assert len(drawn) == completion.tokens
-        for step in range(len(drawn)):
-            expected = naive.scores(slow, engine.tokenizer, request, drawn[:step])
-            torch.testing.assert_close(
-                scores[request.id, step], expected, atol=1e-4, rtol=1e-5, check_dtype=False
-            )
-        for stream in {stream.name: stream for stream in request.streams}.values():
-            mean = sum(
-                naive.stream_log_probs(
-                    slow, engine.tokenizer, stream.adapter, stream.context, drawn[:step]
-                )[token].item()
-                for step, token in enumerate(drawn)
-            ) / len(drawn)
-            assert completion.log_probs[stream.name] == pytest.approx(mean, abs=1e-4)
-
-
-guidances = st.builds(
-    Guidance,
-    gamma=st.sampled_from([0.0, 0.2, 1.0]),
-    eta=st.sampled_from([0.0, 0.3, 1.0]),
-    rho=st.sampled_from([0.0, 0.3]),
-    alpha=st.sampled_from([0.0, 0.05, 0.5]),
-    weights=st.sampled_from(["balanced", "published"]),
-    contrast=st.sampled_from(["base", "prompt", "labels"]),
-    adaptive=st.booleans(),
-)
-panels = st.sampled_from(PANELS)
-contexts = st.builds(
-    Contexts,
-    prompt=st.sampled_from(PROMPTS),
-    negative=st.lists(panels, min_size=1, max_size=2).map(tuple),
-    positive=panels,
-    others=st.just(("A riddle:",)),
-)
-
-
-@st.composite
-def batches(draw) -> tuple[list[Request], Sampling, int, list[int], int]:
-    """Requests with ragged prompts and panels and mixed guidance, rows, end tokens so many that
-    rows finish at different steps and are replaced, and either way of attending."""
-    requests = [
-        Request(
-            id=number,
-            streams=build_streams(guidance := draw(guidances), draw(contexts)),
-            seed=derive(draw(st.integers(0, 5)), number),
-            alpha=guidance.alpha,
-            adaptive=guidance.adaptive,
-        )
-        for number in range(draw(st.integers(1, 7)))
-    ]
-    sampling = Sampling(
-        temperature=draw(st.sampled_from([0.0, 0.7, 1.0])),
-        top_k=draw(st.sampled_from([0, 10])),
-        max_new_tokens=draw(st.integers(1, 9)),
-    )
-    ends = draw(st.sampled_from([[1], list(range(60)), list(range(200))]))
-    return requests, sampling, draw(st.integers(1, 4)), ends, draw(st.sampled_from([0, 16]))
-
-
-@given(batches())
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-def test_scores_equal_the_naive_reference(engine, slow, batch):
-    requests, sampling, rows, ends, fused = batch
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "rows", rows)
-        patch.setattr(engine, "ends", torch.tensor(ends))
-        patch.setattr(hf_lanes, "FUSED_LANES", fused)
-        assert_exact(engine, slow, requests, sampling)
-
-
-def many(count: int, **guidance) -> list[Request]:
-    settings = Guidance(**guidance)
-    return [
-        Request(i, steer_streams(settings, PROMPTS[1], PANELS[i % 2]), derive(0, i), settings.alpha)
-        for i in range(count)
-    ]
+class TestContract(EngineContract):
+    def vary(self, patch, data):
+        """Either way of attending."""
+        patch.setattr(hf_lanes, "FUSED_LANES", data.draw(st.sampled_from([0, 16])))
 
 
 def test_without_an_adapter_the_expert_is_the_base(tiny_model):
@@ -223,57 +92,24 @@ def test_logits_of_minus_infinity(engine, slow):
             hook.remove()
 
 
+@pytest.mark.parametrize("alpha", [0.0, 0.1])
+def test_logits_that_are_no_numbers_are_an_error(engine, alpha):
+    hook = engine.model.get_output_embeddings().register_forward_hook(
+        lambda module, inputs, output: output.fill_(torch.nan)
+    )
+    try:
+        with pytest.raises(SteerError, match="rule out every token"):
+            engine.generate(many(2, alpha=alpha), Sampling(max_new_tokens=2))
+    finally:
+        hook.remove()
+
+
 def test_a_context_longer_than_the_cache_grows_by(engine, slow):
     """Own tokens outgrow the cache's first size while other rows are mid-way."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine, "rows", 2)
         patch.setattr(engine, "ends", torch.tensor([-1]))
         assert_exact(engine, slow, many(3, gamma=0.1, eta=0.1), Sampling(max_new_tokens=40))
-
-
-def test_any_list_of_streams(engine, slow):
-    """Positive panels, and two negatives, are only more streams."""
-    streams = (
-        Stream("expert", 0.9, True, PROMPTS[0]),
-        Stream("positive", 0.4, True, PANELS[1]),
-        Stream("negative", -0.2, True, PANELS[0]),
-        Stream("base negative", -0.1, False, PANELS[0]),
-    )
-    requests = [Request(0, streams, 1), Request(1, streams[:2], 2), Request(2, streams[:1], 3)]
-    assert_exact(engine, slow, requests, Sampling(max_new_tokens=6))
-
-
-def test_records_do_not_depend_on_the_rows(engine):
-    sampling = Sampling(max_new_tokens=12)
-    texts = []
-    for rows in (1, 3, 64):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(engine, "rows", rows)
-            texts.append([c.text for c in engine.generate(many(7), sampling)])
-    assert texts[0] == texts[1] == texts[2]
-    assert len(set(texts[0])) > 1
-
-
-def test_plain_sampling_of_the_expert_is_transformers_generate(engine, slow):
-    requests = many(1, gamma=0, eta=0, alpha=0)
-    ours = engine.generate(requests, Sampling(temperature=0, max_new_tokens=10))[0].text
-    ids = torch.tensor([engine.tokenizer(PROMPTS[1]).input_ids])
-    theirs = slow.generate(input_ids=ids, do_sample=False, max_new_tokens=10)[0, ids.shape[1] :]
-    assert ours == engine.tokenizer.decode(theirs, skip_special_tokens=True)
-
-
-def test_progress_and_an_interrupt_leave_the_engine_usable(engine):
-    steps: list[Step] = []
-
-    def stop(step: Step) -> None:
-        steps.append(step)
-        if len(steps) == 3:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        engine.generate(many(4), Sampling(max_new_tokens=8), stop)
-    assert steps[0].tokens == 4
-    assert len(engine.generate(many(4), Sampling(max_new_tokens=3))) == 4
 
 
 @pytest.mark.parametrize("merged", [True, False])
@@ -303,12 +139,6 @@ def test_rows_fit_the_memory(tiny_model, monkeypatch):
     assert engine.rows_for(3, sampling) == 1
     engine.rows = 5
     assert engine.rows_for(3, sampling) == 5
-
-
-def test_a_context_too_long_for_the_model_is_an_error(engine):
-    streams = (Stream("expert", 1.0, True, "why " * 2000),)
-    with pytest.raises(SteerError, match="but the model reads 512"):
-        engine.generate([Request(0, streams, 0)], Sampling(max_new_tokens=5))
 
 
 def test_an_adapter_of_another_base_is_an_error(adapter, tmp_path):

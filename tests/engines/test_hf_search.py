@@ -18,7 +18,7 @@ from steer.guidance import Stream, steer_streams
 from steer.sampling import uniforms
 from steer.seeds import derive
 from tests import naive
-from tests.engines.test_hf import PANELS, PROMPTS, reference, save_adapter
+from tests.engines.contract import PANELS, PROMPTS, reference, save_adapter
 
 CONTEXTS = ("Q:", "Write one question about the sky.\nQuestion:", "Why does", "How often", "a")
 

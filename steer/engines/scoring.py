@@ -1,0 +1,122 @@
+"""Rows that are scored together: how each combines its streams, and its next token.
+
+Both engines decode with these rows; what they read the logits from is their own business.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from steer.config import Sampling
+from steer.engines.interface import Request
+from steer.guidance import adapt, combine
+from steer.sampling import Sampler, uniforms
+
+# Logits scored at a time on a CPU: 16 rows of a vocabulary of 50,000 stay in its cache.
+CHUNK = 1 << 20
+
+
+class Rows:
+    """Rows in admission order. Tensors have a row a record, padded to `streams` streams; a row
+    with fewer streams has weight 0 in the others."""
+
+    def __init__(self, streams: int, sampling: Sampling, device: torch.device) -> None:
+        self.streams = streams
+        self.sampler = Sampler(sampling)
+        self.requests: list[Request] = []
+        self.weights = torch.empty(streams, 0, device=device)
+        self.pooled = torch.empty(streams, 0, dtype=torch.bool, device=device)
+        self.adaptive = torch.empty(0, dtype=torch.bool, device=device)
+        self.alpha = torch.empty(0, device=device)
+        self.draws = torch.empty(0, sampling.max_new_tokens, dtype=torch.float64, device=device)
+        self.counts = torch.empty(0, dtype=torch.long, device=device)
+
+    def add(self, requests: Sequence[Request]) -> None:
+        """New rows, without tokens so far."""
+        device, count = self.weights.device, len(requests)
+        weights = torch.zeros(self.streams, count)
+        pooled = torch.zeros(self.streams, count, dtype=torch.bool)
+        for row, request in enumerate(requests):
+            for stream, part in enumerate(request.streams):
+                weights[stream, row] = part.weight
+                pooled[stream, row] = part.pooled
+        draws = torch.stack([uniforms(request.seed, self.draws.shape[1]) for request in requests])
+        alpha = torch.tensor([request.alpha for request in requests])
+        adaptive = torch.tensor([request.adaptive for request in requests])
+        self.requests += requests
+        self.weights = torch.cat([self.weights, weights.to(device)], dim=1)
+        self.pooled = torch.cat([self.pooled, pooled.to(device)], dim=1)
+        self.adaptive = torch.cat([self.adaptive, adaptive.to(device)])
+        self.alpha = torch.cat([self.alpha, alpha.to(device)])
+        self.draws = torch.cat([self.draws, draws.to(device)])
+        self.counts = torch.cat([self.counts, self.counts.new_zeros(count)])
+
+    def keep(self, kept: Tensor) -> None:
+        """Drop the rows that are not in `kept` (row numbers, in order)."""
+        self.requests = [self.requests[row] for row in kept.tolist()]
+        self.weights, self.pooled = self.weights[:, kept], self.pooled[:, kept]
+        self.adaptive, self.alpha = self.adaptive[kept], self.alpha[kept]
+        self.draws, self.counts = self.draws[kept], self.counts[kept]
+
+    def table(self, lanes: Sequence[Sequence[object]], numbers: Iterable[int]) -> Tensor:
+        """`numbers`, one for each of the rows' lanes, as a table (streams, rows); a stream that a
+        row lacks points at the row's first."""
+        number = iter(numbers)
+        rows = [[next(number) for _ in row] for row in lanes]
+        padded = [row + row[:1] * (self.streams - len(row)) for row in rows]
+        return torch.tensor(padded, device=self.weights.device).T
+
+    def next_draws(self, rows: slice) -> Tensor:
+        """The uniform number that decides the next token of each of `rows`, (rows,)."""
+        return self.draws[rows].gather(1, self.counts[rows].unsqueeze(-1)).squeeze(-1)
+
+    def pick(self, rows: slice, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens (rows,) drawn for `rows` from the streams' logits (streams, rows, vocab), and
+        each stream's log-probability of them, (streams, rows).
+
+        Raises `SteerError` when a row has no token left to draw.
+        """
+        scores, log_probs, tokens = self.score(rows, logits)
+        place = self.sampler(scores, self.next_draws(rows), self.counts[rows]).unsqueeze(-1)
+        found = log_probs.gather(-1, place.expand(self.streams, -1, 1)).squeeze(-1)
+        return (place if tokens is None else tokens.gather(1, place)).squeeze(-1), found
+
+    def score(self, rows: slice, logits: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Guided scores (rows, tokens), the streams' log-probabilities (streams, rows, tokens),
+        and which tokens: (rows, tokens), or None for the whole vocabulary.
+
+        Under a plausibility constraint most of the vocabulary is masked, and is left out.
+        """
+        total = torch.stack([stream.float().logsumexp(dim=-1) for stream in logits])
+        weights, alpha, pooled = self.weights[:, rows], self.alpha[rows], self.pooled[:, rows]
+        if self.adaptive[rows].any():
+            whole = logits.float() - total.unsqueeze(-1)
+            weights = adapt(whole, weights, self.adaptive[rows])
+        tokens = _plausible(logits[0], alpha)
+        if tokens is not None:
+            logits = logits.gather(-1, tokens.expand(self.streams, -1, -1))
+        log_probs = logits.float() - total.unsqueeze(-1)
+        scores = combine(log_probs, weights, alpha, pooled if pooled.any() else None)
+        return scores, log_probs, tokens
+
+
+def parts(logits: Tensor, table: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Logits (streams, rows, vocab), some rows at a time, with which rows these are. `table`
+    (streams, rows) says where they are in `logits` (lanes, vocab)."""
+    rows = table.shape[1]
+    size = max(1, CHUNK // logits.shape[1]) if logits.is_cpu else rows
+    for start in range(0, rows, size):
+        part = slice(start, min(start + size, rows))
+        yield part, logits[table[:, part]]
+
+
+def _plausible(expert: Tensor, alpha: Tensor) -> Tensor | None:
+    """Tokens (rows, tokens), in the vocabulary's order, that include all that the plausibility
+    constraint leaves; None when some row has no constraint. `combine` decides exactly."""
+    if not bool((alpha > 0).all()):
+        return None
+    slack = 0.01  # nats, against rounding
+    floor = expert.amax(dim=-1).float() + alpha.log() - slack
+    most = max(1, int((expert >= floor.unsqueeze(-1)).sum(dim=-1).max()))  # NaN is above nothing
+    return expert.topk(most, dim=-1, sorted=False).indices.sort(dim=-1).values

@@ -1,0 +1,162 @@
+"""What runs inside vLLM's workers: a logits processor that gives the linked sequences of each
+record one common token, drawn from their guided scores.
+
+The sequences are sampled greedily, and all their logits but that of the common token are -inf. Its
+own logit is the stream's log-probability of it, which vLLM returns (`logprobs_mode` is
+"processed_logits"). Values above 0 cannot be log-probabilities, and report what went wrong.
+
+Under tensor parallelism every rank runs this on the same gathered logits. A draw depends on nothing
+but them and the record's seed, so all ranks write the same token.
+"""
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from vllm.v1.sample.logits_processor.builtin import process_dict_updates
+from vllm.v1.sample.logits_processor.interface import BatchUpdate, LogitsProcessor
+
+from steer.config import Sampling
+from steer.engines.interface import Request
+from steer.engines.scoring import Rows, parts
+from steer.errors import SteerError
+
+KEY = "steer"  # of a sequence's link in `SamplingParams.extra_args`
+OUT_OF_STEP, NO_TOKEN = 1.0, 2.0
+NEVER = -1e30  # stands for -inf: a sequence whose logits are all -inf has no argmax
+
+
+@dataclass(frozen=True)
+class Call:
+    """What all sequences of one call of the engine have in common. `streams` is the most that a
+    record has; `end` a token that ends a sequence."""
+
+    sampling: Sampling
+    streams: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Link:
+    """Makes a sequence the stream `stream` of `request`. Sequences of the same `group`, one for
+    each stream, get their tokens together."""
+
+    call: Call
+    group: int
+    stream: int
+    request: Request
+
+
+class _Sequence(NamedTuple):
+    link: Link
+    written: list[int]  # vLLM's own list, which grows
+
+
+class _Group(NamedTuple):
+    number: int
+    request: Request
+    places: list[int]  # in vLLM's batch, in the order of the streams
+    written: list[list[int]]
+
+    @property
+    def in_step(self) -> bool:
+        """Whether all streams are in the batch and have written equally much. A sequence that is
+        only part of the way through its prefill falls behind by this step's token, and is found
+        out in the next."""
+        lengths = {len(written) for written in self.written}
+        return len(self.places) == len(self.request.streams) and len(lengths) == 1
+
+
+class LinkedSequences(LogitsProcessor):
+    """The processor: vLLM makes one in each worker."""
+
+    def __init__(self, vllm_config: Any, device: torch.device, is_pin_memory: bool) -> None:
+        self.device = device
+        self.sequences: dict[int, _Sequence] = {}
+        self.groups: list[_Group] = []
+        self.linked = torch.empty(0, dtype=torch.long, device=device)  # their places
+        self.call: Call | None = None
+        self.rows: Rows | None = None
+        self.numbers: list[int] = []  # of the groups in `rows`
+
+    def is_argmax_invariant(self) -> bool:
+        return False
+
+    def update_state(self, batch_update: BatchUpdate | None) -> None:
+        """vLLM tells which sequences joined, left and moved."""
+        if process_dict_updates(self.sequences, batch_update, _sequence):
+            self.groups = _groups(self.sequences)
+            self.linked = torch.tensor(list(self.sequences), device=self.device)
+
+    def apply(self, logits: Tensor) -> Tensor:
+        """Forces one token on every linked sequence; `logits` (sequences, vocab) are fp32."""
+        if not self.sequences:
+            return logits
+        groups = [group for group in self.groups if group.in_step]
+        forced = self._pick(groups, logits) if groups else None
+        logits.index_fill_(0, self.linked, -math.inf)
+        logits[self.linked, self._current().end] = OUT_OF_STEP
+        if forced:
+            table, tokens, values = forced
+            logits[table, self._current().end] = -math.inf
+            logits[table, tokens] = values
+        return logits
+
+    def _current(self) -> Call:
+        return next(iter(self.sequences.values())).link.call
+
+    def _pick(self, groups: list[_Group], logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Where the groups' sequences are (streams, groups), their common tokens (groups,), and
+        what each stream says of them (streams, groups)."""
+        rows = self._rows(groups)
+        places = [group.places for group in groups]
+        table = rows.table(places, chain.from_iterable(places))
+        rows.counts = torch.tensor([len(g.written[0]) for g in groups], device=self.device)
+        try:
+            picked = [rows.pick(some, part) for some, part in parts(logits, table)]
+        except SteerError:
+            end = torch.full((len(groups),), self._current().end, device=self.device)
+            return table, end, torch.full(table.shape, NO_TOKEN, device=self.device)
+        tokens = torch.cat([tokens for tokens, _ in picked])
+        values = torch.cat([log_probs for _, log_probs in picked], dim=1)
+        return table, tokens, values.clamp(min=NEVER)
+
+    def _rows(self, groups: list[_Group]) -> Rows:
+        """The rows of `groups`, in their order: old ones kept, new ones added."""
+        call = self._current()
+        if self.rows is None or call != self.call:
+            self.call, self.numbers = call, []
+            self.rows = Rows(call.streams, call.sampling, self.device)
+        numbers = [group.number for group in groups]
+        if numbers != self.numbers:
+            row = {number: row for row, number in enumerate(self.numbers)}
+            if added := [group.request for group in groups if group.number not in row]:
+                self.rows.add(added)
+            new = iter(range(len(row), len(self.rows.requests)))
+            kept = [row[number] if number in row else next(new) for number in numbers]
+            self.rows.keep(torch.tensor(kept, device=self.device))
+            self.numbers = numbers
+        return self.rows
+
+
+def _sequence(params: Any, prompt: list[int] | None, written: list[int]) -> _Sequence | None:
+    link = (params.extra_args or {}).get(KEY)
+    return None if link is None else _Sequence(link, written)
+
+
+def _groups(sequences: dict[int, _Sequence]) -> list[_Group]:
+    """The sequences by group, in the order of the groups' numbers."""
+    members: dict[int, list[tuple[int, int, _Sequence]]] = defaultdict(list)
+    for place, sequence in sequences.items():
+        members[sequence.link.group].append((sequence.link.stream, place, sequence))
+    groups = []
+    for number, found in sorted(members.items()):
+        found.sort(key=lambda member: member[0])
+        first = found[0][2].link.request
+        places = [place for _, place, _ in found]
+        groups.append(_Group(number, first, places, [one.written for *_, one in found]))
+    return groups

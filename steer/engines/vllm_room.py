@@ -1,0 +1,93 @@
+"""Which records may start: those whose streams fit into vLLM together, to their ends.
+
+vLLM's scheduler knows sequences, not groups of them. A group stays in step when all its prefills
+are in one scheduler step and none of its sequences is preempted later, so the room that a group
+may come to need is taken before it starts.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What vLLM has: sequences at a time, cache blocks of `block` tokens, tokens in one scheduler
+    step. `shares` says whether equal contexts share blocks (prefix caching, full attention);
+    `layouts` is how many kinds of cache each token has a block in."""
+
+    sequences: int
+    blocks: int
+    block: int
+    step_tokens: int
+    shares: bool = True
+    layouts: int = 1
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One sequence of a group: what it reads, how many tokens that is."""
+
+    adapter: bool
+    context: str
+    length: int
+
+
+class Room:
+    """What the running groups have taken of a `Capacity`. Blocks that lanes share (the full ones
+    of a context, without its last token, which vLLM always reads again) are taken once."""
+
+    def __init__(self, capacity: Capacity, new_tokens: int) -> None:
+        self.capacity = capacity
+        self.new_tokens = new_tokens  # the most that a record may have
+        self.sequences = 0
+        self.blocks = 0
+        self.readers: Counter[tuple[bool, str]] = Counter()
+        self.step_tokens = 0  # of the next step
+
+    def begin_step(self) -> None:
+        """Every running sequence reads one token in the next step."""
+        self.step_tokens = self.sequences
+
+    def take(self, lanes: Sequence[Lane]) -> bool:
+        """Takes room for a group, if there is enough for all of it."""
+        before = self.sequences, self.blocks, self.step_tokens
+        for lane in lanes:
+            self.blocks += self._blocks(lane)
+            self.step_tokens += lane.length - self._cached(lane)
+            self.sequences += 1
+            self.readers[lane.adapter, lane.context] += 1
+        if self._within():
+            return True
+        self.readers -= Counter((lane.adapter, lane.context) for lane in lanes)
+        self.sequences, self.blocks, self.step_tokens = before
+        return False
+
+    def release(self, lanes: Sequence[Lane]) -> None:
+        """Gives back what a group took."""
+        for lane in lanes:
+            self.readers -= Counter([(lane.adapter, lane.context)])
+            self.blocks -= self._blocks(lane)
+            self.sequences -= 1
+
+    def _within(self) -> bool:
+        most = self.capacity
+        return (
+            self.sequences <= most.sequences
+            and self.blocks <= most.blocks
+            and self.step_tokens <= most.step_tokens
+        )
+
+    def _shared(self, lane: Lane) -> int:
+        """Blocks that all lanes reading this context share."""
+        return (lane.length - 1) // self.capacity.block if self.capacity.shares else 0
+
+    def _cached(self, lane: Lane) -> int:
+        """Tokens that are not read again, as another running lane has read them."""
+        read = self.readers[lane.adapter, lane.context] > 0
+        return self._shared(lane) * self.capacity.block if read else 0
+
+    def _blocks(self, lane: Lane) -> int:
+        """Blocks that this lane adds to those of its present co-readers, at its longest."""
+        whole = -(-(lane.length + self.new_tokens) // self.capacity.block)
+        return (whole * self.capacity.layouts) - self._cached(lane) // self.capacity.block
