@@ -46,7 +46,7 @@ class Guidance(Config):
     gamma: float = Field(0.2, ge=0, le=10)
     eta: float = Field(0.2, ge=0, le=10)
     rho: float = Field(0.0, ge=0, lt=1)
-    alpha: float = Field(0.002, ge=0, lt=1)
+    alpha: float = Field(0.0005, ge=0, lt=1)
     weights: Weights = "balanced"
     contrast: Contrast = "base"
     negatives: int = Field(1, ge=1, le=8)

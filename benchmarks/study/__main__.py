@@ -82,7 +82,7 @@ def _data(given: Path | None) -> Path:
 
 
 def _streams(lab: Lab) -> None:
-    found = {form: summary(lab, form, texts=60) for form in ("prompted", "raw")}
+    found = {form: summary(lab, form, texts=30) for form in ("prompted", "raw")}
     path = part(lab.work, lab.task, "fit").with_name("streams.json")
     write_atomic(path, json.dumps(found, indent=2).encode())
     print(f"written: {path}")
