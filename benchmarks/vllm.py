@@ -189,7 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     console = Console(stderr=True)
     plan = Plan()
-    found: list[Any] = []
+    found: list[dict[str, Any]] = []
     used = versions() | {"vllm": vllm.installed()}
     settings = {"tokens": plan.tokens, "repeats": plan.repeats, "target_steps_ratio": TARGET}
     everything = {"cases": found, "machine": machine("cpu"), "versions": used, "settings": settings}
