@@ -13,10 +13,12 @@ from steer.errors import SteerError
 @dataclass(frozen=True)
 class StubSpec:
     """A stub engine that pauses `seconds` a record. Each worker leaves its process id in the
-    folder `pids`, if there is one; with `broken` it cannot load, "exit" ends the process."""
+    folder `pids`, if there is one, and has loaded when so many `together` have begun to; with
+    `broken` it cannot load, "exit" ends the process."""
 
     seconds: float = 0.0
     pids: Path | None = None
+    together: int = 1
     broken: str = ""
     adapter: str = "adapter0"
     device: str = "cpu"
@@ -27,6 +29,9 @@ class StubSpec:
     def load(self) -> stub.StubEngine:
         if self.pids:
             (self.pids / str(os.getpid())).touch()
+            until = time.monotonic() + 120
+            while len(list(self.pids.iterdir())) < self.together and time.monotonic() < until:
+                time.sleep(0.01)
         if self.broken == "exit":
             os._exit(1)
         if self.broken:

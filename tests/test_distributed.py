@@ -70,9 +70,11 @@ def test_any_number_of_workers_makes_the_same_run(tmp_path: Path, nodes: Any) ->
     expected = rounds(here(tmp_path / "here", CONFIG).path)
     seen: list[Progress] = []
     for workers in (1, 3):
-        made = on_ray(
-            nodes, tmp_path / str(workers), StubSpec(0.02), workers, on_progress=seen.append
-        )
+        pids = tmp_path / f"pids-{workers}"
+        pids.mkdir()
+        # All have started before the first round: how fast they start is not what is tested.
+        spec = StubSpec(0.1, pids, workers)
+        made = on_ray(nodes, tmp_path / str(workers), spec, workers, on_progress=seen.append)
         assert rounds(made.path) == expected
     assert {progress.workers for progress in seen} >= {1, 3}
     assert 3 <= max(progress.rounds for progress in seen) <= CONFIG.lag
