@@ -20,7 +20,7 @@ A, B = [0.80, 0.84, 0.88], [0.70, 0.75, 0.77]
 def table(*rows: list[float]) -> Table:
     names = tuple("abcdef"[: len(rows)])
     values = {"summary": np.array(rows, dtype=float)}
-    return Table(names, (0, 1, 2), 50, values, {}, {}, {}, ())
+    return Table(names, (0, 1, 2), 50, values, {}, {}, ())
 
 
 def test_a_difference_of_two_methods_is_a_paired_t_interval() -> None:

@@ -37,7 +37,6 @@ class Table:
     values: Mapping[str, np.ndarray]
     accepted: Mapping[str, int]
     attempts: Mapping[str, int]
-    seconds: Mapping[str, float]
     short: tuple[str, ...]
 
     def mean(self, metric: str, method: str) -> Mean | None:
@@ -103,7 +102,6 @@ def read(folders: Mapping[int, Path]) -> Table:
         {metric: _values(metric, methods, found) for metric in metrics},
         total("accepted"),
         total("attempts"),
-        total("seconds"),
         tuple(sorted(names - set(methods))),
     )
 
