@@ -11,12 +11,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .NOTPARALLEL:
-.PHONY: help setup demo test test-ray test-vllm check bench format clean
+.PHONY: help setup demo test test-vllm check bench format clean
 
 help:
 	@echo "make demo       fit, generate and evaluate on a small real corpus (about 5 minutes)"
 	@echo "make test       the tests"
-	@echo "make test-ray   those of rounds on Ray, with real kills"
 	@echo "make test-vllm  those of the vllm engine, on vLLM's CPU build"
 	@echo "make check      ruff and mypy"
 	@echo "make bench      how fast it is here (docs/performance.md)"
@@ -29,11 +28,7 @@ demo: $(READY)
 	$(BIN)/python -m examples.demo
 
 test: $(READY)
-	$(BIN)/python -m pytest --ignore tests/test_distributed.py
-
-# Apart: on a busy machine some of these depend on how fast Ray starts its workers.
-test-ray: $(READY)
-	$(BIN)/python -m pytest tests/test_distributed.py
+	$(BIN)/python -m pytest
 
 # One thread: the tests' model is tiny, and more threads than that wait for each other.
 test-vllm: $(VLLM)/.ready
