@@ -13,7 +13,8 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -202,6 +203,22 @@ def real_texts() -> Corpus:
     return Corpus(texts=tuple(text(-row) for row in range(1, 1001)), labels=None, source="stub")
 
 
+@contextmanager
+def _environment(settings: Mapping[str, str]) -> Iterator[None]:
+    """The variables, until the block ends. The others stay as they are: Ray keeps some of its own
+    state there, and without it the next cluster of this process loses its workers at once."""
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
 def sleeping(plan: Plan, report: Callable[[str], None]) -> list[Point]:
     """Records a second of real workers, from when all are there until the last round ends."""
     # Where workers find this module; and no yielding to other work on this machine.
@@ -209,7 +226,7 @@ def sleeping(plan: Plan, report: Callable[[str], None]) -> list[Point]:
     points = []
     for workers in plan.workers:
         report(f"{workers} workers whose engine sleeps {plan.seconds} s a record")
-        with mock.patch.dict(os.environ, settings):
+        with _environment(settings):
             marks = _marks(plan, workers)
         whole = [mark for mark in marks if mark[1].workers == workers]
         (began, first), (ended, last) = whole[0], whole[-1]
