@@ -3,9 +3,10 @@
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,7 +15,7 @@ from steer.config import Sampling
 from steer.engines.choice import EngineSpec
 from steer.engines.hf import HFEngine
 from steer.engines.interface import Completion, Request, Step
-from steer.engines.vllm_room import Room
+from steer.engines.vllm_room import Lane, Room
 from steer.errors import SteerError
 from steer.guidance import Stream
 from steer.store import Run
@@ -157,6 +158,36 @@ def test_a_group_whose_prefills_are_apart_is_begun_again(engine, slow, new_token
         found = engine.generate(requests, sampling, restore_after(3, patch))
     assert engine.restarts > before
     assert_same(found, expected)
+
+
+@dataclass(frozen=True)
+class Part:
+    """What vLLM gives of a finished sequence, with what the processor wrote for its last token."""
+
+    token_ids: list[int]
+    wrote: float
+
+    @property
+    def logprobs(self) -> list[dict[int, SimpleNamespace]]:
+        return [{self.token_ids[-1]: SimpleNamespace(logprob=self.wrote)}]
+
+
+@pytest.mark.parametrize(
+    ("parts", "together"),
+    [
+        ({0: Part([3, 4], -1.0), 1: Part([3, 4], -2.0)}, True),
+        ({0: Part([3, 4], -1.0)}, False),
+        ({0: Part([3, 4], -1.0), 1: Part([3, 5], -2.0)}, False),
+        ({0: Part([3, 4], 1.0), 1: Part([3, 4], 1.0)}, False),
+    ],
+    ids=["in step", "one is missing", "another token", "marked out of step"],
+)
+def test_each_sign_of_a_group_taken_apart_counts_alone(parts, together):
+    """Forced splits show several at once."""
+    from steer.engines.vllm_generation import Generation, _Group
+
+    group = _Group(many(1)[0], (Lane(True, "a", 1), Lane(False, "a", 1)))
+    assert Generation._together(None, group, parts) is together
 
 
 def test_a_group_that_cannot_stay_together_is_an_error(engine, monkeypatch):
