@@ -136,9 +136,9 @@ def _signed(mean: Mean | None) -> str:
 
 def _front(found: Table) -> Figure:
     """Diversity over coherence, both with intervals; the size says how fidelity is."""
-    figure = Figure(figsize=(7, 4.6), layout="constrained")
+    figure = Figure(figsize=(9.5, 5), layout="constrained")
     axes = figure.add_subplot()
-    for method in found.methods:
+    for number, method in enumerate(found.methods, start=1):
         x, y = (found.mean(metric, method) for metric in ("coherence_score", "diversity_score"))
         if x is None or y is None:
             continue
@@ -153,19 +153,23 @@ def _front(found: Table) -> Figure:
             markersize=3 + 9 * max(0.0, _mean(found, "fidelity_score", method)),
             elinewidth=0.8,
             alpha=0.8,
+            label=f"{number} {_family(method)}",
         )
+        # Names of near points would cover each other: numbers, at a different height each.
+        place = (6, 5 + 9 * (number % 3))
         axes.annotate(
-            _family(method),
+            str(number),
             (x.mean, y.mean),
-            xytext=(6, 4),
+            place,
             textcoords="offset points",
-            fontsize=7,
+            fontsize=8,
             color=color,
         )
+    figure.legend(loc="outside right upper", fontsize=8, markerscale=0.4)
     axes.set(
         xlabel="coherence (1: the judges' likelihood of real text)",
         ylabel="diversity (1: that of real text)",
-        title="Top right is best; a larger point is harder to tell from real text",
+        title="Larger points are harder to tell from real text",
     )
     axes.grid(alpha=0.3)
     return figure
