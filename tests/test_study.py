@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
 from benchmarks.study import parts
 from benchmarks.study.parts import Sizes, cut, part
 from benchmarks.study.plan import BASELINES, FIXED, OURS, VARIANTS
 from benchmarks.study.results import Table
+from benchmarks.study.weights import STREAMS, Text, likeliest
 from steer.methods import find_methods
 
 A, B = [0.80, 0.84, 0.88], [0.70, 0.75, 0.77]
@@ -67,3 +69,47 @@ def test_every_family_has_as_many_settings_and_all_exist() -> None:
     names = [*VARIANTS, *(each for family in families.values() for each in family)]
     for name in [*names, *(each for fixed in FIXED.values() for each in fixed)]:
         find_methods(name, labelled=True)
+
+
+TRUE = torch.tensor([1.3, -0.4, 0.2])
+
+
+def written_texts(number: int, tokens: int = 300, vocab: int = 12) -> list[Text]:
+    """Texts drawn from the weights `TRUE` over streams of random predictions."""
+    draw = torch.Generator().manual_seed(number)
+    found = []
+    for _ in range(number):
+        log_probs = torch.randn(3, tokens, vocab, generator=draw).log_softmax(-1)
+        p = torch.einsum("s,stv->tv", TRUE, log_probs).softmax(-1)
+        found.append(Text(log_probs.half(), p.multinomial(1, generator=draw).squeeze(-1)))
+    return found
+
+
+def test_the_likeliest_weights_are_those_that_wrote_the_texts() -> None:
+    found = likeliest(written_texts(40), STREAMS)
+    assert list(found.weights.values()) == pytest.approx(TRUE.tolist(), abs=0.06)
+    assert found.expert - found.nats > found.low > 0
+    assert found.high > found.expert - found.nats
+
+
+def test_likeliest_weights_of_some_streams_leave_the_others_out() -> None:
+    texts = written_texts(20)
+    alone = likeliest(texts, ("expert",))
+    assert (alone.weights["base"], alone.weights["negative"]) == (0, 0)
+    assert alone.nats > likeliest(texts, STREAMS).nats
+
+
+def test_weights_that_gain_nothing_are_seen_as_such() -> None:
+    """Each half is measured with the weights of the other: a fit to chance is no gain."""
+    draw = torch.Generator().manual_seed(7)
+    texts = [
+        Text(
+            torch.randn(3, 20, 12, generator=draw).log_softmax(-1).half(),
+            torch.randint(12, (20,), generator=draw),
+        )
+        for _ in range(6)
+    ]
+    uniform = torch.full((1, 20, 12), 1 / 12).log()
+    plain = [Text(torch.cat([uniform.half(), text.log_probs[1:]]), text.tokens) for text in texts]
+    found = likeliest(plain, STREAMS[1:])
+    assert found.low < 0

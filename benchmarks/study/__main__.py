@@ -6,6 +6,7 @@
     report              the chosen settings, three seeds, on the part for reporting
     utility             what classifiers learn from synthetic comments
     streams             what each stream says of real texts, token by token
+    weights             the weights under which real texts are likeliest
     tables              docs/study.json, and the tables and pictures of docs/study.md
 
 Every step goes on where it was stopped. `--task` limits it to one task.
@@ -17,7 +18,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.study import pages, plan, use
+from benchmarks.study import pages, plan, use, weights
 from benchmarks.study.lab import Lab
 from benchmarks.study.parts import TASKS, cut, part
 from benchmarks.study.streams import summary
@@ -25,7 +26,7 @@ from steer.errors import SteerError
 from steer.files import write_atomic
 from steer.quiet import quiet_logs
 
-STEPS = ("cut", "fit", "tune", "report", "utility", "streams", "tables")
+STEPS = ("cut", "fit", "tune", "report", "utility", "streams", "weights", "tables")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,6 +74,8 @@ def _run(options: argparse.Namespace) -> None:
                 plan.report(Lab(work, task))
             case "streams":
                 _streams(Lab(work, task))
+            case "weights":
+                weights.measure(work, task)
 
 
 def _data(given: Path | None) -> Path:

@@ -36,9 +36,11 @@ class Lab:
 
     work: Path
     task: str
+    fitted: Expert | None = None
+    """Another expert than the task's."""
 
     def __post_init__(self) -> None:
-        self.expert = Expert.load(self.work / "experts" / self.task)
+        self.expert = self.fitted or Expert.load(self.work / "experts" / self.task)
         self.fit = self.corpus("fit")
         self.engine: Engine = EngineSpec(self.expert.base, self.expert.path).load()
 

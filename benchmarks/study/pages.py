@@ -39,7 +39,7 @@ def write(work: Path) -> None:
     values = {task: _json(found) for task, found in tables.items()}
     write_atomic(DOCS / "study.json", (json.dumps(values, indent=1) + "\n").encode())
     parts = [_section(work, task, found) for task, found in tables.items()]
-    parts += [_streams(work, tables), _use(work)]
+    parts += [_streams(work, tables), _weights(work), _use(work)]
     replace_section(DOCS / "study.md", "\n\n".join(part for part in parts if part))
 
 
@@ -217,6 +217,35 @@ def _stream_rows(task: str, found: Mapping[str, Any]) -> list[list[str]]:
             entropies = [each["entropy"] for each in (expert, base, negative)]
             values = [*(f"{gap:+.2f}" for gap in gaps), *(f"{each:.2f}" for each in entropies)]
             rows.append([task, form, place, *values, f"{expert['plausible']:.0f}"])
+    return rows
+
+
+def _weights(work: Path) -> str:
+    """The likeliest weights: of the base model as gamma, of the negative as eta."""
+    rows: list[list[str]] = []
+    for task in TASKS:
+        path = work / "weights" / f"{task}.json"
+        if path.exists():
+            rows += _weight_rows(task, json.loads(path.read_bytes()))
+    if not rows:
+        return ""
+    head = ["task", "fitted on", "streams", "gamma", "eta", "weights' sum", "nats a token"]
+    head += ["the expert's", "gain, 95% interval"]
+    return "### The weights under which real texts are likeliest\n\n" + table(head, rows)
+
+
+def _weight_rows(task: str, found: Mapping[str, Any]) -> list[list[str]]:
+    rows = []
+    for fitted, each in sorted(found.items(), key=lambda item: int(item[0])):
+        for one in each:
+            weights = one["weights"]
+            used = ", ".join(name for name, weight in weights.items() if weight)
+            gain = _signed(Mean(one["expert"] - one["nats"], one["low"], one["high"]))
+            values = [-weights["base"], -weights["negative"]]
+            shown = [f"{value:+.2f}" if value else "" for value in values]
+            nats = [f"{value:.3f}" for value in (one["nats"], one["expert"])]
+            total = f"{sum(weights.values()):.2f}"
+            rows.append([task, f"{int(fitted):,} rows", used, *shown, total, *nats, gain])
     return rows
 
 

@@ -33,23 +33,35 @@ TRIED, REPORTED = 60, 80
 """Records of a setting that is tried, and of a method and seed in the report."""
 
 BASELINES = {
-    "temperature": _settings("temperature:temperature", 0.8, 0.9, 0.95, 0.98),
-    "nucleus": _settings("nucleus:top_p", 0.92, 0.95, 0.98, 0.99),
-    "top-k": _settings("top-k:top_k", 10, 50, 200, 500),
-    "min-p": _settings("min-p:min_p", 0.001, 0.005, 0.02, 0.1),
+    "temperature": _settings("temperature:temperature", 0.8, 0.9, 0.93, 0.95, 0.98),
+    "nucleus": _settings("nucleus:top_p", 0.92, 0.95, 0.97, 0.98, 0.99),
+    "top-k": _settings("top-k:top_k", 10, 50, 200, 500, 1000),
+    "min-p": _settings("min-p:min_p", 0.0005, 0.001, 0.005, 0.02, 0.1),
 }
 OURS = {
-    # Contrastive guidance alone, negative prompting alone, and both.
+    # Contrastive guidance alone, negative prompting alone, both, and a panel's sign turned round.
     "contrastive-decoding": (
         *_settings("contrastive-decoding:alpha=0:gamma", 0.1, 0.2, 0.3),
         "contrastive-decoding:alpha=0.0005:gamma=0.3",
+        "contrastive-decoding:alpha=0.001:gamma=0.1",
     ),
-    "steer-negative": _settings("steer-negative:eta", 0.2, 0.5, 0.8, 1.0),
+    "steer-negative": (
+        *_settings("steer-negative:eta", 0.2, 0.5, 0.8, 1.0),
+        "steer-negative:alpha=0.001:eta=0.3",
+    ),
     "steer": (
         "steer:gamma=0.2:eta=0.2:alpha=0",
         "steer:gamma=0.3:eta=0.3:alpha=0",
         "steer:gamma=0.2:eta=0.5:alpha=0",
         "steer:gamma=0.3:eta=0.3:alpha=0.0005",
+        "steer:gamma=0.1:eta=0.2:alpha=0.001",
+    ),
+    "steer-positive": (
+        "steer-positive:gamma=0:eta=0:rho=0.25:alpha=0",
+        "steer-positive:gamma=0:eta=0:rho=0.25:alpha=0.001",
+        "steer-positive:gamma=0:eta=0:rho=0.5:alpha=0.001",
+        "steer-positive:gamma=0.1:eta=0:rho=0.25:alpha=0.001",
+        "steer-positive:gamma=0:eta=0.2:rho=0.3:alpha=0.001",
     ),
 }
 """Families of settings, as many in each; the best of each on the validation part is reported."""

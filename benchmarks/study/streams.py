@@ -49,11 +49,23 @@ class Reader:
 
     def streams(self, text: str, label: str | None, seed: int) -> dict[str, list[Reading]]:
         """What expert, base and negative say of a text."""
+        logits, ids = self.logits(text, label, seed)
+        log_probs = logits.log_softmax(-1)
+        return {
+            name: list(_readings(each, ids.tolist()))
+            for name, each in zip(("expert", "base", "negative"), log_probs, strict=True)
+        }
+
+    def logits(self, text: str, label: str | None, seed: int) -> tuple[Tensor, Tensor]:
+        """The logits of expert, base and negative for each token of a text and its end, fp32
+        (streams, tokens, vocab), and the tokens."""
         prompt = self.task.render(label)
+        ids = self.tokenizer(self.task.completion(text), add_special_tokens=False).input_ids
+        ids = [*ids, self.tokenizer.eos_token_id]
         with self.model.disable_adapter():
-            base = self._read(prompt, text)
-        negative = self._read(self._panel(label, seed), text)
-        return {"expert": self._read(prompt, text), "base": base, "negative": negative}
+            base = self._read(prompt, ids)
+        negative = self._read(self._panel(label, seed), ids)
+        return torch.stack([self._read(prompt, ids), base, negative]), torch.tensor(ids)
 
     def _panel(self, label: str | None, seed: int) -> str:
         fit = self.lab.fit
@@ -64,12 +76,10 @@ class Reader:
         return render_panel(examples, self.panel_form, self.task, label, end)
 
     @torch.inference_mode()
-    def _read(self, context: str, text: str) -> list[Reading]:
+    def _read(self, context: str, ids: Sequence[int]) -> Tensor:
         start = encode_prompt(self.tokenizer, context)
-        ids = self.tokenizer(self.task.completion(text), add_special_tokens=False).input_ids
-        ids = [*ids, self.tokenizer.eos_token_id]
-        logits = self.model(torch.tensor([[*start, *ids]])).logits[0, len(start) - 1 : -1]
-        return list(_readings(logits.float().log_softmax(-1), ids))
+        logits: Tensor = self.model(torch.tensor([[*start, *ids]])).logits
+        return logits[0, len(start) - 1 : -1].float()
 
 
 def _readings(log_probs: Tensor, ids: Sequence[int]) -> Iterator[Reading]:

@@ -31,9 +31,9 @@ from steer.store import Run
 from steer.training import FitSettings
 
 TASK = "comments"
-ROWS = (100, 2000, 500)
-RECORDS = 100  # a seed
-METHODS = ("plain", "steer")
+ROWS = (100, 500, 2000)
+RECORDS = 300  # a seed
+METHODS = ("plain", "top-k", "steer")
 
 
 @dataclass(frozen=True)
