@@ -1,7 +1,7 @@
 """docs/study.json, and the tables and pictures of docs/study.md, from what was measured."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.report import ROOT, draw_picture, replace_section, table
 from benchmarks.study.parts import TASKS
-from benchmarks.study.plan import OURS, SEEDS, VALIDATION_SEED, chosen
+from benchmarks.study.plan import DEFAULT, OURS, SEEDS, VALIDATION_SEED, chosen, reported
 from benchmarks.study.results import REAL, Mean, Table, read
 from steer.comparison import Comparison
 from steer.files import write_atomic
@@ -36,7 +36,7 @@ PUBLISHED = ("steer-published",)
 def write(work: Path) -> None:
     """Writes everything that can be written from the tasks that are done."""
     tables = {task: found for task in TASKS if (found := _read(work, task))}
-    values = {task: _json(found) for task, found in tables.items()}
+    values = {task: _json(found, chosen(work, task).values()) for task, found in tables.items()}
     write_atomic(DOCS / "study.json", (json.dumps(values, indent=1) + "\n").encode())
     parts = [_section(work, task, found) for task, found in tables.items()]
     parts += [_streams(work, tables), _weights(work), _use(work)]
@@ -47,13 +47,18 @@ def _read(work: Path, task: str) -> Table | None:
     folders = {seed: work / "report" / task / f"seed-{seed}" for seed in SEEDS}
     if not all((folder / "evaluation.json").exists() for folder in folders.values()):
         return None
-    return read(folders)
+    return read(folders, reported(work, task))
 
 
-def _json(found: Table) -> dict[str, dict[str, Any]]:
-    """Method, then metric, then mean and interval; a metric without a value is left out."""
+def _json(found: Table, taken: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Method, then metric, then mean and interval; a metric without a value is left out. The
+    default, where it is not the setting chosen for STEER, is called steer-default."""
+    names = {
+        method: "steer-default" if method == DEFAULT and method not in taken else _family(method)
+        for method in found.methods
+    }
     return {
-        _family(method): {
+        names[method]: {
             metric: {key: round(value, 5) for key, value in asdict(mean).items()}
             for metric in found.values
             if (mean := found.mean(metric, method))

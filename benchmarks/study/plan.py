@@ -67,6 +67,9 @@ OURS = {
 """Families of settings, as many in each; the best of each on the validation part is reported."""
 
 _BOTH = "gamma=0.3:eta=0.3:alpha=0"
+DEFAULT = "steer:gamma=0.1:eta=0.2:alpha=0.001"
+"""What is reported for every task as well, as a user gets it who chooses nothing."""
+
 VARIANTS = (
     f"steer-raw:{_BOTH}",
     f"steer-nearest:{_BOTH}",
@@ -138,9 +141,14 @@ def chosen(work: Path, task: str) -> dict[str, str]:
     return found
 
 
+def reported(work: Path, task: str) -> tuple[str, ...]:
+    """The methods of the report, each once."""
+    return tuple(dict.fromkeys((*FIXED[task], *chosen(work, task).values(), DEFAULT)))
+
+
 def report(lab: Lab) -> None:
     """The chosen settings and those that are not chosen, each seed on the part for reporting."""
-    methods = [*FIXED[lab.task], *chosen(lab.work, lab.task).values()]
+    methods = reported(lab.work, lab.task)
     for seed in SEEDS:
         found = lab.compare(methods, "report", seed, REPORTED)
         lab.evaluate(found, "report", seed)

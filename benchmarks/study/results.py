@@ -1,7 +1,7 @@
 """Means over seeds with intervals, and differences between methods, from the comparisons made."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
@@ -76,18 +76,20 @@ def _half(residual: np.ndarray, freedom: int) -> float:
     return spread * float(stats.t.ppf((1 + LEVEL) / 2, freedom))
 
 
-def read(folders: Mapping[int, Path]) -> Table:
-    """The comparisons of the seeds, by seed. Raises `SteerError` when one was not evaluated."""
+def read(folders: Mapping[int, Path], wanted: Collection[str]) -> Table:
+    """The `wanted` methods of the comparisons of the seeds, by seed, and the real texts. Raises
+    `SteerError` when a comparison was not evaluated."""
     found = {seed: _rows(folder) for seed, folder in folders.items()}
     shared = [set(rows) for rows in found.values()]
     first = next(iter(found.values()))
-    methods = tuple(name for name in first if all(name in each for each in shared))
+    kept = {REAL, *wanted}
+    methods = tuple(name for name in first if name in kept and all(name in each for each in shared))
     metrics = [key for key in first[REAL] if key != "name"]
     entries = {
         seed: {entry.name: entry for entry in Comparison.open(folder).entries}
         for seed, folder in folders.items()
     }
-    names = {name for each in entries.values() for name in each}
+    names = {name for each in entries.values() for name in each if name in kept}
 
     def total(field: str) -> dict[str, Any]:
         return {

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.study.lab import Lab
-from benchmarks.study.plan import EPOCHS, SEEDS, chosen
+from benchmarks.study.plan import DEFAULT, EPOCHS, SEEDS
 from steer.data import Corpus
 from steer.engines.choice import EngineSpec
 from steer.expert import Expert
@@ -32,8 +32,8 @@ from steer.training import FitSettings
 
 TASK = "comments"
 ROWS = (100, 500, 2000)
-RECORDS = 300  # a seed
-METHODS = ("plain", "top-k", "steer")
+RECORDS = 200  # a seed
+METHODS = {"plain": "plain", "top-k": "top-k:top_k=500", "steer": DEFAULT}
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,8 @@ def _runs(lab: Lab, real: Corpus) -> dict[str, list[Run]]:
     engine = EngineSpec(expert.base, expert.path).load()
     half = RECORDS // 2
     found: dict[str, list[Run]] = {}
-    for name in METHODS:
-        method = find_method(chosen(lab.work, TASK).get(name, name), labelled=True)
+    for name, setting in METHODS.items():
+        method = find_method(setting, labelled=True)
         for seed in SEEDS:
             others = {"labels": dict.fromkeys(expert.task.labels, half), "seed": seed}
             config = method.configure(others, expert.max_completion_tokens)
