@@ -60,13 +60,14 @@ LEVERS = (
     Lever("scoring some rows at a time", scoring, "CHUNK", 1 << 40),
     Lever("only plausible tokens scored", scoring, "_plausible", lambda expert, alpha: None),
     Lever("fused attention for few lanes", hf_lanes, "FUSED_LANES", 0),
+    Lever("short contexts in the lanes' own caches", hf_lanes, "SHORT", 0),
     Lever("contexts shared", hf_lanes.Bank, "_group", lambda bank: _each_alone(bank)),
 )
 
 
 def _each_alone(bank: Any) -> list[tuple[Any, slice]]:
     """As if no two lanes had the same context."""
-    return [(lane.context, slice(lane.index, lane.index + 1)) for lane in bank.lanes]
+    return [(lane.context, slice(lane.index, lane.index + 1)) for lane in bank.lanes if lane.apart]
 
 
 @dataclass(frozen=True)

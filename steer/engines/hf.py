@@ -16,7 +16,7 @@ from steer.config import Sampling
 from steer.engines.contexts import encode, end_tokens
 from steer.engines.hf_adapter import join, merge, merged_bytes, pack
 from steer.engines.hf_generation import Generation
-from steer.engines.hf_lanes import IMPLEMENTATION
+from steer.engines.hf_lanes import IMPLEMENTATION, SHORT, Bank, Context
 from steer.engines.hf_search import BeamSearch, ContrastiveSearch
 from steer.engines.interface import Completion, Request, Step
 from steer.errors import SteerError
@@ -104,7 +104,8 @@ class HFEngine:
             return self.rows
         device = self.model.device
         token = 2 * math.prod(self.kv_shape) * self.model.dtype.itemsize
-        room = CACHE_SHARE * total_memory(device) / (streams * sampling.max_new_tokens * token)
+        lane = (SHORT + sampling.max_new_tokens) * token
+        room = CACHE_SHARE * total_memory(device) / (streams * lane)
         return max(1, min(ROWS.get(device.type, ROWS["cpu"]), int(room)))
 
     def generate(
@@ -130,16 +131,18 @@ class HFEngine:
         """Token ids of a context; a context without any is the start of text."""
         return encode(self.tokenizer, context)
 
-    def forward(self, tokens: Tensor, positions: Tensor, reads: list, adapted: int) -> Tensor:
+    def forward(
+        self, tokens: Tensor, positions: Tensor, read: Context | Bank, adapted: int
+    ) -> Tensor:
         """Logits (lanes, vocab) after the last token of `tokens` (lanes, length); the adapter is
-        on for the first `adapted` lanes, and `reads` holds their caches in order."""
+        on for the first `adapted` lanes, and `read` holds their caches."""
         self.switch.lanes = adapted
         logits: Tensor = self.model(
             input_ids=tokens,
             position_ids=positions,
             use_cache=False,
             logits_to_keep=1,
-            steer_reads=reads,
+            steer_read=read,
         ).logits
         return logits[:, -1]
 

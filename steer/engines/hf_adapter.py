@@ -71,8 +71,8 @@ class Joint(nn.Module):
         both: Tensor = self.both(x)
         on = self.switch.lanes
         if on and self.up is not None:
-            flat = both[:on].view(-1, both.shape[-1])
-            flat[:, : self.features].add_(self.up(flat[:, self.features :]))
+            base, down = both[:on].tensor_split((self.features,), dim=-1)
+            base.add_(self.up(down))
         return both
 
     def merge(self) -> None:
@@ -140,14 +140,12 @@ class PackedLinear(nn.Module):
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
-        self.features = linear.out_features
         self.bias = linear.bias
         self.weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach())
 
     def forward(self, x: Tensor) -> Tensor:
-        flat = x.reshape(-1, x.shape[-1])
-        y: Tensor = torch.ops.mkldnn._linear_pointwise(flat, self.weight, self.bias, "none", [], "")
-        return y.view(*x.shape[:-1], self.features)
+        y: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
+        return y
 
 
 def pack(model: nn.Module) -> None:

@@ -2,7 +2,7 @@
 finish. How the next token is chosen is the batch's business, or a search's (`hf_search`)."""
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from steer.config import Sampling
 from steer.engines.contexts import require_room
 from steer.engines.hf_batch import Batch
-from steer.engines.hf_lanes import Bank, Context, Lane
+from steer.engines.hf_lanes import Bank, Context
 from steer.engines.interface import Completion, Request, Step
 
 
@@ -33,56 +33,9 @@ class Reader(Protocol):
 
     def encode(self, context: str) -> list[int]: ...
 
-    def forward(self, tokens: Tensor, positions: Tensor, reads: list, adapted: int) -> Tensor: ...
-
-
-class Banks:
-    """The lanes with the adapter on and those with it off; one forward pass reads both."""
-
-    def __init__(self, engine: Reader) -> None:
-        self.engine = engine
-        like = torch.empty(0, dtype=engine.model.dtype, device=engine.model.device)
-        self.banks = {on: Bank(*engine.kv_shape, like) for on in (True, False)}
-
-    def add(self, adapter: bool, context: Context) -> Lane:
-        """A new lane that reads `context`."""
-        return self.banks[adapter].add(context)
-
-    def remove(self, adapter: bool, lane: Lane) -> None:
-        """Drop `lane`; the other lanes' places may change."""
-        self.banks[adapter].remove(lane)
-
-    def places(self, lanes: Iterable[tuple[bool, Lane]]) -> list[int]:
-        """Where lanes, each with its adapter on or off, are in the forward pass."""
-        offset = {True: 0, False: self.banks[True].count}
-        return [lane.index + offset[adapter] for adapter, lane in lanes]
-
-    def forward(self, places: Tensor, tokens: Tensor) -> Tensor:
-        """Logits (lanes, vocab) after each lane reads its one of `tokens`, which lie as `places`
-        does; every lane has a place."""
-        on, off = self.banks[True], self.banks[False]
-        parts = [bank for bank in (on, off) if bank.count]
-        for bank in parts:
-            bank.prepare()
-        read = torch.empty(on.count + off.count, dtype=torch.long, device=places.device)
-        read[places] = tokens
-        positions = torch.cat([bank.positions() for bank in parts])
-        return self.engine.forward(read[:, None], positions[:, None], parts, on.count)
-
-    def copy(self, moves: Sequence[tuple[bool, Lane, Lane]], newest: bool = False) -> None:
-        """For (adapter, from, to): the own tokens of one lane into another of the same length, all
-        at once; with `newest` the last one only."""
-        for on, bank in self.banks.items():
-            pairs = [(a.index, b.index, a.length) for adapter, a, b in moves if adapter is on]
-            if not pairs:
-                continue
-            sources, targets, lengths = torch.tensor(pairs, device=bank.cache.device).T
-            if newest:
-                slots = lengths - 1
-                bank.cache[:, :, targets, :, slots] = bank.cache[:, :, sources, :, slots]
-            else:
-                own = bank.cache[..., : max(length for _, _, length in pairs), :]
-                own[:, :, targets] = own[:, :, sources]
+    def forward(
+        self, tokens: Tensor, positions: Tensor, read: Context | Bank, adapted: int
+    ) -> Tensor: ...
 
 
 class Generation:
@@ -105,7 +58,7 @@ class Generation:
         # How many waiting streams still need each context; at zero it is forgotten.
         self.uses = Counter((s.adapter, s.context) for r in requests for s in r.streams)
         self.contexts: dict[tuple[bool, str], Context] = {}
-        self.banks = Banks(engine)
+        self.bank = self._bank()
         streams = max((len(request.streams) for request in requests), default=1)
         self.rows = engine.rows_for(streams, sampling)
         self.batch = Batch(streams, sampling, engine.ends)
@@ -134,7 +87,7 @@ class Generation:
         lanes = []
         for request in requests:
             pairs = list(zip(request.streams, self._contexts(request), strict=True))
-            lanes += [[self.banks.add(s.adapter, c) for s, c in pairs] for _ in range(self.each)]
+            lanes += [[self.bank.add(s.adapter, c) for s, c in pairs] for _ in range(self.each)]
         self.batch.admit([request for request in requests for _ in range(self.each)], lanes)
 
     def _contexts(self, request: Request) -> list[Context]:
@@ -153,7 +106,7 @@ class Generation:
         context = Context(length=len(ids))
         tokens = torch.tensor([ids], device=self.engine.model.device)
         positions = torch.arange(len(ids), device=tokens.device).unsqueeze(0)
-        context.logits = self.engine.forward(tokens, positions, [context], int(adapter))[0]
+        context.logits = self.engine.forward(tokens, positions, context, int(adapter))[0]
         return context
 
     def _choose(self) -> None:
@@ -182,18 +135,25 @@ class Generation:
 
     def _drop(self, finished: Tensor) -> None:
         for row in finished.nonzero().flatten().tolist():
-            streams = self.batch.requests[row].streams
-            for stream, lane in zip(streams, self.batch.lanes[row], strict=True):
-                self.banks.remove(stream.adapter, lane)
+            for lane in self.batch.lanes[row]:
+                self.bank.remove(lane)
         self.batch.keep((~finished).nonzero().flatten())
 
     def _forward(self) -> None:
         batch = self.batch
-        lanes = (
-            (stream.adapter, lane)
-            for request, row in zip(batch.requests, batch.lanes, strict=True)
-            for stream, lane in zip(request.streams, row, strict=True)
-        )
-        table = batch.table(batch.lanes, self.banks.places(lanes))
-        logits = self.banks.forward(table, batch.last().expand_as(table))
+        table = batch.table(batch.lanes, (lane.index for row in batch.lanes for lane in row))
+        logits = self._read(self.bank, table, batch.last().expand_as(table))
         batch.reads = [(logits, table)]
+
+    def _bank(self) -> Bank:
+        model = self.engine.model
+        like = torch.empty(0, dtype=model.dtype, device=model.device)
+        return Bank(*self.engine.kv_shape, like)
+
+    def _read(self, bank: Bank, places: Tensor, tokens: Tensor) -> Tensor:
+        """Logits (lanes, vocab) after each lane of `bank` reads its one of `tokens`, which lie as
+        the lanes' `places` do; every lane has a place."""
+        positions = bank.prepare()
+        read = torch.empty_like(positions)
+        read[places] = tokens
+        return self.engine.forward(read[:, None], positions[:, None], bank, bank.on)

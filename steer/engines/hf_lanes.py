@@ -1,11 +1,13 @@
 """Key-value caches of the hf engine, and the attention that reads them.
 
 A lane is one stream of one row. What a lane attends to is its context (a prompt or a panel),
-prefilled once and shared by every lane that reads it, followed by the record's own tokens.
-Attention over the two parts is merged by their log-sum-exp (Hydragen, arXiv 2402.05099,
-equation 4), so a shared context is never copied.
+prefilled once for every lane that reads it, followed by the record's own tokens. A panel is
+shared, never copied: attention over the two parts is merged by their log-sum-exp (Hydragen, arXiv
+2402.05099, equation 4). A context of a few tokens takes longer to read apart than its tokens do, so
+each lane has it in its own cache, before its own tokens.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,12 +19,13 @@ from steer.errors import SteerError
 
 IMPLEMENTATION = "steer_lanes"
 GROWTH = 32  # own tokens a cache grows by
+SHORT = 32  # tokens of a context that a lane keeps in its own cache
 FUSED_LANES = 16
 
 
 @dataclass
 class Context:
-    """A prefilled context: `keys` and `values` hold (kv_heads, length, head_dim) a layer,
+    """A prefilled context: `keys` and `values` hold (1, kv_heads, length, head_dim) a layer,
     `logits` (vocab,) the prediction of the first own token."""
 
     length: int
@@ -33,9 +36,10 @@ class Context:
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float) -> Tensor:
         """Causal self-attention of the prefill, (1, heads, length, head_dim); keeps k and v."""
         assert layer == len(self.keys)
-        # A copy, not a view of the projection, which would keep q alive as well.
-        self.keys.append(k[0].clone())
-        self.values.append(v[0].clone())
+        # A copy, not a view of the projection, which would keep q alive as well; head by head, as
+        # it is read.
+        self.keys.append(k.clone(memory_format=torch.contiguous_format))
+        self.values.append(v.clone(memory_format=torch.contiguous_format))
         return nn.functional.scaled_dot_product_attention(
             q, k, v, is_causal=True, scale=scaling, enable_gqa=True
         )
@@ -43,18 +47,27 @@ class Context:
 
 @dataclass
 class Lane:
-    """One stream of one row: its place in its bank, and how many own tokens are cached."""
+    """One stream of one row: its place in the bank, how many tokens its own cache holds, and
+    whether those of its context are read `apart` or are the first of them."""
 
     index: int
     context: Context
+    apart: bool
     length: int = 0
+
+    @property
+    def position(self) -> int:
+        """Of the next token."""
+        return self.length + (self.context.length if self.apart else 0)
 
 
 class Bank:
-    """The lanes that have the adapter on, or those that have it off: dense, lane i at index i."""
+    """Lanes that go through the model together: dense, lane i at index i, the first `on` of them
+    with the adapter on and the others with it off."""
 
     def __init__(self, layers: int, kv_heads: int, head_dim: int, like: Tensor) -> None:
         self.lanes: list[Lane] = []
+        self.on = 0
         self.cache = like.new_empty(layers, 2, 0, kv_heads, 0, head_dim)
         self._groups: list[tuple[Context, Tensor | slice]] | None = None
 
@@ -62,24 +75,60 @@ class Bank:
     def count(self) -> int:
         return len(self.lanes)
 
-    def add(self, context: Context) -> Lane:
+    def add(self, adapter: bool, context: Context) -> Lane:
         """A new lane that reads `context`."""
-        lane = Lane(self.count, context)
+        lane = Lane(self.count, context, apart=context.length > SHORT)
         self.lanes.append(lane)
         self._groups = None
         if self.count > self.cache.shape[2]:
             self._resize(lanes=max(8, 2 * self.cache.shape[2]))
+        if adapter:
+            first_off = self.lanes[self.on]
+            if first_off is not lane:
+                self._place(first_off, lane.index)
+            lane.index, self.lanes[self.on] = self.on, lane
+            self.on += 1
+        if not lane.apart:
+            lane.length = context.length
+            if lane.length > self.cache.shape[4]:
+                self._resize(own=lane.length + GROWTH)
+            own = self.cache[:, :, lane.index, :, : lane.length]
+            torch.cat(context.keys, out=own[:, 0])
+            torch.cat(context.values, out=own[:, 1])
         return lane
 
     def remove(self, lane: Lane) -> None:
-        """Drop `lane`; the last lane moves into its place."""
-        last = self.lanes.pop()
+        """Drop `lane`; the last one of its kind and the last of all move up."""
+        hole = lane.index
         self._groups = None
-        if lane is not last:
-            own = self.cache[..., : last.length, :]
-            own[:, :, lane.index] = own[:, :, last.index]
-            self.lanes[lane.index] = last
-            last.index = lane.index
+        if hole < self.on:
+            self.on -= 1
+            self._place(self.lanes[self.on], hole)
+            hole = self.on
+        last = self.count - 1
+        if hole < last:
+            self._place(self.lanes[last], hole)
+        self.lanes.pop()
+
+    def _place(self, lane: Lane, index: int) -> None:
+        if lane.index != index:
+            own = self.cache[..., : lane.length, :]
+            own[:, :, index] = own[:, :, lane.index]
+            lane.index, self.lanes[index] = index, lane
+
+    def copy(self, moves: Sequence[tuple[Lane, Lane]], newest: bool = False) -> None:
+        """For (from, to): the own tokens of one lane into another of the same length, all at once;
+        with `newest` the last one only."""
+        if not moves:
+            return
+        pairs = [(a.index, b.index, a.length) for a, b in moves]
+        sources, targets, lengths = torch.tensor(pairs, device=self.cache.device).T
+        if newest:
+            slots = lengths - 1
+            self.cache[:, :, targets, :, slots] = self.cache[:, :, sources, :, slots]
+        else:
+            own = self.cache[..., : max(length for _, _, length in pairs), :]
+            own[:, :, targets] = own[:, :, sources]
 
     def _resize(self, lanes: int = 0, own: int = 0) -> None:
         old = self.cache
@@ -89,33 +138,36 @@ class Bank:
         self.cache.zero_()
         self.cache[:, :, :old_lanes, :, :old_own] = old
 
-    def prepare(self) -> None:
-        """Once before a decoding step: where new keys go and what each lane may see."""
+    def prepare(self) -> Tensor:
+        """Once before a decoding step: where new keys go and what each lane may see. Returns the
+        position of each lane's new token, (count,)."""
         device = self.cache.device
-        lengths = [lane.length for lane in self.lanes]
-        self.seen = max(lengths) + 1
-        if self.seen > self.cache.shape[4]:
+        numbers = [(lane.length, lane.position) for lane in self.lanes]
+        seen = max(length for length, _ in numbers) + 1
+        if seen > self.cache.shape[4]:
             self._resize(own=self.cache.shape[4] + GROWTH)
-        self.numbers = torch.arange(self.count, device=device)
-        self.slots = torch.tensor(lengths, device=device)
-        hidden = torch.arange(self.seen, device=device) > self.slots.unsqueeze(-1)
+        slots, positions = torch.tensor(numbers, device=device).T
+        hidden = torch.arange(seen, device=device) > slots.unsqueeze(-1)
         self.mask = torch.zeros(hidden.shape, device=device).masked_fill_(hidden, -torch.inf)
         self.mask = self.mask[:, None, None, :]
+        # A view a layer, made here for all of them at once, as each costs its call.
+        layers, two, lanes, heads, own, dim = self.cache.shape
+        self.read = self.cache[:, :, : self.count, :, :seen].flatten(0, 1).unbind()
+        self.write = self.cache.view(layers, -1, dim).unbind()
+        places = torch.arange(two * lanes * heads, device=device).view(two, lanes, heads)
+        self.places = (places[:, : self.count] * own + slots[:, None]).flatten()
         if self._groups is None:
             self._groups = self._group()
         for lane in self.lanes:
             lane.length += 1
-
-    def positions(self) -> Tensor:
-        """Position of each lane's new token, (count,); call after `prepare`."""
-        starts = [lane.context.length for lane in self.lanes]
-        return torch.tensor(starts, device=self.slots.device) + self.slots
+        return positions
 
     def _group(self) -> list[tuple[Context, Tensor | slice]]:
-        """The lanes of each context."""
+        """The lanes of each context that is read apart."""
         members: dict[int, list[Lane]] = {}
         for lane in self.lanes:
-            members.setdefault(id(lane.context), []).append(lane)
+            if lane.apart:
+                members.setdefault(id(lane.context), []).append(lane)
         return [
             (group[0].context, self._places([lane.index for lane in group]))
             for group in members.values()
@@ -132,39 +184,31 @@ class Bank:
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float) -> Tensor:
         """Attention of one new token a lane: q (count, heads, 1, head_dim), k and v with
         kv_heads; returns the shape of q."""
-        keys, values = self.cache[layer]
-        keys[self.numbers, :, self.slots] = k[:, :, 0]
-        values[self.numbers, :, self.slots] = v[:, :, 0]
-        kv_heads, dim = keys.shape[1], keys.shape[3]
+        kv_heads, dim = k.shape[1], k.shape[3]
+        self.write[layer].index_copy_(0, self.places, torch.cat((k, v)).view(-1, dim))
         # Query heads that share a key head become rows of one matrix product.
-        grouped = (q * scaling).view(self.count, kv_heads, -1, dim)
-        seen = slice(self.count), slice(None), slice(self.seen)
-        own, own_total = _read(grouped, keys[seen], values[seen], self.mask)
-        shared, shared_total = self._read_contexts(layer, grouped)
-        share = torch.sigmoid(shared_total - own_total).to(q.dtype)
-        return torch.lerp(own, shared, share).view(q.shape)
-
-    def _read_contexts(self, layer: int, q: Tensor) -> tuple[Tensor, Tensor]:
-        """`_read` of each lane's context by its q."""
-        groups = self._groups or []
-        if len(groups) == 1:
-            return _read_shared(groups[0][0], layer, q)
-        out, total = torch.empty_like(q), q.new_empty(*q.shape[:-1], 1, dtype=torch.float32)
-        for context, lanes in groups:
-            out[lanes], total[lanes] = _read_shared(context, layer, q[lanes])
-        return out, total
+        grouped = q.reshape(self.count, kv_heads, -1, dim)
+        keys, values = self.read[2 * layer : 2 * layer + 2]
+        out, total = _read(grouped, keys, values, scaling, self.mask)
+        for context, lanes in self._groups or ():
+            shared, shared_total = _read_shared(context, layer, grouped[lanes], scaling)
+            share = torch.sigmoid(shared_total - total[lanes]).to(q.dtype)
+            out[lanes] = torch.lerp(out[lanes], shared, share)
+        return out.view(q.shape)
 
 
-def _read_shared(context: Context, layer: int, q: Tensor) -> tuple[Tensor, Tensor]:
+def _read_shared(context: Context, layer: int, q: Tensor, scaling: float) -> tuple[Tensor, Tensor]:
     """`_read` of a context by all lanes of q (lanes, kv_heads, rep, head_dim) at once."""
     lanes, kv_heads, rep, dim = q.shape
     rows = q.transpose(0, 1).reshape(1, kv_heads, lanes * rep, dim)
-    out, total = _read(rows, context.keys[layer][None], context.values[layer][None], None)
+    out, total = _read(rows, context.keys[layer], context.values[layer], scaling)
     back = (kv_heads, lanes, rep, -1)
     return out[0].view(back).transpose(0, 1), total[0].view(back).transpose(0, 1)
 
 
-def _read(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+def _read(
+    q: Tensor, k: Tensor, v: Tensor, scaling: float, mask: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Attention of q (batch, kv_heads, rows, head_dim) over k and v (batch, kv_heads, length,
     head_dim), and the log-sum-exp of its scores (batch, kv_heads, rows, 1) in fp32.
 
@@ -172,11 +216,10 @@ def _read(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> tuple[Tensor,
     faster than it (docs/performance.md).
     """
     if q.is_cpu and len(q) <= FUSED_LANES:
-        wide = None if mask is None else mask.expand(len(q), q.shape[1], q.shape[2], -1)
         fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-        out, total = fused(q, k, v, attn_mask=wide, scale=1.0)
+        out, total = fused(q, k, v, attn_mask=mask, scale=scaling)
         return out, total.unsqueeze(-1)
-    scores = (q @ k.transpose(-1, -2)).float()
+    scores = ((q * scaling) @ k.transpose(-1, -2)).float()
     if mask is not None:
         scores += mask
     total = scores.logsumexp(dim=-1, keepdim=True)
@@ -191,20 +234,14 @@ def _attention(
     attention_mask: Tensor | None,
     *,
     scaling: float,
-    steer_reads: "list[Context] | list[Bank]",
+    steer_read: Context | Bank,
     **others: Any,
 ) -> tuple[Tensor, None]:
-    """Transformers' attention interface: the batch is the lanes of `steer_reads` in order."""
+    """Transformers' attention interface: the batch is what `steer_read` holds."""
     for name in ("softcap", "s_aux", "position_bias"):
         if others.get(name) is not None:
             raise SteerError(f"the hf engine does not know attention with '{name}' yet")
-    outs, start = [], 0
-    for part in steer_reads:
-        stop = start + (part.count if isinstance(part, Bank) else 1)
-        q, k, v = (x[start:stop] for x in (query, key, value))
-        outs.append(part.attend(module.layer_idx, q, k, v, scaling))
-        start = stop
-    out = outs[0] if len(outs) == 1 else torch.cat(outs)
+    out = steer_read.attend(module.layer_idx, query, key, value, scaling)
     return out.transpose(1, 2), None
 
 

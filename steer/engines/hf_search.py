@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from steer.config import Sampling
 from steer.engines.hf_batch import Batch
-from steer.engines.hf_generation import Banks, Generation, Reader
+from steer.engines.hf_generation import Generation, Reader
 from steer.engines.hf_lanes import Context, Lane
 from steer.engines.interface import Completion, Request, Step
 from steer.errors import SteerError
@@ -156,12 +156,12 @@ class BeamSearch(Generation):
         batch.tokens, batch.sums = batch.tokens[parents], batch.sums[:, parents]
         batch.sums += found.log_probs.flatten(1)[:, places]
         batch.append(found.tokens.flatten()[places])
-        self.banks.copy(
+        self.bank.copy(
             [
-                (stream.adapter, batch.lanes[parent][number], batch.lanes[row][number])
+                pair
                 for row, parent in enumerate(parents.tolist())
                 if row != parent
-                for number, stream in enumerate(batch.requests[row].streams)
+                for pair in zip(batch.lanes[parent], batch.lanes[row], strict=True)
             ]
         )
 
@@ -216,7 +216,7 @@ class ContrastiveSearch(Generation):
             raise SteerError(f"{kind} hides its last layer's output; use another method")
         super().__init__(engine, requests, sampling)
         self.rows = max(1, self.rows // sampling.candidates)
-        self.tries = Banks(engine)  # the expert's lanes; `banks` has those of the others
+        self.tries = self._bank()  # the expert's lanes; `bank` has those of the others
         self.trials: list[Trial] = []
         self.experts = {(r.streams[0].adapter, r.streams[0].context) for r in requests}
         self.prompts: dict[tuple[bool, str], Tensor] = {}  # hidden states of the experts' contexts
@@ -248,7 +248,7 @@ class ContrastiveSearch(Generation):
                 self.tries.add(expert.adapter, contexts[0]) for _ in range(self.sampling.candidates)
             ]
             others = zip(request.streams[1:], contexts[1:], strict=True)
-            lanes.append([tries[0], *(self.banks.add(s.adapter, c) for s, c in others)])
+            lanes.append([tries[0], *(self.bank.add(s.adapter, c) for s, c in others)])
             prompt = self.prompts[expert.adapter, expert.context]
             self.trials.append(Trial(tries, prompt, prompt[:0]))
         self.batch.admit(requests, lanes)
@@ -275,32 +275,27 @@ class ContrastiveSearch(Generation):
     def _try(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """The expert reads `tokens` (rows, candidates): where each is in the forward pass, and the
         pass's logits (lanes, vocab)."""
-        lanes = (
-            (request.streams[0].adapter, lane)
-            for request, trial in zip(self.batch.requests, self.trials, strict=True)
-            for lane in trial.lanes
-        )
-        places = torch.tensor(self.tries.places(lanes), device=tokens.device).view_as(tokens)
-        return places, self.tries.forward(places, tokens)
+        lanes = [lane.index for trial in self.trials for lane in trial.lanes]
+        places = torch.tensor(lanes, device=tokens.device).view_as(tokens)
+        return places, self._read(self.tries, places, tokens)
 
     def _settle(self, chosen: list[int], hidden: Tensor) -> None:
         """All lanes of a row go on from its chosen candidate: only their last token differs."""
         moves = []
         for row, number in enumerate(chosen):
-            trial, adapter = self.trials[row], self.batch.requests[row].streams[0].adapter
+            trial = self.trials[row]
             trial.own = torch.cat([trial.own, hidden[row, number : number + 1]])
             source = trial.lanes[number]
-            moves += [(adapter, source, lane) for lane in trial.lanes if lane is not source]
+            moves += [(source, lane) for lane in trial.lanes if lane is not source]
         self.tries.copy(moves, newest=True)
 
     def _drop(self, finished: Tensor) -> None:
         batch = self.batch
         for row in finished.nonzero().flatten().tolist():
-            expert, *others = batch.requests[row].streams
             for lane in self.trials[row].lanes:
-                self.tries.remove(expert.adapter, lane)
-            for stream, lane in zip(others, batch.lanes[row][1:], strict=True):
-                self.banks.remove(stream.adapter, lane)
+                self.tries.remove(lane)
+            for lane in batch.lanes[row][1:]:
+                self.bank.remove(lane)
         going = (~finished).nonzero().flatten()
         self.trials = [self.trials[row] for row in going.tolist()]
         self.logits = self.logits[going]
@@ -308,16 +303,12 @@ class ContrastiveSearch(Generation):
 
     def _forward(self) -> None:
         batch, logits = self.batch, self.logits
-        rows = [
-            (row, stream.adapter, lane)
-            for row, (request, lanes) in enumerate(zip(batch.requests, batch.lanes, strict=True))
-            for stream, lane in zip(request.streams[1:], lanes[1:], strict=True)
-        ]
-        places = self.banks.places((adapter, lane) for _, adapter, lane in rows)
+        rows = [(row, lane) for row, lanes in enumerate(batch.lanes) for lane in lanes[1:]]
+        places = [lane.index for _, lane in rows]
         if places:
             where = torch.tensor(places, device=logits.device)
-            tokens = batch.last()[[row for row, _, _ in rows]]
-            logits = torch.cat([logits, self.banks.forward(where, tokens)])
+            tokens = batch.last()[[row for row, _ in rows]]
+            logits = torch.cat([logits, self._read(self.bank, where, tokens)])
         experts, others = count(), iter(places)
         numbers = (
             next(experts) if number == 0 else len(batch.requests) + next(others)

@@ -13,8 +13,8 @@ from steer.engines.interface import Request
 from steer.guidance import adapt, combine
 from steer.sampling import Sampler, uniforms
 
-# Logits scored at a time on a CPU: 16 rows of a vocabulary of 50,000 stay in its cache.
-CHUNK = 1 << 20
+# Logits scored at a time on a CPU: 10 rows of a vocabulary of 50,000 stay in its cache.
+CHUNK = 1 << 19
 
 
 class Rows:
@@ -88,15 +88,17 @@ class Rows:
 
         Under a plausibility constraint most of the vocabulary is masked, and is left out.
         """
-        total = torch.stack([stream.float().logsumexp(dim=-1) for stream in logits])
         weights, alpha, pooled = self.weights[:, rows], self.alpha[rows], self.pooled[:, rows]
-        if self.adaptive[rows].any():
-            whole = logits.float() - total.unsqueeze(-1)
-            weights = adapt(whole, weights, self.adaptive[rows])
-        tokens = _plausible(logits[0], alpha)
-        if tokens is not None:
-            logits = logits.gather(-1, tokens.expand(self.streams, -1, -1))
-        log_probs = logits.float() - total.unsqueeze(-1)
+        tokens, adaptive = _plausible(logits[0], alpha), self.adaptive[rows]
+        if tokens is None or adaptive.any():
+            log_probs = logits.log_softmax(dim=-1, dtype=torch.float32)
+            if adaptive.any():
+                weights = adapt(log_probs, weights, adaptive)
+            if tokens is not None:
+                log_probs = log_probs.gather(-1, tokens.expand(self.streams, -1, -1))
+        else:  # a stream at a time: all of them would not stay in the processor's cache
+            whole = (stream.log_softmax(dim=-1, dtype=torch.float32) for stream in logits)
+            log_probs = torch.stack([stream.gather(-1, tokens) for stream in whole])
         scores = combine(log_probs, weights, alpha, pooled if pooled.any() else None)
         return scores, log_probs, tokens
 
@@ -118,5 +120,13 @@ def _plausible(expert: Tensor, alpha: Tensor) -> Tensor | None:
         return None
     slack = 0.01  # nats, against rounding
     floor = expert.amax(dim=-1).float() + alpha.log() - slack
-    most = max(1, int((expert >= floor.unsqueeze(-1)).sum(dim=-1).max()))  # NaN is above nothing
-    return expert.topk(most, dim=-1, sorted=False).indices.sort(dim=-1).values
+    left = expert >= floor.unsqueeze(-1)  # NaN is above nothing
+    most = max(1, int(left.sum(dim=-1).max()))
+    # The n-th token left is where their count reaches n. In a row with fewer the rest is filled
+    # with one that is not left: there is one among the first `most`.
+    reached, wanted = left.cumsum(dim=-1, dtype=torch.int32), torch.arange(1, most + 1)
+    wanted = wanted.to(reached).expand(len(left), -1).contiguous()
+    tokens = torch.searchsorted(reached, wanted)
+    return torch.where(
+        tokens < left.shape[1], tokens, left[:, :most].int().argmin(dim=-1, keepdim=True)
+    )

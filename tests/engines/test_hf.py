@@ -45,8 +45,9 @@ def slow(tiny_model, adapter):
 
 class TestContract(EngineContract):
     def vary(self, patch, data):
-        """Either way of attending."""
+        """Either way of attending, and of keeping a context: in each lane's cache, or apart."""
         patch.setattr(hf_lanes, "FUSED_LANES", data.draw(st.sampled_from([0, 16])))
+        patch.setattr(hf_lanes, "SHORT", data.draw(st.sampled_from([0, 8, 32, 400])))
 
 
 def test_without_an_adapter_the_expert_is_the_base(tiny_model):
@@ -132,7 +133,7 @@ def test_rows_fit_the_memory(tiny_model, monkeypatch):
     engine, sampling = HFEngine(str(tiny_model), dtype="float32", device="cpu"), Sampling()
     assert engine.rows_for(3, sampling) == 128
     token = 2 * 4 * math.prod(engine.kv_shape)
-    room = 4 * 3 * sampling.max_new_tokens * token
+    room = 4 * 3 * (hf_lanes.SHORT + sampling.max_new_tokens) * token
     monkeypatch.setattr("steer.engines.hf.total_memory", lambda device: 10 * room)
     assert engine.rows_for(3, sampling) == 10
     monkeypatch.setattr("steer.engines.hf.total_memory", lambda device: 1)

@@ -1,0 +1,45 @@
+"""The bank of lanes, whatever comes and goes."""
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steer.engines.hf_lanes import SHORT, Bank, Context, Lane
+
+
+def context(number: int, length: int) -> Context:
+    """One whose keys and values are `number` in all of two layers."""
+    keys = [torch.full((1, 2, length, 4), float(number)) for _ in range(2)]
+    return Context(length, keys, keys)
+
+
+@given(
+    events=st.lists(
+        st.one_of(
+            st.tuples(st.booleans(), st.integers(1, SHORT)),  # a lane comes: adapter, length
+            st.integers(0, 30),  # one leaves
+        ),
+        max_size=40,
+    )
+)
+def test_the_bank_is_dense_and_the_adapter_leads(events):
+    bank = Bank(2, 2, 4, torch.empty(0))
+    lanes: list[tuple[int, bool, Lane]] = []
+    for number, event in enumerate(events):
+        if isinstance(event, tuple):
+            adapter, length = event
+            lanes.append((number, adapter, bank.add(adapter, context(number, length))))
+        elif lanes:
+            bank.remove(lanes.pop(event % len(lanes))[2])
+        assert sorted(lane.index for _, _, lane in lanes) == list(range(bank.count))
+        for mark, adapter, lane in lanes:
+            assert bank.lanes[lane.index] is lane
+            assert (lane.index < bank.on) == adapter
+            assert (bank.cache[:, :, lane.index, :, : lane.length] == mark).all()
+
+
+def test_only_long_contexts_are_read_apart():
+    bank = Bank(2, 2, 4, torch.empty(0))
+    short, long = (bank.add(True, context(1, length)) for length in (SHORT, SHORT + 1))
+    assert (short.apart, short.length, short.position) == (False, SHORT, SHORT)
+    assert (long.apart, long.length, long.position) == (True, 0, SHORT + 1)
