@@ -43,10 +43,10 @@ class Guidance(Config):
     much it disagrees with the expert.
     """
 
-    gamma: float = Field(0.2, ge=0, le=10)
+    gamma: float = Field(0.1, ge=0, le=10)
     eta: float = Field(0.2, ge=0, le=10)
     rho: float = Field(0.0, ge=0, lt=1)
-    alpha: float = Field(0.0005, ge=0, lt=1)
+    alpha: float = Field(0.001, ge=0, lt=1)
     weights: Weights = "balanced"
     contrast: Contrast = "base"
     negatives: int = Field(1, ge=1, le=8)

@@ -55,7 +55,7 @@ def test_rejects_name_what_they_repeat(finished: Run) -> None:
 def test_a_record_says_where_it_came_from(finished: Run) -> None:
     record = finished.records[-1]
     assert record.prompt == "Write a line:"
-    assert (record.gamma, record.eta, record.alpha) == (0.2, 0.2, 0.0005)
+    assert (record.gamma, record.eta, record.alpha) == (0.1, 0.2, 0.001)
     assert (record.weights, record.engine) == ("balanced", "stub")
     assert (record.model, record.adapter) == ("base0", "adapter0")
     assert (record.tokens, record.finish_reason) == (10, "stop")
@@ -82,8 +82,8 @@ def test_requests_carry_the_panel_and_the_guidance(tmp_path: Path) -> None:
     expert, base, negative = engine.requests[0].streams
     assert negative.context == " ".join(texts)
     assert expert.context == base.context == "Write a line:"
-    assert (expert.weight, base.weight, negative.weight) == pytest.approx((1.4, -0.2, -0.2))
-    assert engine.requests[0].alpha == 0.0005
+    assert (expert.weight, base.weight, negative.weight) == pytest.approx((1.3, -0.1, -0.2))
+    assert engine.requests[0].alpha == 0.001
     assert len({request.seed for request in engine.requests}) == len(engine.requests)
 
 

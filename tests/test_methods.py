@@ -1,5 +1,6 @@
 import pytest
 
+from steer.config import Guidance
 from steer.errors import SteerError
 from steer.guidance import Contexts, build_streams
 from steer.methods import ALL, DEFAULT, METHODS, Method, find_methods
@@ -40,7 +41,7 @@ def test_settings_go_where_they_belong() -> None:
     assert (found.guidance.eta, found.guidance.alpha) == (steer.guidance.eta, steer.guidance.alpha)
     assert (found.sampling.top_k, found.panel_size) == (7, 3)
     assert found.name == "steer:gamma=0.4:top_k=7:panel_size=3:adaptive=true"
-    assert steer.guidance.gamma == 0.2
+    assert steer.guidance.gamma == Guidance().gamma
 
 
 @pytest.mark.parametrize(
