@@ -115,6 +115,20 @@ def open_store(out: Path | str, config: RunConfig, sources: Sources) -> Iterator
         yield Store(place)
 
 
+def is_over(out: Path | str, config: RunConfig, sources: Sources) -> bool:
+    """Whether there is a run at `out` that has all its records, or used up its attempts. Raises
+    `SteerError` when it is damaged, or its settings or sources differ from those given."""
+    place = place_of(out)
+    if not place.has(_IDENTITY):
+        return False
+    _compare(place, config, sources)
+    attempts, accepted = 0, Counter[str | None]()
+    for found in _read_rounds(place):
+        attempts += len(found)
+        accepted.update(attempt.label for attempt in found if isinstance(attempt, Record))
+    return attempts >= config.attempts or accepted >= Counter(config.wanted)
+
+
 def _compare(place: Place, config: RunConfig, sources: Sources) -> None:
     _, old_config, old_sources = _read_identity(place)
     found = differences(old_config, config) + differences(old_sources, sources, ignore=_NAMES)
