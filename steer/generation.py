@@ -98,7 +98,7 @@ def finished(
     towards: Corpus | None = None,
 ) -> Run | None:
     """The run at `out` if there is nothing left to make, so that no engine need be loaded; `engine`
-    is the name of the one. Raises `SteerError` as `open_store` does for other settings."""
+    is the name of the one. Raises `SteerError` when the run is damaged."""
     if config.panel_selection != "random":  # what the run reads is known with the embedder only
         return None
     read = sources(config, real, towards, expert, engine, None)
