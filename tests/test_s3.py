@@ -1,5 +1,7 @@
 """Runs at s3:// addresses: s3fs as a user has it, and moto's S3 behind a loopback port."""
 
+import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -129,10 +131,10 @@ def test_a_conflict_is_tried_again(s3: S3, bucket: str, tmp_path: Path) -> None:
     assert objects(f"s3://{bucket}/run") == rounds(make(tmp_path / "run").path)
 
 
-def drive(out: str) -> None:
-    """What is killed: a driver that dies without a word after its first rounds."""
-    import os
-    import signal
+def drive(out: str, settings: dict[str, str]) -> None:
+    """What is killed: a driver that dies without a word after its first rounds. The process that
+    it is forked from may have started before there was an S3."""
+    os.environ.update(settings)
 
     def die(progress: Progress) -> None:
         if progress.accepted > 10:
@@ -142,7 +144,8 @@ def drive(out: str) -> None:
 
 
 def test_a_killed_driver_s_run_continues(bucket: str, tmp_path: Path) -> None:
-    driver = CHILDREN.Process(target=drive, args=(f"s3://{bucket}/run",))
+    settings = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    driver = CHILDREN.Process(target=drive, args=(f"s3://{bucket}/run", settings))
     driver.start()
     driver.join()
     assert driver.exitcode == -9
