@@ -83,5 +83,5 @@ $(VLLM)/.vllm: constraints-vllm.txt | $(VLLM)/.venv
 	touch $@
 
 $(VLLM)/.ready: pyproject.toml $(VLLM)/.vllm
-	$(VLLM_PIP) --editable . pytest hypothesis
+	$(VLLM_PIP) --editable '.[ray]' pytest hypothesis
 	touch $@

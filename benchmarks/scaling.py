@@ -113,6 +113,7 @@ class WriterSpec:
 
     seconds: float
     device: str = "cpu"
+    gpus: int = 1
 
     def load(self) -> Writer:
         return Writer(self.seconds)

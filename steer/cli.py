@@ -195,6 +195,7 @@ def generate(
         from steer import views
         from steer.engines.choice import EngineSpec
         from steer.expert import Expert
+        from steer.generation import finished
         from steer.generation import generate as generate_run
         from steer.methods import adjust, find_method
         from steer.taskfiles import load_texts
@@ -229,14 +230,15 @@ def generate(
         with console.Meter() as meter:
             meter.update("loading")
             shown = console.generating(meter)
-            if ray is not None:
+            run = finished(config, corpus, fitted, engine, place, towards=moved)
+            if run is None and ray is not None:
                 from steer.distributed import Cluster, generate_on_ray
 
                 cluster = Cluster(ray, workers or 1)
                 run = generate_on_ray(
                     config, corpus, fitted, spec, place, cluster, shown, towards=moved
                 )
-            else:
+            elif run is None:
                 loaded = spec.load()
                 run = generate_run(config, corpus, fitted, loaded, place, shown, towards=moved)
     views.show_outcome(run)

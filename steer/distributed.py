@@ -6,6 +6,7 @@ checks and commits them. A round whose worker is lost goes to the next free one.
 
 import logging
 import os
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,7 +32,13 @@ POLL_SECONDS = 1.0
 MOST_LOSSES = 10
 """So often a worker may be lost while it makes one round, or before it has loaded its model."""
 
+HUNG_AFTER, LEAST_SECONDS = 10, 600.0
+"""A worker hangs when its round takes so many times as long as the slowest one that was made, and
+more than these seconds."""
+
 _STORE_BYTES = 100_000_000  # a round is well below a megabyte
+
+log = logging.getLogger(__name__)
 
 MISSING = "Ray is not installed; run: pip install 'steer-text[ray]'"
 
@@ -79,6 +86,9 @@ def generate_on_ray(
 def _connected(cluster: Cluster) -> Iterator[Any]:
     """The module `ray`, connected until the block ends; a local cluster ends with it."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # A worker's own processes, as an engine on several GPUs has, must not outlive it with their
+    # memory. This is for a local cluster; others read it where they are started.
+    os.environ.setdefault("RAY_process_group_cleanup_enabled", "1")
     # Else Ray's own news of each lost worker, several lines, goes to standard output.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".*")
     try:
@@ -110,12 +120,13 @@ def _connect(ray: Any, address: str, more: dict[str, Any]) -> None:
 
 @dataclass
 class _Hand:
-    """A worker as the driver sees it: `job` is the round it makes, `losses` how often it was lost
-    while it loaded its model, without having loaded it since."""
+    """A worker as the driver sees it: `job` is the round it makes, `since` when it was given it,
+    `losses` how often it was lost while it loaded its model, without having loaded it since."""
 
     actor: Any
-    state: Literal["starting", "loading", "idle", "making"] = "starting"
+    state: Literal["starting", "loading", "idle", "making", "hung"] = "starting"
     job: tuple[RunLoop, Round] | None = None
+    since: float = 0.0
     losses: int = 0
 
 
@@ -130,6 +141,7 @@ class _Crew:
         self._waiting: deque[tuple[RunLoop, Round]] = deque()
         self._losses: Counter[int] = Counter()
         self._loaded: Loaded | None = None
+        self._now = self._slowest = 0.0
         made = ray.remote(Worker).options(max_restarts=-1, **_needs(ray, spec, workers))
         self._hands = [_Hand(made.remote()) for _ in range(workers)]
         for hand in self._hands:
@@ -162,7 +174,7 @@ class _Crew:
     def _hand_out(self) -> None:
         idle = [hand for hand in self._hands if hand.state == "idle"]
         for hand, _ in zip(idle, list(self._waiting), strict=False):
-            hand.state, hand.job = "making", self._waiting.popleft()
+            hand.state, hand.job, hand.since = "making", self._waiting.popleft(), self._now
             requests = hand.job[1].requests
             self._calls[hand.actor.make.remote(requests, self._sampling)] = hand
 
@@ -174,7 +186,10 @@ class _Crew:
 
     def _collect(self) -> list[tuple[RunLoop, Round, list[Completion]]]:
         """The rounds that ended; workers that are ready, or lost, are noted."""
+        began = time.monotonic()
         ended, _ = self._ray.wait(list(self._calls), timeout=POLL_SECONDS)
+        # No more than was waited for: a machine that was suspended has not seen a worker hang.
+        self._now += min(time.monotonic() - began, POLL_SECONDS)
         made = []
         for call in ended:
             hand = self._calls.pop(call)
@@ -182,7 +197,22 @@ class _Crew:
             completions = self._result(call, hand)
             if job is not None and completions is not None:
                 made.append((*job, completions))
+        self._end_hung()
         return made
+
+    def _end_hung(self) -> None:
+        """Has Ray end the workers that hang; their rounds are then those of lost ones. How long a
+        round takes nobody knows before one was made, so until then none hangs."""
+        limit = max(LEAST_SECONDS, HUNG_AFTER * self._slowest)
+        for hand in self._hands if self._slowest else ():
+            if hand.state == "making" and hand.job and self._now - hand.since > limit:
+                log.warning(
+                    "a worker hangs: round %d takes more than %.0f seconds; another will make it",
+                    hand.job[1].number,
+                    limit,
+                )
+                hand.state = "hung"
+                self._ray.kill(hand.actor, no_restart=False)
 
     def _result(self, call: Any, hand: _Hand) -> list[Completion] | None:
         """A round's completions, if the call gave any; takes the worker one state further, or
@@ -202,10 +232,16 @@ class _Crew:
         if hand.state == "loading":
             self._check(found)
             found, hand.losses = None, 0
+        elif found is None or hand.state == "hung":
+            # Ray has started its process again while it was idle; or Ray is about to end it.
+            self._lost(hand, "its process ended")
+            return None
+        else:
+            self._slowest = max(self._slowest, self._now - hand.since)
         hand.state, hand.job = "idle", None
         return found
 
-    def _lost(self, hand: _Hand, error: Exception) -> None:
+    def _lost(self, hand: _Hand, error: Exception | str) -> None:
         """Has the worker started again, and its round made by another one."""
         if hand.state == "starting":
             last = str(error).strip().splitlines()[-1]
@@ -238,11 +274,11 @@ class _Crew:
 
 
 def _needs(ray: Any, spec: Spec, workers: int) -> dict[str, float]:
-    """A GPU for each worker where there are any; else an equal share of the processors, which is
-    also how many threads Ray lets it use."""
+    """The engine's GPUs for each worker where there are any; else an equal share of the processors,
+    which is also how many threads Ray lets it use."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if spec.device == "cuda" or (spec.device == "auto" and any(node.get("GPU") for node in nodes)):
-        return {"num_gpus": 1, "num_cpus": 1}
+        return {"num_gpus": spec.gpus, "num_cpus": spec.gpus}
     cpus = [int(node.get("CPU", 0)) for node in nodes]
     fitting = (n for n in range(1, max(cpus) + 1) if sum(cpu // n for cpu in cpus) >= workers)
     return {"num_cpus": max(fitting, default=1)}

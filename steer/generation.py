@@ -12,8 +12,8 @@ from steer.errors import SteerError
 from steer.metrics.cache import Cache
 from steer.metrics.embedding import load_embedder
 from steer.runconfig import RunConfig
-from steer.runloop import EngineLike, ExpertLike, Parts, Round, RunLoop
-from steer.store import Run, open_store
+from steer.runloop import EngineLike, ExpertLike, Parts, Round, RunLoop, sources
+from steer.store import Run, is_over, open_store
 
 Jobs = Mapping[Path, RunConfig] | Mapping[Path | str, RunConfig]
 """Runs by their folders or addresses."""
@@ -86,6 +86,23 @@ def generate(
     panel, when the engine runs another base model, and when the disk is full.
     """
     return generate_together({out: config}, real, expert, engine, on_progress, towards=towards)[0]
+
+
+def finished(
+    config: RunConfig,
+    real: Corpus,
+    expert: ExpertLike,
+    engine: str,
+    out: Path | str,
+    *,
+    towards: Corpus | None = None,
+) -> Run | None:
+    """The run at `out` if there is nothing left to make, so that no engine need be loaded; `engine`
+    is the name of the one. Raises `SteerError` when the run is damaged."""
+    if config.panel_selection != "random":  # what the run reads is known with the embedder only
+        return None
+    read = sources(config, real, towards, expert, engine, None)
+    return Run.open(out) if is_over(out, config, read) else None
 
 
 def generate_together(

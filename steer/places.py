@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from steer.errors import SteerError
 from steer.files import disk_errors, hold_lock, sync_folder, write_atomic
 
 _TEMPORARY = ".*.tmp"
+_CONFLICTS = 10  # S3's answer when two create an object at once: the request is to be made again
 
 
 class Place(Protocol):
@@ -163,8 +165,7 @@ class Bucket:
 
     def write(self, name: str, content: bytes) -> None:
         try:
-            with self._errors():
-                self._files.pipe_file(self._at(name), content, mode="create")
+            self._create(name, content)
         except FileExistsError:
             # A PUT whose answer was lost, or another writer with the same: either way it is there.
             if self.read(name) != content:
@@ -172,6 +173,19 @@ class Bucket:
                     f"{self.where(name)} was written by another process meanwhile; let that one "
                     "finish the run, or stop it and run the same command again"
                 ) from None
+
+    def _create(self, name: str, content: bytes) -> None:
+        for last in (False,) * _CONFLICTS + (True,):
+            with self._errors():
+                try:
+                    self._files.pipe_file(self._at(name), content, mode="create")
+                    return
+                except FileNotFoundError as error:  # of the bucket
+                    raise SteerError(f"cannot write {self.path}: {_one_line(error)}") from None
+                except OSError as error:
+                    if last or "ConditionalRequestConflict" not in str(error):
+                        raise
+            time.sleep(0.1)
 
     def refuse_foreign(self) -> None:
         with self._errors():

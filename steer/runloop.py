@@ -62,19 +62,31 @@ class Parts:
 
     def sources(self, config: RunConfig) -> Sources:
         """What a run with these settings reads."""
-        towards = self.towards if config.guidance.rho else None
-        embedder = self.embedder if config.panel_selection != "random" else None
-        return Sources(
-            engine=self.engine.name,
-            prompt=self.expert.prompt,
-            model_fingerprint=self.expert.base_fingerprint,
-            adapter_fingerprint=self.expert.adapter_fingerprint,
-            data_fingerprint=self.real.fingerprint,
-            base=self.expert.base,
-            real=self.real.source,
-            towards_fingerprint=towards.fingerprint if towards else None,
-            embedder=embedder.name if embedder else None,
-        )
+        name = self.embedder.name if self.embedder else None
+        return sources(config, self.real, self.towards, self.expert, self.engine.name, name)
+
+
+def sources(
+    config: RunConfig,
+    real: Corpus,
+    towards: Corpus | None,
+    expert: ExpertLike,
+    engine: str,
+    embedder: str | None,
+) -> Sources:
+    """What a run with these settings reads, with an engine and an embedder of these names."""
+    moved = towards if config.guidance.rho else None
+    return Sources(
+        engine=engine,
+        prompt=expert.prompt,
+        model_fingerprint=expert.base_fingerprint,
+        adapter_fingerprint=expert.adapter_fingerprint,
+        data_fingerprint=real.fingerprint,
+        base=expert.base,
+        real=real.source,
+        towards_fingerprint=moved.fingerprint if moved else None,
+        embedder=embedder if config.panel_selection != "random" else None,
+    )
 
 
 @dataclass(frozen=True)

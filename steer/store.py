@@ -115,10 +115,26 @@ def open_store(out: Path | str, config: RunConfig, sources: Sources) -> Iterator
         yield Store(place)
 
 
-def _compare(place: Place, config: RunConfig, sources: Sources) -> None:
+def is_over(out: Path | str, config: RunConfig, sources: Sources) -> bool:
+    """Whether there is a run at `out`, with these settings and sources, that has all its records
+    or used up its attempts. Raises `SteerError` when it is damaged."""
+    place = place_of(out)
+    if not place.has(_IDENTITY) or _differences(place, config, sources):
+        return False
+    attempts, accepted = 0, Counter[str | None]()
+    for found in _read_rounds(place):
+        attempts += len(found)
+        accepted.update(attempt.label for attempt in found if isinstance(attempt, Record))
+    return attempts >= config.attempts or accepted >= Counter(config.wanted)
+
+
+def _differences(place: Place, config: RunConfig, sources: Sources) -> list[str]:
     _, old_config, old_sources = _read_identity(place)
-    found = differences(old_config, config) + differences(old_sources, sources, ignore=_NAMES)
-    if found:
+    return differences(old_config, config) + differences(old_sources, sources, ignore=_NAMES)
+
+
+def _compare(place: Place, config: RunConfig, sources: Sources) -> None:
+    if found := _differences(place, config, sources):
         raise SteerError(
             f"{place.path} is a run with other settings: {'; '.join(found)}; "
             "use the same settings to continue it, or another folder"

@@ -22,6 +22,7 @@ class StubSpec:
     broken: str = ""
     adapter: str = "adapter0"
     device: str = "cpu"
+    gpus: int = 1
 
     def adapter_fingerprint(self) -> str:
         return self.adapter

@@ -17,10 +17,12 @@ from test_generation import rounds
 
 from steer import distributed
 from steer.cli import main
+from steer.config import Sampling
 from steer.distributed import Cluster, generate_on_ray
 from steer.errors import SteerError
 from steer.generation import Progress, generate
 from steer.runconfig import RunConfig
+from steer.runloop import Round
 from steer.store import Run
 
 REAL = stub.corpus()
@@ -126,11 +128,16 @@ def start(out: Path, address: str, pids: Path) -> Any:
 
 def kill_one(pids: Path, rng: random.Random) -> bool:
     """Ends a worker that has begun to load, at least, with SIGKILL; False when none is left."""
-    alive = [int(file.name) for file in sorted(pids.iterdir()) if is_worker(int(file.name))]
+    alive = workers(pids)
     if not alive:
         return False
     os.kill(rng.choice(alive), signal.SIGKILL)
     return True
+
+
+def workers(pids: Path) -> list[int]:
+    """Those that are there of all that began to load."""
+    return [int(file.name) for file in sorted(pids.iterdir()) if is_worker(int(file.name))]
 
 
 def is_worker(pid: int) -> bool:
@@ -138,6 +145,61 @@ def is_worker(pid: int) -> bool:
         return b"ray::" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
+
+
+def test_a_hung_worker_is_noticed(
+    tmp_path: Path, nodes: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Stopped by SIGSTOP, a worker is there and does nothing."""
+    monkeypatch.setattr(distributed, "LEAST_SECONDS", 2.0)
+    pids, stopped = tmp_path / "pids", []
+    pids.mkdir()
+
+    def stop_one(progress: Progress) -> None:
+        if not stopped and progress.accepted:
+            stopped.append(workers(pids)[0])
+            os.kill(stopped[0], signal.SIGSTOP)
+
+    out = tmp_path / "run"
+    made = on_ray(nodes, out, StubSpec(0.02, pids, 2), 2, LONG, on_progress=stop_one)
+    assert rounds(made.path) == rounds(here(tmp_path / "here", LONG).path)
+    assert "a worker hangs" in caplog.text
+    assert not is_worker(stopped[0])
+
+
+def test_a_worker_that_was_lost_while_it_was_idle(tmp_path: Path, nodes: Any) -> None:
+    """Ray has started it again, and there is nothing in it."""
+    spec = StubSpec(0.0, tmp_path)
+    crew = distributed._Crew(nodes_ray(nodes), spec, 1, Sampling(), stub.StubExpert())
+    try:
+        crew.first()
+        (idle,) = workers(tmp_path)
+        os.kill(idle, signal.SIGKILL)
+        until = time.monotonic() + 60
+        while is_worker(idle) or not any_worker():
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        crew.take(None, Round(0, {}, 0, None, requests=()))  # type: ignore[arg-type]
+        while not (made := crew.wait(lambda step: None)):
+            assert time.monotonic() < until
+        assert [completions for _, _, completions in made] == [[]]
+    finally:
+        sys.modules["ray"].shutdown()
+
+
+def nodes_ray(nodes: Any) -> Any:
+    ray = pytest.importorskip("ray")
+    ray.init(address=nodes.address, log_to_driver=False)
+    return ray
+
+
+def any_worker() -> bool:
+    """Whether a worker of ours is there on this machine."""
+    return any(
+        b"ray::Worker" in file.read_bytes()
+        for file in Path("/proc").glob("[0-9]*/cmdline")
+        if is_worker(int(file.parent.name))
+    )
 
 
 def test_a_worker_that_cannot_load_its_model(tmp_path: Path, nodes: Any) -> None:
@@ -219,6 +281,15 @@ def test_the_command_makes_the_run_of_one_process(
     assert codes[0] == codes[1]
     assert rounds(tmp_path / "there") == rounds(tmp_path / "here")
     assert Run.open(tmp_path / "there").rounds > 2
+
+    # What is finished is shown, and nothing is loaded for it.
+    def load(*_: Any, **__: Any) -> None:
+        raise AssertionError("loaded")
+
+    monkeypatch.setattr(distributed, "_connected", load)
+    monkeypatch.setattr("steer.engines.choice.EngineSpec.load", load)
+    again = [*command, "--out", str(tmp_path / "there")]
+    assert main([*again, "--ray", "local", "--workers", "2"]) == main(again) == codes[0]
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from typing import Any
 import fsspec
 import pytest
 import stub
+from fsspec.registry import _registry as registered
 from test_generation import rounds
 from test_store import CONFIG, ROUNDS, SOURCES
 
@@ -120,6 +121,7 @@ def test_addresses_that_cannot_be_used(
     address: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "s3fs", None)
+    monkeypatch.delitem(registered, "s3", raising=False)  # which other tests use
     with pytest.raises(SteerError, match=message):
         Run.open(address)
 

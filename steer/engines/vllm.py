@@ -124,6 +124,8 @@ class VLLMEngine:
         from steer.engines.vllm_generation import Generation
 
         require_drawing(sampling)
+        # What was read before must not decide what is computed: equal calls, equal answers.
+        self.llm.reset_prefix_cache()
         return Generation(self, requests, sampling).run(on_step)
 
 

@@ -16,6 +16,9 @@ class Spec(Protocol):
     @property
     def device(self) -> str: ...
 
+    @property
+    def gpus(self) -> int: ...
+
     def load(self) -> Engine: ...
 
     def adapter_fingerprint(self) -> str:
@@ -54,7 +57,8 @@ class Worker:
             raise SteerError(f"a worker on {node} cannot load its model: {cause}") from None
         return Loaded(engine.name, engine.base_fingerprint, engine.end_of_text, adapter, node)
 
-    def make(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
-        """The answers to a round's requests."""
-        assert self._engine is not None, "a round was given to a worker that has not loaded"
+    def make(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion] | None:
+        """The answers to a round's requests; None when nothing was loaded in this life."""
+        if self._engine is None:
+            return None
         return complete(self._engine, requests, sampling)
