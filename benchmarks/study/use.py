@@ -33,7 +33,12 @@ from steer.training import FitSettings
 TASK = "comments"
 ROWS = (100, 500, 2000)
 RECORDS = 200  # a seed
-METHODS = {"plain": "plain", "top-k": "top-k:top_k=500", "steer": DEFAULT}
+METHODS = {
+    "plain": "plain",
+    "top-k": "top-k:top_k=500",
+    "steer": DEFAULT,
+    "label-contrast": "label-contrast:alpha=0.001",
+}
 
 
 @dataclass(frozen=True)
