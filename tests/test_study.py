@@ -10,10 +10,12 @@ import torch
 from scipy import stats
 
 from benchmarks.study import parts
+from benchmarks.study.pages import together
 from benchmarks.study.parts import Sizes, cut, part
-from benchmarks.study.plan import BASELINES, FIXED, OURS, VARIANTS
-from benchmarks.study.results import Table
+from benchmarks.study.plan import BASELINES, DEFAULT, FIXED, OURS, VARIANTS
+from benchmarks.study.results import Mean, Table
 from benchmarks.study.weights import STREAMS, Text, likeliest
+from steer.config import Guidance
 from steer.methods import find_methods
 
 A, B = [0.80, 0.84, 0.88], [0.70, 0.75, 0.77]
@@ -46,6 +48,17 @@ def test_a_metric_without_a_value_has_no_mean_and_spoils_no_other() -> None:
     assert with_gap.mean("summary", "c") is None
     assert with_gap.difference("summary", "a", "c") is None
     assert with_gap.mean("summary", "a") == table(A, B).mean("summary", "a")
+
+
+def test_independent_differences_are_averaged_and_their_intervals_narrow() -> None:
+    found = together([Mean(0.1, 0.07, 0.13), Mean(0.3, 0.26, 0.34)])
+    assert (found.mean, found.high - found.mean) == pytest.approx((0.2, 0.05 / 2))
+    assert found.mean - found.low == pytest.approx(0.05 / 2)
+
+
+def test_the_default_of_the_study_is_that_of_the_product() -> None:
+    (found,) = find_methods(DEFAULT, labelled=False)
+    assert found.guidance == Guidance()
 
 
 def test_parts_share_no_row_and_are_always_the_same(

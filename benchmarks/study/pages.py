@@ -3,14 +3,16 @@
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from math import sqrt
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from benchmarks.report import ROOT, draw_picture, replace_section, table
 from benchmarks.study.parts import TASKS
-from benchmarks.study.plan import DEFAULT, OURS, SEEDS, VALIDATION_SEED, chosen, reported
+from benchmarks.study.plan import BASELINES, DEFAULT, OURS, SEEDS, VALIDATION_SEED, chosen, reported
 from benchmarks.study.results import REAL, Mean, Table, read
 from steer.comparison import Comparison
 from steer.files import write_atomic
@@ -30,6 +32,7 @@ SHOWN = {
     "coherence_score": "coherence",
     "non_copying_score": "non-copying",
 }
+HEADINGS = {"hypotheses": "Hypotheses", "comments": "Comments", "commonsense": "Questions"}
 PUBLISHED = ("steer-published",)
 
 
@@ -38,7 +41,8 @@ def write(work: Path) -> None:
     tables = {task: found for task in TASKS if (found := _read(work, task))}
     values = {task: _json(found, chosen(work, task).values()) for task, found in tables.items()}
     write_atomic(DOCS / "study.json", (json.dumps(values, indent=1) + "\n").encode())
-    parts = [_section(work, task, found) for task, found in tables.items()]
+    parts = [_default(work, tables)]
+    parts += [_section(work, task, found) for task, found in tables.items()]
     parts += [_streams(work, tables), _weights(work), _use(work)]
     replace_section(DOCS / "study.md", "\n\n".join(part for part in parts if part))
 
@@ -73,7 +77,7 @@ def _family(method: str) -> str:
 
 
 def _section(work: Path, task: str, found: Table) -> str:
-    heading = {"hypotheses": "Hypotheses", "comments": "Comments", "commonsense": "Questions"}[task]
+    heading = HEADINGS[task]
     name = f"pictures/study-{task}.svg"
     draw_picture(_front(found), DOCS / name)
     return "\n\n".join(
@@ -87,6 +91,31 @@ def _section(work: Path, task: str, found: Table) -> str:
             _tried(work, task),
         ]
     )
+
+
+def _default(work: Path, tables: Mapping[str, Table]) -> str:
+    """The default against plain sampling and the best setting of each baseline, by task and over
+    all of them: tasks share no text, so their intervals add as independent ones do."""
+    rows = []
+    for family in ("plain", *BASELINES):
+        gains = [
+            found.difference("summary", DEFAULT, chosen(work, task).get(family, family))
+            for task, found in tables.items()
+        ]
+        known = [gain for gain in gains if gain]
+        rows.append([family, *map(_signed, gains), _signed(together(known))])
+    names = [HEADINGS[task] for task in tables]
+    what = f"The summary figure of the default (`{DEFAULT}`) less that of a baseline, "
+    what += "each baseline with the setting chosen for the task; 95% intervals."
+    head = ["less", *names, "all tasks, mean"]
+    return f"### The default against the baselines\n\n{what}\n\n{table(head, rows)}"
+
+
+def together(gains: Sequence[Mean]) -> Mean:
+    """The mean of independent differences."""
+    mean = fmean(gain.mean for gain in gains)
+    half = sqrt(sum((gain.high - gain.mean) ** 2 for gain in gains)) / len(gains)
+    return Mean(mean, mean - half, mean + half)
 
 
 def _figures(found: Table) -> str:

@@ -20,7 +20,7 @@ from benchmarks.study.streams import Reader
 from steer.expert import Expert
 from steer.files import write_atomic
 
-TEXTS = 60
+TEXTS = 40
 STREAMS = ("expert", "base", "negative")
 STEPS = 6
 USED = (("expert",), ("expert", "base"), ("expert", "negative"), STREAMS)
