@@ -14,7 +14,8 @@ from benchmarks.study.pages import together
 from benchmarks.study.parts import Sizes, cut, part
 from benchmarks.study.plan import BASELINES, DEFAULT, FIXED, OURS, VARIANTS
 from benchmarks.study.results import Mean, Table
-from benchmarks.study.weights import STREAMS, Text, likeliest
+from benchmarks.study.streams import STREAMS
+from benchmarks.study.weights import Text, likeliest
 from steer.config import Guidance
 from steer.methods import find_methods
 

@@ -5,6 +5,7 @@ WORK/PART/TASK/seed-N/    a comparison (steer.comparison): a run for each method
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from benchmarks.study.parts import part
@@ -32,7 +33,7 @@ EXAMPLES = 8  # that the judge of another family reads before a text
 
 @dataclass
 class Lab:
-    """A task's expert, loaded, and its real texts."""
+    """A task's expert, and its real texts."""
 
     work: Path
     task: str
@@ -42,7 +43,11 @@ class Lab:
     def __post_init__(self) -> None:
         self.expert = self.fitted or Expert.load(self.work / "experts" / self.task)
         self.fit = self.corpus("fit")
-        self.engine: Engine = EngineSpec(self.expert.base, self.expert.path).load()
+
+    @cached_property
+    def engine(self) -> Engine:
+        """Loaded when first needed: not every step generates."""
+        return EngineSpec(self.expert.base, self.expert.path).load()
 
     def corpus(self, name: str) -> Corpus:
         """The real texts of a part."""

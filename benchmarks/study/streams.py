@@ -20,6 +20,7 @@ from steer.models import encode_prompt, load_model, load_tokenizer
 from steer.negatives import Example, render_panel
 from steer.seeds import derive
 
+STREAMS = ("expert", "base", "negative")
 PLACES = ("first", "2 to 4", "rest", "end")
 
 
@@ -53,11 +54,11 @@ class Reader:
         log_probs = logits.log_softmax(-1)
         return {
             name: list(_readings(each, ids.tolist()))
-            for name, each in zip(("expert", "base", "negative"), log_probs, strict=True)
+            for name, each in zip(STREAMS, log_probs, strict=True)
         }
 
     def logits(self, text: str, label: str | None, seed: int) -> tuple[Tensor, Tensor]:
-        """The logits of expert, base and negative for each token of a text and its end, fp32
+        """The logits of `STREAMS` for each token of a text and its end, fp32
         (streams, tokens, vocab), and the tokens."""
         prompt = self.task.render(label)
         ids = self.tokenizer(self.task.completion(text), add_special_tokens=False).input_ids

@@ -16,12 +16,11 @@ import torch
 from torch import Tensor
 
 from benchmarks.study.lab import Lab
-from benchmarks.study.streams import Reader
+from benchmarks.study.streams import STREAMS, Reader
 from steer.expert import Expert
 from steer.files import write_atomic
 
 TEXTS = 40
-STREAMS = ("expert", "base", "negative")
 STEPS = 6
 USED = (("expert",), ("expert", "base"), ("expert", "negative"), STREAMS)
 LEAST = -60.0  # nats: a token that a stream rules out would have an infinite gradient
