@@ -150,7 +150,13 @@ def is_worker(pid: int) -> bool:
 def test_a_hung_worker_is_noticed(
     tmp_path: Path, nodes: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Stopped by SIGSTOP, a worker is there and does nothing."""
+    """Stopped by SIGSTOP, a worker is there and does nothing. A driver that does not notice would
+    wait forever, so the test ends it."""
+
+    def give_up(*_: Any) -> None:
+        os.kill(stopped[0], signal.SIGKILL)
+        pytest.fail("the driver waits for a worker that hangs")
+
     monkeypatch.setattr(distributed, "LEAST_SECONDS", 2.0)
     pids, stopped = tmp_path / "pids", []
     pids.mkdir()
@@ -160,8 +166,13 @@ def test_a_hung_worker_is_noticed(
             stopped.append(workers(pids)[0])
             os.kill(stopped[0], signal.SIGSTOP)
 
-    out = tmp_path / "run"
-    made = on_ray(nodes, out, StubSpec(0.02, pids, 2), 2, LONG, on_progress=stop_one)
+    out, before = tmp_path / "run", signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(120)
+    try:
+        made = on_ray(nodes, out, StubSpec(0.02, pids, 2), 2, LONG, on_progress=stop_one)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
     assert rounds(made.path) == rounds(here(tmp_path / "here", LONG).path)
     assert "a worker hangs" in caplog.text
     assert not is_worker(stopped[0])
