@@ -15,6 +15,7 @@ from benchmarks.ours import Endless, Ours
 from benchmarks.pairs import Group, Load, Ratio, Side, synchronize
 from benchmarks.shapes import corpus_tokenizer, random_model
 from benchmarks.suite import SHARING
+from steer.engines.hf_adapter import joints
 
 
 @dataclass(frozen=True)
@@ -113,9 +114,8 @@ def step_work(ours: Ours, rows: int, tokens: int, guided: bool) -> Work:
     model = engine.model
     config = model.config
     lanes = 3 * rows if guided else rows
-    # A second copy, with the adapter added in, is read instead of the first, never beside it.
-    named = (*model.named_parameters(), *model.named_buffers())
-    weights = [weight for name, weight in named if ".merged." not in name]
+    weights = [*model.parameters(), *model.buffers()]
+    weights += [weight for joint in joints(model) for weight in joint.weights]
     read = sum(weight.numel() * weight.element_size() for weight in weights)
     if not config.tie_word_embeddings:
         table = model.get_input_embeddings().weight

@@ -56,10 +56,10 @@ _READERS = hf_adapter._readers
 LEVERS = (
     Lever("adapter added into the weights", hf, "MERGED_SHARE", 0.0),
     Lever("layers that read the same tensor joined", hf_adapter, "_readers", _alone),
-    Lever("weights packed", hf, "pack", lambda model: None),
+    Lever("weights packed", hf_adapter, "_can_pack", lambda weight: False),
     Lever("scoring some rows at a time", scoring, "CHUNK", 1 << 40),
     Lever("only plausible tokens scored", scoring, "_plausible", lambda expert, alpha: None),
-    Lever("fused attention for few lanes", hf_lanes, "FUSED_LANES", 0),
+    Lever("fused attention for few rows", hf_lanes, "FUSED_ROWS", 0),
     Lever("short contexts in the lanes' own caches", hf_lanes, "SHORT", 0),
     Lever("contexts shared", hf_lanes.Bank, "_group", lambda bank: _each_alone(bank)),
 )

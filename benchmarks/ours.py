@@ -64,6 +64,14 @@ class Ours:
         """Plain sampling from the expert, the whole round loop."""
         return self._run(PLAIN, load)
 
+    def plain_one_copy(self, load: Load) -> float:
+        """The same without the second copy of the weights, which has the adapter added in."""
+        may_merge, self.engine.may_merge = self.engine.may_merge, False
+        try:
+            return self.plain(load)
+        finally:
+            self.engine.may_merge = may_merge
+
     def plain_engine(self, load: Load) -> float:
         """Plain sampling by the engine alone: no rounds, checks or files, as its peers have
         none."""

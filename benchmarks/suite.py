@@ -42,7 +42,9 @@ MEANINGS = {
     "peak_memory_over_plain_64": "peak memory of STEER over plain sampling, 64 rows, one copy each",
     "peak_memory_over_plain_merged_64": "the same, plain sampling with its second copy",
     "steer_over_plain_1": "STEER over our own plain sampling, 1 row",
+    "steer_over_plain_one_copy_1": "the same, plain sampling from the weights that STEER reads",
     "steer_over_plain_4": "STEER over our own plain sampling, 4 rows",
+    "steer_over_plain_one_copy_4": "the same, plain sampling from the weights that STEER reads",
     "plain_over_transformers_1": "our plain sampling over Transformers generate (PEFT), 1 row",
     "plain_over_transformers_merged_1": "the same with the adapter merged",
 }
@@ -52,17 +54,19 @@ MEANINGS = {
 @dataclass(frozen=True)
 class Plan:
     """Sizes: `tokens` a record, `records` end to end, of which `published` are timed for the
-    published procedure. `end_repeats` is for what is slow: end to end, and memory."""
+    published procedure. `small_repeats` is for what takes a second, 4 rows, and `end_repeats` for
+    what is slow: end to end, and memory."""
 
     tokens: int = 32
     warm_tokens: int = 3
     repeats: int = 3
+    small_repeats: int = 9
     end_repeats: int = 2
     records: int = 256
     published: int = 1
 
 
-QUICK = Plan(tokens=6, warm_tokens=2, repeats=1, end_repeats=1, records=64)
+QUICK = Plan(tokens=6, warm_tokens=2, repeats=1, small_repeats=1, end_repeats=1, records=64)
 CUDA = Plan(tokens=64, warm_tokens=64, repeats=5, end_repeats=3, published=4)
 
 
@@ -117,16 +121,24 @@ class Suite:
         )
         for rows in (1, 4):
             load = Load(rows, max(rows, 2), self.plan.tokens)
-            sides = [Side("steer", self.ours.steer, load), Side("plain", self.ours.plain, load)]
+            sides = [
+                Side("steer", self.ours.steer, load),
+                Side("plain", self.ours.plain, load),
+                Side("plain one copy", self.ours.plain_one_copy, load),
+            ]
             if rows == 1:
                 sides += [
                     Side("plain engine", self.ours.plain_engine, load),
                     Side("transformers", self.peers.transformers, load),
                     Side("transformers merged", self.peers.transformers_merged, load),
                 ]
-            group = self._measure(f"{rows} row{'s' * (rows > 1)}", *sides)
+            name = f"{rows} row{'s' * (rows > 1)}"
+            repeats = self.plan.repeats if rows == 1 else self.plan.small_repeats
+            group = self._measure(name, *sides, repeats=repeats)
             share = load.records / SHARING
-            self.ratios[f"steer_over_plain_{rows}"] = group.ratio("steer", "plain", share)
+            for theirs in ("plain", "plain one copy"):
+                name = f"steer_over_{theirs.replace(' ', '_')}_{rows}"
+                self.ratios[name] = group.ratio("steer", theirs, share)
             for theirs in ("transformers", "transformers merged") if rows == 1 else ():
                 name = f"plain_over_{theirs.replace(' ', '_')}_1"
                 self.ratios[name] = group.ratio("plain engine", theirs)
@@ -178,9 +190,9 @@ class Suite:
         for kind, found in values.items():
             self.ratios[f"peak_memory_over_{kind}_64"] = Ratio.of(found)
 
-    def _measure(self, name: str, *sides: Side) -> Group:
+    def _measure(self, name: str, *sides: Side, repeats: int | None = None) -> Group:
         group = Group(name, sides)
-        group.measure(self.plan.repeats, self.plan.warm_tokens, self.report)
+        group.measure(repeats or self.plan.repeats, self.plan.warm_tokens, self.report)
         self.measurements += group.to_json()
         return group
 

@@ -14,6 +14,7 @@ from benchmarks.lab import Lab, prepare
 from benchmarks.ours import Ours
 from benchmarks.pairs import Group, Load, Ratio, Sample, Side, check_tokens
 from benchmarks.peers import Peers, forward
+from benchmarks.shapes import random_model
 from benchmarks.suite import MEANINGS, TARGETS, met
 
 KEYS = [
@@ -104,6 +105,8 @@ def test_gpu_part_measures_random_shapes_beside_the_limits(lab: Lab) -> None:
 def test_limits_count_the_work_of_a_step(lab: Lab) -> None:
     ours = gpu.random_side("tiny", lab.folder, "cpu")
     plain, guided = (gpu.step_work(ours, 4, 8, guided=on) for on in (False, True))
+    base = random_model("tiny", "cpu", torch.float32).parameters()
+    assert plain.flops >= 2 * 4 * sum(weight.numel() for weight in base if weight.dim() == 2)
     assert guided.flops == 3 * plain.flops
     assert plain.bytes < guided.bytes < 3 * plain.bytes  # the weights are read once for all
     assert gpu.Work(10, 10).seconds(gpu.Limits(2, 5)) == 5

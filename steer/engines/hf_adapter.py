@@ -2,8 +2,9 @@
 rest, so that one forward pass serves the expert and the base model.
 
 For few rows a linear layer costs its start, not its arithmetic. So the layers that read the same
-tensor (queries, keys and values; gate and up) are one product, with the adapter's first matrices
-appended to it, and the adapter's second matrices are one more.
+tensor (queries, keys and values; gate and up) are one product, and the adapter is one more: what
+its first matrices make of the tensor is set to zero where it is off and stands beside the tensor,
+its second matrices beside the base weights.
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,7 +33,39 @@ class Switch:
     merged = False
 
 
-class Joint(nn.Module):
+class Product:
+    """x -> weight x + bias, `weight` (out, in).
+
+    PyTorch's CPU kernels reorder bf16 weights at every call; for few rows that takes longer than
+    the product. Here they are reordered once, as PyTorch's compiler does it too.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        self.packed = _can_pack(weight)
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight) if self.packed else weight
+        self.bias = bias
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if self.packed:
+            return cast(Tensor, _packed(x, self.weight, self.bias, "none", [], ""))
+        return nn.functional.linear(x, self.weight, self.bias)
+
+    @property
+    def dense(self) -> Tensor:
+        """The weight (out, in) as it came."""
+        return self.weight.to_dense() if self.packed else self.weight
+
+
+if hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+    _packed: Any = torch.ops.mkldnn._linear_pointwise.default
+
+
+def _can_pack(weight: Tensor) -> bool:
+    has_kernel = hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return has_kernel and weight.is_cpu and weight.dtype == torch.bfloat16
+
+
+class Joint:
     """Linear layers that read the same tensor, as one: base(x), plus the low-rank update for the
     first `switch.lanes` entries of the batch.
 
@@ -40,22 +73,25 @@ class Joint(nn.Module):
     """
 
     def __init__(self, layers: Sequence[nn.Module], adapter: str, switch: Switch) -> None:
-        super().__init__()
         bases = [_base(layer) for layer in layers]
-        pairs = [_low_rank(layer, adapter) for layer in layers]
+        downs, ups = zip(*(_low_rank(layer, adapter) for layer in layers), strict=True)
         self.members, self.switch = len(layers), switch
-        self.features = sum(base.out_features for base in bases)
-        weights = [base.weight for base in bases] + [down for down, _ in pairs]
-        self.both: nn.Module = _linear(weights, [base.bias for base in bases])
-        self.merged: nn.Module | None = None
-        up = torch.block_diag(*(up for _, up in pairs))
-        self.up: nn.Module | None = _linear([up], [None]) if up.numel() else None
-        # Read x, its outputs, readers left. A list, as a module is slow to set attributes of.
+        down, weight = torch.cat(downs), torch.cat([base.weight.detach() for base in bases])
+        self.down = Product(down, None) if len(down) else None
+        self.both = Product(torch.cat([weight, torch.block_diag(*ups)], dim=1), _bias(bases))
+        self.merged: Product | None = None
+        # Read x, its outputs, readers left.
         self.last: list[Any] = [None, None, 0]
 
+    @property
+    def weights(self) -> list[Tensor]:
+        """What a guided pass reads."""
+        parts = (self.both.weight, self.both.bias, self.down.weight if self.down else None)
+        return [part for part in parts if part is not None]
+
     def read(self, x: Tensor) -> Tensor:
-        """All outputs side by side (..., features and more), computed for the first layer that
-        asks and handed to the others, which come with the same `x`."""
+        """All outputs side by side (..., features), computed for the first layer that asks and
+        handed to the others, which come with the same `x`."""
         last = self.last
         if last[0] is not x:
             last[:] = x, self(x), self.members
@@ -65,24 +101,21 @@ class Joint(nn.Module):
             last[:2] = None, None
         return y
 
-    def forward(self, x: Tensor) -> Tensor:
-        if self.switch.merged and self.merged is not None:
-            return cast(Tensor, self.merged(x))
-        both: Tensor = self.both(x)
-        on = self.switch.lanes
-        if on and self.up is not None:
-            base, down = both[:on].tensor_split((self.features,), dim=-1)
-            base.add_(self.up(down))
-        return both
+    def __call__(self, x: Tensor) -> Tensor:
+        if self.switch.merged and self.merged:
+            return self.merged(x)
+        if not self.down:
+            return self.both(x)
+        low = self.down(x)
+        low[self.switch.lanes :].zero_()
+        return self.both(torch.cat((x, low), dim=-1))
 
     def merge(self) -> None:
-        """Keep a second copy of the weights, with the adapter added in."""
-        assert self.up is not None
-        weight, up = _dense(self.both), _dense(self.up)
-        base, down = weight[: self.features].float(), weight[self.features :].float()
-        bias = cast(Tensor | None, self.both.bias)
-        kept = None if bias is None else bias[: self.features]
-        self.merged = _linear([(base + up.float() @ down).to(weight.dtype)], [kept])
+        """Keep a second copy of the weights, with the adapter added in; once."""
+        if self.down and not self.merged:
+            down, both = self.down.dense.float(), self.both.dense
+            weight, up = both.float().tensor_split((down.shape[1],), dim=1)
+            self.merged = Product((weight + up @ down).to(both.dtype), self.both.bias)
 
 
 class Part(nn.Module):
@@ -94,6 +127,17 @@ class Part(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.joint.read(x)[..., self.columns]
+
+
+class Single(nn.Module):
+    """A linear layer that stands alone, as a `Product`."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.product = Product(linear.weight.detach(), linear.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.product(x)
 
 
 def _base(layer: nn.Module) -> nn.Linear:
@@ -110,73 +154,41 @@ def _low_rank(layer: nn.Module, adapter: str) -> tuple[Tensor, Tensor]:
     return down.detach().to(weight.dtype), (up * layer.scaling[adapter]).detach().to(weight.dtype)
 
 
-def _dense(layer: nn.Module) -> Tensor:
-    weight = cast(Tensor, layer.weight)
-    return weight.to_dense() if weight.is_mkldnn else weight
-
-
-def _linear(weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> nn.Linear:
-    """The rows of all `weights` as one layer; a row without a bias has bias 0."""
-    weight = torch.cat([each.detach() for each in weights])
-    given = any(bias is not None for bias in biases)
-    made = nn.Linear(weight.shape[1], len(weight), bias=given, device="meta")
-    made.weight = nn.Parameter(weight, requires_grad=False)
-    if given:
-        padded = [*biases, *[None] * (len(weights) - len(biases))]
-        found = [
-            rows.new_zeros(len(rows)) if bias is None else bias.detach()
-            for rows, bias in zip(weights, padded, strict=True)
-        ]
-        made.bias = nn.Parameter(torch.cat(found), requires_grad=False)
-    return made
-
-
-class PackedLinear(nn.Module):
-    """A linear layer whose bf16 weights lie as the processor's kernels read them.
-
-    PyTorch's CPU kernels reorder bf16 weights at every call; for few rows that takes longer than
-    the product. Reordering once is what its compiler does too.
-    """
-
-    def __init__(self, linear: nn.Linear) -> None:
-        super().__init__()
-        self.bias = linear.bias
-        self.weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach())
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
-        return y
+def _bias(layers: Sequence[nn.Linear]) -> Tensor | None:
+    """Of all `layers`, side by side; a layer without one has bias 0."""
+    if all(layer.bias is None for layer in layers):
+        return None
+    zeros = (layer.weight.new_zeros(layer.out_features) for layer in layers)
+    return torch.cat(
+        [zero if x.bias is None else x.bias.detach() for x, zero in zip(layers, zeros, strict=True)]
+    )
 
 
 def pack(model: nn.Module) -> None:
-    """Replace the bf16 linear layers of a model on a CPU by packed ones, one by one, so that the
-    weights are never there twice (but for an output layer tied to the embedding)."""
-    if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
-        return
+    """Replace the remaining linear layers whose weights can be packed, one by one, so that these
+    are never there twice (but for an output layer tied to the embedding)."""
     # Paths, not layers: a list of layers would keep the old weights until its end.
     for path in [path for path, layer in model.named_modules() if type(layer) is nn.Linear]:
-        weight = cast(Tensor, model.get_submodule(path).weight)
-        if weight.is_cpu and weight.dtype == torch.bfloat16:
-            _replace(model, path, PackedLinear(cast(nn.Linear, model.get_submodule(path))))
+        if _can_pack(cast(Tensor, model.get_submodule(path).weight)):
+            _replace(model, path, Single(cast(nn.Linear, model.get_submodule(path))))
 
 
 def merge(model: nn.Module) -> None:
     """Keep a second copy of the layers with an adapter, merged with it; once."""
-    for joint in _adapted(model):
-        if joint.merged is None:
-            joint.merge()
-            pack(joint)
+    for joint in joints(model):
+        joint.merge()
 
 
 def merged_bytes(model: nn.Module) -> int:
     """How much memory `merge` takes or took."""
-    weights = [cast(Tensor, joint.both.weight) for joint in _adapted(model)]
+    weights = [joint.both.weight for joint in joints(model) if joint.down]
     return sum(weight.numel() * weight.element_size() for weight in weights)
 
 
-def _adapted(model: nn.Module) -> list[Joint]:
-    found = (layer for layer in model.modules() if isinstance(layer, Joint))
-    return [joint for joint in found if joint.up is not None]
+def joints(model: nn.Module) -> list[Joint]:
+    """Those of the model, each once."""
+    parts = (layer for layer in model.modules() if isinstance(layer, Part))
+    return list(dict.fromkeys(part.joint for part in parts))
 
 
 def _replace(model: nn.Module, path: str, layer: nn.Module) -> None:

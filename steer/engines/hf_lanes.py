@@ -9,7 +9,7 @@ each lane has it in its own cache, before its own tokens.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,11 @@ from steer.errors import SteerError
 IMPLEMENTATION = "steer_lanes"
 GROWTH = 32  # own tokens a cache grows by
 SHORT = 32  # tokens of a context that a lane keeps in its own cache
-FUSED_LANES = 16
+FUSED_ROWS = 48  # query rows a key head, of all lanes
+BLOCKED = {torch.bfloat16}  # prefilled on a CPU by plain products, `BLOCK` queries at a time
+BLOCK = 128
+
+_fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
 
 
 @dataclass
@@ -40,6 +44,8 @@ class Context:
         # it is read.
         self.keys.append(k.clone(memory_format=torch.contiguous_format))
         self.values.append(v.clone(memory_format=torch.contiguous_format))
+        if q.is_cpu and q.dtype in BLOCKED and q.shape[2] > BLOCK:
+            return _causal(q, k, v, scaling)
         return nn.functional.scaled_dot_product_attention(
             q, k, v, is_causal=True, scale=scaling, enable_gqa=True
         )
@@ -191,39 +197,69 @@ class Bank:
         keys, values = self.read[2 * layer : 2 * layer + 2]
         out, total = _read(grouped, keys, values, scaling, self.mask)
         for context, lanes in self._groups or ():
-            shared, shared_total = _read_shared(context, layer, grouped[lanes], scaling)
-            share = torch.sigmoid(shared_total - total[lanes]).to(q.dtype)
-            out[lanes] = torch.lerp(out[lanes], shared, share)
+            _merge_shared(context, layer, grouped, scaling, lanes, out, total)
         return out.view(q.shape)
 
 
-def _read_shared(context: Context, layer: int, q: Tensor, scaling: float) -> tuple[Tensor, Tensor]:
-    """`_read` of a context by all lanes of q (lanes, kv_heads, rep, head_dim) at once."""
-    lanes, kv_heads, rep, dim = q.shape
-    rows = q.transpose(0, 1).reshape(1, kv_heads, lanes * rep, dim)
-    out, total = _read(rows, context.keys[layer], context.values[layer], scaling)
-    back = (kv_heads, lanes, rep, -1)
-    return out[0].view(back).transpose(0, 1), total[0].view(back).transpose(0, 1)
+def _causal(q: Tensor, k: Tensor, v: Tensor, scaling: float) -> Tensor:
+    """Causal self-attention, (1, heads, length, head_dim): a block of queries sees the keys up to
+    its own end. In bf16 these products take half the time of PyTorch's fused kernel."""
+    kv_heads, length, dim = k.shape[1:]
+    grouped, out = (q * scaling).view(kv_heads, -1, length, dim), torch.empty_like(q)
+    read = out.view(grouped.shape)
+    hidden = q.new_full((BLOCK, BLOCK), -torch.inf).triu(1)
+    for start in range(0, length, BLOCK):
+        end = min(start + BLOCK, length)
+        rows = grouped[:, :, start:end]
+        keys, values = k[0, :, :end].contiguous(), v[0, :, :end]  # see `_read`
+        scores = rows.flatten(1, 2) @ keys.transpose(1, 2)
+        scores.view(*rows.shape[:3], end)[..., start:] += hidden[: end - start, : end - start]
+        read[:, :, start:end] = (scores.softmax(dim=-1) @ values).view(rows.shape)
+    return out
+
+
+def _merge_shared(
+    context: Context,
+    layer: int,
+    q: Tensor,
+    scaling: float,
+    lanes: Tensor | slice,
+    out: Tensor,
+    total: Tensor,
+) -> None:
+    """Add to `out` (count, kv_heads, rep, dim) and `total` what `lanes` of q see of the context
+    that they share, read by all of them at once."""
+    # Heads first, as in the context: (kv_heads, lanes, rep, dim).
+    own, own_total = out[lanes].transpose(0, 1), total[lanes].transpose(0, 1)
+    rows = q[lanes].transpose(0, 1).reshape(1, len(own), -1, own.shape[-1])
+    shared, shared_total = _read(rows, context.keys[layer], context.values[layer], scaling)
+    share = torch.sigmoid(shared_total.view_as(own_total) - own_total).to(q.dtype)
+    own.lerp_(shared.view_as(own), share.unsqueeze(-1))
+    if not isinstance(lanes, slice):  # then `own` is a copy
+        out[lanes] = own.transpose(0, 1)
 
 
 def _read(
     q: Tensor, k: Tensor, v: Tensor, scaling: float, mask: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Attention of q (batch, kv_heads, rows, head_dim) over k and v (batch, kv_heads, length,
-    head_dim), and the log-sum-exp of its scores (batch, kv_heads, rows, 1) in fp32.
+    head_dim), and the log-sum-exp of its scores (batch, kv_heads, rows) in fp32.
 
-    PyTorch's fused kernel for CPUs gives both; for many lanes of few rows plain products are
-    faster than it (docs/performance.md).
+    PyTorch's fused kernel for CPUs gives both; for many rows plain products are faster than it
+    (docs/performance.md). The log-sum-exp is then a token's score less the log of its weight: of
+    the likeliest, whose weight is no rounding error.
     """
-    if q.is_cpu and len(q) <= FUSED_LANES:
-        fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-        out, total = fused(q, k, v, attn_mask=mask, scale=scaling)
-        return out, total.unsqueeze(-1)
+    if q.is_cpu and len(q) * q.shape[2] <= FUSED_ROWS:
+        return cast(tuple[Tensor, Tensor], _fused(q, k, v, attn_mask=mask, scale=scaling))
+    # A CPU's product copies keys that have gaps between lanes, element by element if transposed.
+    k = k.contiguous() if k.is_cpu else k
     scores = ((q * scaling) @ k.transpose(-1, -2)).float()
     if mask is not None:
         scores += mask
-    total = scores.logsumexp(dim=-1, keepdim=True)
-    return (scores - total).exp().to(q.dtype) @ v, total
+    weights = scores.softmax(dim=-1)
+    most, place = weights.max(dim=-1, keepdim=True)
+    total = scores.gather(-1, place) - most.log()
+    return weights.to(q.dtype) @ v, total.squeeze(-1)
 
 
 def _attention(

@@ -11,7 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCau
 from steer.config import Guidance, Sampling
 from steer.engines import hf_lanes
 from steer.engines.hf import HFEngine
-from steer.engines.hf_adapter import Joint, join, pack
+from steer.engines.hf_adapter import join, joints, pack
 from steer.engines.interface import Request
 from steer.errors import SteerError
 from steer.guidance import steer_streams
@@ -46,7 +46,9 @@ def slow(tiny_model, adapter):
 class TestContract(EngineContract):
     def vary(self, patch, data):
         """Either way of attending, and of keeping a context: in each lane's cache, or apart."""
-        patch.setattr(hf_lanes, "FUSED_LANES", data.draw(st.sampled_from([0, 16])))
+        patch.setattr(hf_lanes, "FUSED_ROWS", data.draw(st.sampled_from([0, 48])))
+        patch.setattr(hf_lanes, "BLOCKED", data.draw(st.sampled_from([set(), {torch.float32}])))
+        patch.setattr(hf_lanes, "BLOCK", data.draw(st.sampled_from([1, 7, 128])))
         patch.setattr(hf_lanes, "SHORT", data.draw(st.sampled_from([0, 8, 32, 400])))
 
 
@@ -125,8 +127,7 @@ def test_weights_with_the_adapter_added_in_are_exact_too(engine, slow, monkeypat
 
 def test_layers_that_read_the_same_tensor_are_one_product(engine):
     layers = engine.model.config.num_hidden_layers
-    joints = [layer for layer in engine.model.modules() if isinstance(layer, Joint)]
-    assert sorted(joint.members for joint in joints) == sorted([3, 1, 2, 1] * layers)
+    assert sorted(joint.members for joint in joints(engine.model)) == sorted([3, 1, 2, 1] * layers)
 
 
 def test_rows_fit_the_memory(tiny_model, monkeypatch):
