@@ -44,11 +44,10 @@ class Generation:
     A record has `each` rows of the batch, which has room for `rows`.
     """
 
-    each = 1
-
     def __init__(self, engine: Reader, requests: Sequence[Request], sampling: Sampling) -> None:
         self.engine = engine
         self.sampling = sampling
+        self.each = sampling.beams
         self.order = [request.id for request in requests]
         self.waiting = deque(requests)
         contexts = {stream.context for request in requests for stream in request.streams}
@@ -58,9 +57,9 @@ class Generation:
         # How many waiting streams still need each context; at zero it is forgotten.
         self.uses = Counter((s.adapter, s.context) for r in requests for s in r.streams)
         self.contexts: dict[tuple[bool, str], Context] = {}
-        self.bank = self._bank()
         streams = max((len(request.streams) for request in requests), default=1)
-        self.rows = engine.rows_for(streams, sampling)
+        self.rows = self._rows(engine.rows_for(streams, sampling))
+        self.bank = self._bank(streams)
         self.batch = Batch(streams, sampling, engine.ends)
         self.done: dict[int, Completion] = {}
         self.drawn = 0
@@ -145,10 +144,15 @@ class Generation:
         logits = self._read(self.bank, table, batch.last().expand_as(table))
         batch.reads = [(logits, table)]
 
-    def _bank(self) -> Bank:
+    def _rows(self, most: int) -> int:
+        """How many rows decode together where there is memory for `most`."""
+        return max(self.each, min(most, self.each * len(self.order)))
+
+    def _bank(self, lanes: int) -> Bank:
+        """With room for so many `lanes` a row."""
         model = self.engine.model
         like = torch.empty(0, dtype=model.dtype, device=model.device)
-        return Bank(*self.engine.kv_shape, like)
+        return Bank(self.engine.kv_shape, lanes * self.rows, like)
 
     def _read(self, bank: Bank, places: Tensor, tokens: Tensor) -> Tensor:
         """Logits (lanes, vocab) after each lane of `bank` reads its one of `tokens`, which lie as

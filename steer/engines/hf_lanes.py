@@ -7,6 +7,8 @@ shared, never copied: attention over the two parts is merged by their log-sum-ex
 each lane has it in its own cache, before its own tokens.
 """
 
+import math
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -68,13 +70,15 @@ class Lane:
 
 
 class Bank:
-    """Lanes that go through the model together: dense, lane i at index i, the first `on` of them
-    with the adapter on and the others with it off."""
+    """Lanes that go through the model together, at most `room`: dense, lane i at index i, the first
+    `on` of them with the adapter on and the others with it off. `kv_shape` is layers, kv_heads and
+    head_dim; the cache has the device and the precision of `like`."""
 
-    def __init__(self, layers: int, kv_heads: int, head_dim: int, like: Tensor) -> None:
+    def __init__(self, kv_shape: tuple[int, int, int], room: int, like: Tensor) -> None:
         self.lanes: list[Lane] = []
         self.on = 0
-        self.cache = like.new_empty(layers, 2, 0, kv_heads, 0, head_dim)
+        layers, kv_heads, head_dim = kv_shape
+        self.cache = like.new_empty(layers, 2, room, kv_heads, 0, head_dim)
         self._groups: list[tuple[Context, Tensor | slice]] | None = None
 
     @property
@@ -86,8 +90,6 @@ class Bank:
         lane = Lane(self.count, context, apart=context.length > SHORT)
         self.lanes.append(lane)
         self._groups = None
-        if self.count > self.cache.shape[2]:
-            self._resize(lanes=max(8, 2 * self.cache.shape[2]))
         if adapter:
             first_off = self.lanes[self.on]
             if first_off is not lane:
@@ -97,7 +99,7 @@ class Bank:
         if not lane.apart:
             lane.length = context.length
             if lane.length > self.cache.shape[4]:
-                self._resize(own=lane.length + GROWTH)
+                self._grow(lane.length + GROWTH)
             own = self.cache[:, :, lane.index, :, : lane.length]
             torch.cat(context.keys, out=own[:, 0])
             torch.cat(context.values, out=own[:, 1])
@@ -136,13 +138,11 @@ class Bank:
             own = self.cache[..., : max(length for _, _, length in pairs), :]
             own[:, :, targets] = own[:, :, sources]
 
-    def _resize(self, lanes: int = 0, own: int = 0) -> None:
+    def _grow(self, own: int) -> None:
+        """Room for `own` tokens a lane."""
         old = self.cache
-        layers, two, old_lanes, heads, old_own, dim = old.shape
-        self.cache = old.new_empty(layers, two, lanes or old_lanes, heads, own or old_own, dim)
-        # Own slots beyond a lane's length are masked, but 0 * NaN is NaN: no garbage.
-        self.cache.zero_()
-        self.cache[:, :, :old_lanes, :, :old_own] = old
+        self.cache = _zeros((*old.shape[:4], own, old.shape[5]), old)
+        self.cache[..., : old.shape[4], :] = old
 
     def prepare(self) -> Tensor:
         """Once before a decoding step: where new keys go and what each lane may see. Returns the
@@ -151,7 +151,7 @@ class Bank:
         numbers = [(lane.length, lane.position) for lane in self.lanes]
         seen = max(length for length, _ in numbers) + 1
         if seen > self.cache.shape[4]:
-            self._resize(own=self.cache.shape[4] + GROWTH)
+            self._grow(self.cache.shape[4] + GROWTH)
         slots, positions = torch.tensor(numbers, device=device).T
         hidden = torch.arange(seen, device=device) > slots.unsqueeze(-1)
         self.mask = torch.zeros(hidden.shape, device=device).masked_fill_(hidden, -torch.inf)
@@ -199,6 +199,19 @@ class Bank:
         for context, lanes in self._groups or ():
             _merge_shared(context, layer, grouped, scaling, lanes, out, total)
         return out.view(q.shape)
+
+
+def _zeros(shape: Sequence[int], like: Tensor) -> Tensor:
+    """A cache without garbage: slots beyond a lane's length are masked, but 0 * NaN is NaN.
+
+    On Linux in large pages, which come zeroed: a cache of small ones takes a fifth of a second for
+    each gigabyte only to be mapped.
+    """
+    if not (like.is_cpu and hasattr(mmap, "MADV_HUGEPAGE")):
+        return like.new_zeros(shape)
+    memory = mmap.mmap(-1, max(1, math.prod(shape)) * like.itemsize)
+    memory.madvise(mmap.MADV_HUGEPAGE)
+    return torch.frombuffer(memory, dtype=like.dtype, count=math.prod(shape)).view(shape)
 
 
 def _causal(q: Tensor, k: Tensor, v: Tensor, scaling: float) -> Tensor:

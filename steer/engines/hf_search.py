@@ -77,8 +77,6 @@ class BeamSearch(Generation):
 
     def __init__(self, engine: Reader, requests: Sequence[Request], sampling: Sampling) -> None:
         super().__init__(engine, requests, sampling)
-        self.each = sampling.beams
-        self.rows = max(self.rows, self.each)
         # Sums of guided log-probabilities; -inf is a hypothesis that stands for none.
         self.totals = torch.empty(0, self.each, device=engine.ends.device)
         self.finished: list[list[Hypothesis]] = []
@@ -215,8 +213,7 @@ class ContrastiveSearch(Generation):
             kind = type(engine.model).__name__
             raise SteerError(f"{kind} hides its last layer's output; use another method")
         super().__init__(engine, requests, sampling)
-        self.rows = max(1, self.rows // sampling.candidates)
-        self.tries = self._bank()  # the expert's lanes; `bank` has those of the others
+        self.tries = self._bank(sampling.candidates)  # the expert's lanes; `bank` has the others'
         self.trials: list[Trial] = []
         self.experts = {(r.streams[0].adapter, r.streams[0].context) for r in requests}
         self.prompts: dict[tuple[bool, str], Tensor] = {}  # hidden states of the experts' contexts
@@ -230,6 +227,9 @@ class ContrastiveSearch(Generation):
             return super().run(on_step)
         finally:
             hook.remove()
+
+    def _rows(self, most: int) -> int:
+        return super()._rows(max(1, most // self.sampling.candidates))
 
     def _keep_hidden(self, module: nn.Module, given: Any, output: Any) -> None:
         self.hidden = nn.functional.normalize(output.last_hidden_state.float(), dim=-1)

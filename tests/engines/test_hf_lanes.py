@@ -23,7 +23,7 @@ def context(number: int, length: int) -> Context:
     )
 )
 def test_the_bank_is_dense_and_the_adapter_leads(events):
-    bank = Bank(2, 2, 4, torch.empty(0))
+    bank = Bank((2, 2, 4), 40, torch.empty(0))
     lanes: list[tuple[int, bool, Lane]] = []
     for number, event in enumerate(events):
         if isinstance(event, tuple):
@@ -39,7 +39,7 @@ def test_the_bank_is_dense_and_the_adapter_leads(events):
 
 
 def test_only_long_contexts_are_read_apart():
-    bank = Bank(2, 2, 4, torch.empty(0))
+    bank = Bank((2, 2, 4), 40, torch.empty(0))
     short, long = (bank.add(True, context(1, length)) for length in (SHORT, SHORT + 1))
     assert (short.apart, short.length, short.position) == (False, SHORT, SHORT)
     assert (long.apart, long.length, long.position) == (True, 0, SHORT + 1)
