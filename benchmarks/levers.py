@@ -75,7 +75,7 @@ class Plan:
     """What is measured: rows, tokens of each record, repeats; and tokens under the profiler, whose
     memory grows with every operation."""
 
-    rows: tuple[int, ...] = (1, 64)
+    rows: tuple[int, ...] = (1, 4, 64)
     tokens: int = 24
     repeats: int = 2
     profiled: int = 4
@@ -86,9 +86,9 @@ GUIDANCE = {"steer": STEER, "plain": PLAIN}
 # Operators by what they are for; what is in none of them is "other".
 PARTS = {
     "products with weights": ("linear", "addmm", "aten::mm"),
-    "attention": ("scaled_dot_product", "bmm", "index_put"),
+    "attention": ("scaled_dot_product", "bmm", "aten::_softmax", "aten::max", "index_copy"),
     "scoring and drawing": (
-        "logsumexp", "softmax", "topk", "sort", "cumsum", "gather", "searchsorted", "amax", "exp",
+        "log_softmax", "topk", "sort", "cumsum", "gather", "searchsorted", "amax", "exp",
         "masked_fill",
     ),
 }  # fmt: skip

@@ -58,6 +58,7 @@ def main(results: Path = ROOT / "benchmarks" / "results", docs: Path = ROOT / "d
         parts = [
             *(_section(results / f"{device}.json") for device in ("cpu", "gpu")),
             _levers(results / "levers-cpu.json"),
+            _ideas(results / "ideas-cpu.json"),
             *(_curves(results / f"curves-{device}.json", docs) for device in ("cpu", "gpu")),
         ]
         replace_section(docs / "performance.md", "\n\n".join(part for part in parts if part))
@@ -129,7 +130,7 @@ def _levers(path: Path) -> str:
     if not path.exists():
         return ""
     found = json.loads(path.read_text("utf-8"))
-    sides = [("plain", 1), ("plain", 64), ("steer", 1), ("steer", 64)]
+    sides = [(side, rows) for side in ("plain", "steer") for rows in (1, 4, 64)]
     steps = {(p["off"], p["side"], p["rows"]): p["milliseconds"] for p in found["steps"]}
     whole = {side: steps[AS_IT_IS, *side] for side in sides}
     names = dict.fromkeys(point["off"] for point in found["steps"])
@@ -150,6 +151,44 @@ def _levers(path: Path) -> str:
             f"{found['settings']['profiled']} tokens with the prefill of their contexts, under a "
             "profiler, which slows small operations down:",
             table(["levers", *parts], profiles),
+        ]
+    )
+
+
+def _ideas(path: Path) -> str:
+    """What skipping and speculation would give; empty when there is no such file."""
+    if not path.exists():
+        return ""
+    found = json.loads(path.read_text("utf-8"))
+    single, overlap, same = (found["shares"][name] for name in ("single", "overlap", "same"))
+    times = ("steer", "draft", "check")
+    rows = [
+        [
+            *(str(point[name]) for name in ("rows", "drafted")),
+            *(f"{point[name]:.1f}" for name in times),
+            *(f"{point[name]:.2f}" for name in ("gain", "gain_at_most")),
+        ]
+        for point in found["speculation"]
+    ]
+    return "\n\n".join(
+        [
+            f"### Ideas: {_where(found)}",
+            f"One token is plausible at {single:.1%} of the steps. The distributions of STEER and "
+            f"of its expert overlap by {overlap:.3f} of a step's probability; both draw the same "
+            f"token from the same number at {same:.1%} of the steps. Speculation, in milliseconds, "
+            "and how many times as fast it would be:",
+            table(
+                [
+                    "rows",
+                    "tokens drafted",
+                    "a step of STEER",
+                    "a step of the expert",
+                    "a pass of the others",
+                    "gain",
+                    "with the overlap",
+                ],
+                rows,
+            ),
         ]
     )
 

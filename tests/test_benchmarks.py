@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import curves, gpu, levers, report, scaling
+from benchmarks import curves, gpu, ideas, levers, report, scaling
 from benchmarks.__main__ import main
 from benchmarks.lab import Lab, prepare
 from benchmarks.ours import Ours
@@ -16,6 +16,9 @@ from benchmarks.pairs import Group, Load, Ratio, Sample, Side, check_tokens
 from benchmarks.peers import Peers, forward
 from benchmarks.shapes import random_model
 from benchmarks.suite import MEANINGS, TARGETS, met
+from steer.config import Sampling
+from steer.engines.scoring import Rows
+from tests.tiny import TEXTS
 
 KEYS = [
     "steer_over_plain_64",
@@ -121,6 +124,45 @@ def test_every_lever_is_turned_off_once(tmp_path: Path) -> None:
     assert all(point["milliseconds"] > 0 for point in found["steps"])
     assert len(found["steps"]) == len(names) * 2 * 2
     assert {profile["levers"] for profile in found["profiles"]} == {levers.AS_IT_IS, levers.NONE}
+
+
+def test_ideas_are_weighed_with_an_expert(
+    tiny_expert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real, out = tmp_path / "real.jsonl", tmp_path / "ideas-cpu.json"
+    real.write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS))
+    arguments = ["--model", "tiny", "--expert", str(tiny_expert), "--real", str(real)]
+    assert ideas.main([*arguments, "--out", str(out)]) == 0
+    found = json.loads(out.read_text())
+    shares = found["shares"]
+    assert 0 <= shares["single"] < 1
+    # What both draw from one number is no more, but for chance, than what they can.
+    assert 0 < shares["same"] <= shares["overlap"] + 0.1 < 1.1
+    assert [(p["rows"], p["drafted"]) for p in found["speculation"]] == [
+        (1, 1), (1, 2), (2, 1), (2, 2)
+    ]  # fmt: skip
+    assert "One token is plausible at" in report._ideas(out)
+    arguments[3] = str(tmp_path)
+    assert ideas.main([*arguments, "--out", str(out)]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: ")
+
+
+def test_speculation_makes_the_kept_tokens_and_one_more() -> None:
+    time = {"drafted": 3, "steer": 10.0, "draft": 2.0, "check": 4.0}
+    assert ideas.gain(0.0, time) == pytest.approx(1 * 10 / 10)
+    assert ideas.gain(1.0, time) == pytest.approx(3 * 10 / 10)
+    assert ideas.gain(0.5, time) == pytest.approx(1.75)
+
+
+def test_the_overlap_of_two_distributions() -> None:
+    seen, rows = ideas.Seen(), Rows(1, Sampling(max_new_tokens=1), torch.device("cpu"))
+    rows.draws, rows.counts = torch.tensor([[0.4], [0.4]]).double(), torch.tensor([0, 0])
+    steer = torch.tensor([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]]).log()
+    expert = torch.tensor([[0.3, 0.6, 0.1], [0.1, 0.8, 0.1]]).log()
+    seen.note(rows, slice(0, 2), steer, expert)
+    assert seen.shares() == pytest.approx(
+        {"single": 0.5, "overlap": (1 / 3 + 0.5 + 1) / 2, "same": 0.5}
+    )
 
 
 def test_curves_have_their_points_and_are_drawn(
