@@ -98,6 +98,12 @@ class HFEngine:
         dim = getattr(config, "head_dim", None) or config.hidden_size // heads
         return config.num_hidden_layers, getattr(config, "num_key_value_heads", None) or heads, dim
 
+    @property
+    def rep(self) -> int:
+        """Query heads that share a key-value head."""
+        heads: int = self.model.config.get_text_config().num_attention_heads
+        return heads // self.kv_shape[1]
+
     def rows_for(self, streams: int, sampling: Sampling) -> int:
         """How many records of `streams` streams decode together."""
         if self.rows is not None:

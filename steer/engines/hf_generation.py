@@ -29,6 +29,9 @@ class Reader(Protocol):
     @property
     def kv_shape(self) -> tuple[int, int, int]: ...
 
+    @property
+    def rep(self) -> int: ...
+
     def rows_for(self, streams: int, sampling: Sampling) -> int: ...
 
     def encode(self, context: str) -> list[int]: ...
@@ -152,7 +155,7 @@ class Generation:
         """With room for so many `lanes` a row."""
         model = self.engine.model
         like = torch.empty(0, dtype=model.dtype, device=model.device)
-        return Bank(self.engine.kv_shape, lanes * self.rows, like)
+        return Bank(self.engine.kv_shape, self.engine.rep, lanes * self.rows, like)
 
     def _read(self, bank: Bank, places: Tensor, tokens: Tensor) -> Tensor:
         """Logits (lanes, vocab) after each lane of `bank` reads its one of `tokens`, which lie as

@@ -2,9 +2,10 @@
 
 A lane is one stream of one row. What a lane attends to is its context (a prompt or a panel),
 prefilled once for every lane that reads it, followed by the record's own tokens. A panel is
-shared, never copied: attention over the two parts is merged by their log-sum-exp (Hydragen, arXiv
-2402.05099, equation 4). A context of a few tokens takes longer to read apart than its tokens do, so
-each lane has it in its own cache, before its own tokens.
+shared, never copied, and attention over the two parts is merged by their log-sum-exp (Hydragen,
+arXiv 2402.05099, equation 4): what a lane finds in the panel is the value of one more token of its
+own, whose score is the log-sum-exp. A context of a few tokens takes longer to read apart than its
+tokens do, so each lane has it in its own cache, before its own tokens.
 """
 
 import math
@@ -55,26 +56,30 @@ class Context:
 
 @dataclass
 class Lane:
-    """One stream of one row: its place in the bank, how many tokens its own cache holds, and
-    whether those of its context are read `apart` or are the first of them."""
+    """One stream of one row: its place in the bank, how many slots of its own cache are taken, and
+    how many positions its next token is beyond them. The first slots hold its context, or stand for
+    one that is read `apart`: a slot for each query head of a key head."""
 
     index: int
     context: Context
     apart: bool
-    length: int = 0
+    length: int
+    beyond: int
 
     @property
     def position(self) -> int:
         """Of the next token."""
-        return self.length + (self.context.length if self.apart else 0)
+        return self.length + self.beyond
 
 
 class Bank:
     """Lanes that go through the model together, at most `room`: dense, lane i at index i, the first
     `on` of them with the adapter on and the others with it off. `kv_shape` is layers, kv_heads and
-    head_dim; the cache has the device and the precision of `like`."""
+    head_dim, `rep` query heads share a key head; the cache has the device and the precision of
+    `like`."""
 
-    def __init__(self, kv_shape: tuple[int, int, int], room: int, like: Tensor) -> None:
+    def __init__(self, kv_shape: tuple[int, int, int], rep: int, room: int, like: Tensor) -> None:
+        self.rep = rep
         self.lanes: list[Lane] = []
         self.on = 0
         layers, kv_heads, head_dim = kv_shape
@@ -87,7 +92,9 @@ class Bank:
 
     def add(self, adapter: bool, context: Context) -> Lane:
         """A new lane that reads `context`."""
-        lane = Lane(self.count, context, apart=context.length > SHORT)
+        apart = context.length > SHORT
+        length = self.rep if apart else context.length
+        lane = Lane(self.count, context, apart, length, context.length - length)
         self.lanes.append(lane)
         self._groups = None
         if adapter:
@@ -96,11 +103,12 @@ class Bank:
                 self._place(first_off, lane.index)
             lane.index, self.lanes[self.on] = self.on, lane
             self.on += 1
-        if not lane.apart:
-            lane.length = context.length
-            if lane.length > self.cache.shape[4]:
-                self._grow(lane.length + GROWTH)
-            own = self.cache[:, :, lane.index, :, : lane.length]
+        if length > self.cache.shape[4]:
+            self._grow(length + GROWTH)
+        own = self.cache[:, :, lane.index, :, :length]
+        if apart:
+            own.zero_()  # a key that is zero leaves the score to the mask
+        else:
             torch.cat(context.keys, out=own[:, 0])
             torch.cat(context.values, out=own[:, 1])
         return lane
@@ -154,8 +162,8 @@ class Bank:
             self._grow(self.cache.shape[4] + GROWTH)
         slots, positions = torch.tensor(numbers, device=device).T
         hidden = torch.arange(seen, device=device) > slots.unsqueeze(-1)
-        self.mask = torch.zeros(hidden.shape, device=device).masked_fill_(hidden, -torch.inf)
-        self.mask = self.mask[:, None, None, :]
+        mask = torch.zeros(hidden.shape, device=device).masked_fill_(hidden, -torch.inf)
+        self.mask = mask[:, None, None, :]
         # A view a layer, made here for all of them at once, as each costs its call.
         layers, two, lanes, heads, own, dim = self.cache.shape
         self.read = self.cache[:, :, : self.count, :, :seen].flatten(0, 1).unbind()
@@ -164,6 +172,13 @@ class Bank:
         self.places = (places[:, : self.count] * own + slots[:, None]).flatten()
         if self._groups is None:
             self._groups = self._group()
+        if self._groups:
+            # Each query head has a slot of its own, whose score every layer sets.
+            self.mask = self.mask.repeat(1, heads, self.rep, 1)
+            first = self.mask[..., : self.rep]
+            for _, members in self._groups:
+                first[members] = -torch.inf
+            self.shared_scores = first.diagonal(dim1=-2, dim2=-1)
         for lane in self.lanes:
             lane.length += 1
         return positions
@@ -195,10 +210,12 @@ class Bank:
         # Query heads that share a key head become rows of one matrix product.
         grouped = q.reshape(self.count, kv_heads, -1, dim)
         keys, values = self.read[2 * layer : 2 * layer + 2]
-        out, total = _read(grouped, keys, values, scaling, self.mask)
         for context, lanes in self._groups or ():
-            _merge_shared(context, layer, grouped, scaling, lanes, out, total)
-        return out.view(q.shape)
+            rows = grouped[lanes].transpose(0, 1)
+            found, total = _read_shared(context, layer, rows, scaling)
+            values[lanes, :, : self.rep] = found.transpose(0, 1)
+            self.shared_scores[lanes] = total.transpose(0, 1)
+        return _read(grouped, keys, values, scaling, self.mask).view(q.shape)
 
 
 def _zeros(shape: Sequence[int], like: Tensor) -> Tensor:
@@ -224,55 +241,52 @@ def _causal(q: Tensor, k: Tensor, v: Tensor, scaling: float) -> Tensor:
     for start in range(0, length, BLOCK):
         end = min(start + BLOCK, length)
         rows = grouped[:, :, start:end]
-        keys, values = k[0, :, :end].contiguous(), v[0, :, :end]  # see `_read`
+        keys, values = k[0, :, :end].contiguous(), v[0, :, :end]  # see `_scores`
         scores = rows.flatten(1, 2) @ keys.transpose(1, 2)
         scores.view(*rows.shape[:3], end)[..., start:] += hidden[: end - start, : end - start]
         read[:, :, start:end] = (scores.softmax(dim=-1) @ values).view(rows.shape)
     return out
 
 
-def _merge_shared(
-    context: Context,
-    layer: int,
-    q: Tensor,
-    scaling: float,
-    lanes: Tensor | slice,
-    out: Tensor,
-    total: Tensor,
-) -> None:
-    """Add to `out` (count, kv_heads, rep, dim) and `total` what `lanes` of q see of the context
-    that they share, read by all of them at once."""
-    # Heads first, as in the context: (kv_heads, lanes, rep, dim).
-    own, own_total = out[lanes].transpose(0, 1), total[lanes].transpose(0, 1)
-    rows = q[lanes].transpose(0, 1).reshape(1, len(own), -1, own.shape[-1])
-    shared, shared_total = _read(rows, context.keys[layer], context.values[layer], scaling)
-    share = torch.sigmoid(shared_total.view_as(own_total) - own_total).to(q.dtype)
-    own.lerp_(shared.view_as(own), share.unsqueeze(-1))
-    if not isinstance(lanes, slice):  # then `own` is a copy
-        out[lanes] = own.transpose(0, 1)
+def _read_shared(context: Context, layer: int, q: Tensor, scaling: float) -> tuple[Tensor, Tensor]:
+    """What q (kv_heads, lanes, rep, head_dim) finds in a context, read by all lanes at once, and
+    the log-sum-exp of the scores (kv_heads, lanes, rep) in fp32.
 
-
-def _read(
-    q: Tensor, k: Tensor, v: Tensor, scaling: float, mask: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Attention of q (batch, kv_heads, rows, head_dim) over k and v (batch, kv_heads, length,
-    head_dim), and the log-sum-exp of its scores (batch, kv_heads, rows) in fp32.
-
-    PyTorch's fused kernel for CPUs gives both; for many rows plain products are faster than it
-    (docs/performance.md). The log-sum-exp is then a token's score less the log of its weight: of
-    the likeliest, whose weight is no rounding error.
+    PyTorch's fused kernel gives both. Otherwise the log-sum-exp is a token's score less the log of
+    its weight: of the likeliest, whose weight is no rounding error.
     """
-    if q.is_cpu and len(q) * q.shape[2] <= FUSED_ROWS:
-        return cast(tuple[Tensor, Tensor], _fused(q, k, v, attn_mask=mask, scale=scaling))
+    k, v = context.keys[layer], context.values[layer]
+    rows = q.reshape(1, len(q), -1, q.shape[-1])
+    if _is_fused(rows):
+        out, total = _fused(rows, k, v, scale=scaling)
+    else:
+        scores = _scores(rows, k, scaling)
+        weights = scores.softmax(dim=-1)
+        most, place = weights.max(dim=-1, keepdim=True)
+        out, total = weights.to(q.dtype) @ v, scores.gather(-1, place) - most.log()
+    return out.view(q.shape), total.view(q.shape[:-1])
+
+
+def _read(q: Tensor, k: Tensor, v: Tensor, scaling: float, mask: Tensor) -> Tensor:
+    """Attention of q (batch, kv_heads, rows, head_dim) over k and v (batch, kv_heads, length,
+    head_dim), with `mask` added to the scores."""
+    if _is_fused(q):
+        return cast(Tensor, _fused(q, k, v, attn_mask=mask, scale=scaling)[0])
+    scores = _scores(q, k, scaling).add_(mask)
+    return scores.softmax(dim=-1).to(q.dtype) @ v
+
+
+def _is_fused(q: Tensor) -> bool:
+    """Whether PyTorch's fused kernel for CPUs reads for q (batch, kv_heads, rows, head_dim): for
+    many rows plain products are faster (docs/performance.md)."""
+    return q.is_cpu and len(q) * q.shape[2] <= FUSED_ROWS
+
+
+def _scores(q: Tensor, k: Tensor, scaling: float) -> Tensor:
+    """Of each of q's rows with each of the keys, in fp32."""
     # A CPU's product copies keys that have gaps between lanes, element by element if transposed.
     k = k.contiguous() if k.is_cpu else k
-    scores = ((q * scaling) @ k.transpose(-1, -2)).float()
-    if mask is not None:
-        scores += mask
-    weights = scores.softmax(dim=-1)
-    most, place = weights.max(dim=-1, keepdim=True)
-    total = scores.gather(-1, place) - most.log()
-    return weights.to(q.dtype) @ v, total.squeeze(-1)
+    return ((q * scaling) @ k.transpose(-1, -2)).float()
 
 
 def _attention(
