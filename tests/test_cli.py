@@ -86,7 +86,7 @@ def generate(expert: Path, real: Path, out: Path, *more: str) -> int:
 def run(expert: Path, real: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of 20 records."""
     out = tmp_path_factory.mktemp("runs") / "guided"
-    assert generate(expert, real, out, "--n", "20") == 0
+    assert generate(expert, real, out, "--n", "20", "--max-attempts", "400") == 0
     return out
 
 
@@ -105,7 +105,8 @@ def test_fit_shows_the_losses(
 def test_generate_says_what_came_of_it(
     expert: Path, real: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert generate(expert, real, tmp_path / "run", "--n", "4") == 0
+    # Few of the tiny expert's texts end by themselves, and rounding decides which.
+    assert generate(expert, real, tmp_path / "run", "--n", "4", "--max-attempts", "400") == 0
     shown = capsys.readouterr()
     assert "4 of 4 records accepted" in shown.out
     assert "4/4 accepted" in shown.err
