@@ -1,9 +1,11 @@
 """The bank of lanes, whatever comes and goes."""
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from steer.engines import hf_lanes
 from steer.engines.hf_lanes import SHORT, Bank, Context, Lane
 
 
@@ -44,3 +46,16 @@ def test_only_long_contexts_are_read_apart():
     short, long = (bank.add(True, context(1, length)) for length in (SHORT, SHORT + 1))
     assert (short.apart, short.length, short.position) == (False, SHORT, SHORT)
     assert (long.apart, long.length, long.position) == (True, 3, SHORT + 1)
+
+
+@pytest.mark.parametrize("block", [1, 7, 20, 128])
+def test_a_prefill_in_blocks_sees_no_later_token(monkeypatch, block):
+    """Against PyTorch's own attention."""
+    monkeypatch.setattr(hf_lanes, "BLOCK", block)
+    numbers = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(1, heads, 20, 8, generator=numbers) for heads in (6, 2, 2))
+    found = []
+    for blocked in (set(), {torch.float32}):
+        monkeypatch.setattr(hf_lanes, "BLOCKED", blocked)
+        found.append(Context(20).attend(0, q, k, v, 0.3))
+    torch.testing.assert_close(*found)
