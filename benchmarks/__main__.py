@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Compares guided decoding with its limits and its peers, pair by pair: "
-        "about 13 minutes on two CPU cores.",
+        "about 6 minutes on two CPU cores.",
     )
     parser.add_argument("--quick", action="store_true", help="shorter runs, once: a minute or two")
     parser.add_argument("--out", type=Path, help="results file (benchmarks/results/cpu.json)")

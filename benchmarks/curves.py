@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,10 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks.lab import PROMPT, Lab, prepare
-from benchmarks.machine import machine, versions
+from benchmarks.machine import machine
 from benchmarks.ours import PLAIN, STEER, Expert, Ours
 from benchmarks.pairs import Load, Side, timed
-from benchmarks.table import Talk, write
+from benchmarks.table import Talk, keep
 from steer.config import Guidance, Sampling
 from steer.data import Corpus
 from steer.engines.interface import Completion, Request, Step
@@ -220,8 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lab = prepare(Path(folder), options.model, device)
         points = measure(lab, plan, report)
     out = options.out or RESULTS / f"curves-{'gpu' if device == 'cuda' else 'cpu'}.json"
-    write(out, {}, points | {"machine": where, "versions": versions(), "settings": asdict(plan)})
-    console.print(f"Written to {out}", highlight=False, markup=False)
+    keep(out, points, where, plan, console)
     return 0
 
 

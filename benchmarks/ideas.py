@@ -22,7 +22,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -33,9 +33,9 @@ from torch import Tensor
 
 from benchmarks.lab import Lab, prepare
 from benchmarks.levers import step_seconds
-from benchmarks.machine import machine, versions
+from benchmarks.machine import machine
 from benchmarks.ours import STEER, Endless
-from benchmarks.table import Talk, write
+from benchmarks.table import Talk, keep
 from steer.config import Sampling
 from steer.data import load_corpus
 from steer.engines import hf
@@ -132,8 +132,8 @@ def times(lab: Lab, plan: Plan, report: Callable[[str], None]) -> list[dict[str,
         for drafted in plan.drafted:
             with mock.patch.object(hf, "MERGED_SHARE", 0.0):
                 check = step("plain", 2 * rows * drafted)
-            times = {"steer": whole, "draft": draft, "check": check}
-            found.append({"rows": rows, "drafted": drafted, **times})
+            point = {"rows": rows, "drafted": drafted}
+            found.append({**point, "steer": whole, "draft": draft, "check": check})
     return found
 
 
@@ -181,9 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SteerError as error:
         console.print(f"error: {error}", highlight=False, markup=False)
         return 2
-    others = {"machine": where, "versions": versions(), "settings": asdict(plan)}
-    write(options.out, {}, found | others)
-    console.print(f"Written to {options.out}", highlight=False, markup=False)
+    keep(options.out, found, where, plan, console)
     return 0
 
 

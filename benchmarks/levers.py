@@ -13,7 +13,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,9 @@ from rich.console import Console
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.lab import PROMPT, SEED, Lab, prepare
-from benchmarks.machine import machine, versions
+from benchmarks.machine import machine
 from benchmarks.ours import PLAIN, STEER, Endless
-from benchmarks.table import Talk, write
+from benchmarks.table import Talk, keep
 from steer.config import Guidance, Sampling
 from steer.engines import hf, hf_adapter, hf_lanes, scoring
 from steer.engines.interface import Request, Step
@@ -198,9 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report("preparing texts, model and adapter")
         lab = prepare(Path(folder), options.model, device)
         found = measure(lab, plan, report)
-    others = {"machine": where, "versions": versions(), "settings": asdict(plan)}
-    write(options.out, {}, found | others)
-    console.print(f"Written to {options.out}", highlight=False, markup=False)
+    keep(options.out, found, where, plan, console)
     return 0
 
 

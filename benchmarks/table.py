@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.machine import versions
 from benchmarks.pairs import Ratio
 from benchmarks.suite import MEANINGS, TARGETS, met
 from steer.console import duration
@@ -45,6 +46,15 @@ def show(ratios: dict[str, Ratio], measurements: list[dict[str, Any]], console: 
             rate = f"{row['tokens_per_second']['median']:.1f}"
             rates.add_row(row["group"], row["side"], *(_counts(row)), rate)
     console.print(rates)
+
+
+def keep(
+    path: Path, found: dict[str, Any], where: dict[str, Any], plan: Any, console: Console
+) -> None:
+    """Writes what was found, `where` (a machine) and by which versions and plan, and says so."""
+    others = {"machine": where, "versions": versions(), "settings": asdict(plan)}
+    write(path, {}, found | others)
+    console.print(f"Written to {path}", highlight=False, markup=False)
 
 
 def _counts(row: dict[str, Any]) -> list[str]:

@@ -47,7 +47,7 @@ class Product:
 
     def __call__(self, x: Tensor) -> Tensor:
         if self.packed:
-            return cast(Tensor, _packed(x, self.weight, self.bias, "none", [], ""))
+            return cast(Tensor, _PACKED.default(x, self.weight, self.bias, "none", [], ""))
         return nn.functional.linear(x, self.weight, self.bias)
 
     @property
@@ -56,13 +56,11 @@ class Product:
         return self.weight.to_dense() if self.packed else self.weight
 
 
-if hasattr(torch.ops.mkldnn, "_linear_pointwise"):
-    _packed: Any = torch.ops.mkldnn._linear_pointwise.default
+_PACKED: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)  # not in every build
 
 
 def _can_pack(weight: Tensor) -> bool:
-    has_kernel = hasattr(torch.ops.mkldnn, "_linear_pointwise")
-    return has_kernel and weight.is_cpu and weight.dtype == torch.bfloat16
+    return _PACKED is not None and weight.is_cpu and weight.dtype == torch.bfloat16
 
 
 class Joint:

@@ -8,8 +8,6 @@ own, whose score is the log-sum-exp. A context of a few tokens takes longer to r
 tokens do, so each lane has it in its own cache, before its own tokens.
 """
 
-import math
-import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -149,7 +147,8 @@ class Bank:
     def _grow(self, own: int) -> None:
         """Room for `own` tokens a lane."""
         old = self.cache
-        self.cache = _zeros((*old.shape[:4], own, old.shape[5]), old)
+        # Slots beyond a lane's length are masked, but 0 * NaN is NaN: no garbage.
+        self.cache = old.new_zeros((*old.shape[:4], own, old.shape[5]))
         self.cache[..., : old.shape[4], :] = old
 
     def prepare(self) -> Tensor:
@@ -216,19 +215,6 @@ class Bank:
             values[lanes, :, : self.rep] = found.transpose(0, 1)
             self.shared_scores[lanes] = total.transpose(0, 1)
         return _read(grouped, keys, values, scaling, self.mask).view(q.shape)
-
-
-def _zeros(shape: Sequence[int], like: Tensor) -> Tensor:
-    """A cache without garbage: slots beyond a lane's length are masked, but 0 * NaN is NaN.
-
-    On Linux in large pages, which come zeroed: a cache of small ones takes a fifth of a second for
-    each gigabyte only to be mapped.
-    """
-    if not (like.is_cpu and hasattr(mmap, "MADV_HUGEPAGE")):
-        return like.new_zeros(shape)
-    memory = mmap.mmap(-1, max(1, math.prod(shape)) * like.itemsize)
-    memory.madvise(mmap.MADV_HUGEPAGE)
-    return torch.frombuffer(memory, dtype=like.dtype, count=math.prod(shape)).view(shape)
 
 
 def _causal(q: Tensor, k: Tensor, v: Tensor, scaling: float) -> Tensor:

@@ -11,7 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCau
 from steer.config import Guidance, Sampling
 from steer.engines import hf_lanes
 from steer.engines.hf import HFEngine
-from steer.engines.hf_adapter import join, joints, pack
+from steer.engines.hf_adapter import join, joints, merge, pack
 from steer.engines.interface import Request
 from steer.errors import SteerError
 from steer.guidance import steer_streams
@@ -171,3 +171,22 @@ def test_packed_layers_are_the_same_layers():
     pack(model)
     assert not any(isinstance(layer, torch.nn.Linear) for layer in model)
     torch.testing.assert_close(model(inputs), expected, atol=0.02, rtol=0.02)
+
+
+@pytest.mark.parametrize("lanes", [0, 2, 3])
+def test_packed_layers_with_an_adapter_are_the_same_layers(tiny_model, adapter, lanes):
+    """In bf16 as in fp32, with the adapter on for some lanes, and added in."""
+    inputs = torch.linspace(-1, 1, 3 * 32).view(3, 1, 32)
+    found = []
+    for dtype in ("float32", "bfloat16"):
+        engine = HFEngine(str(tiny_model), adapter, dtype=dtype, device="cpu")
+        merge(engine.model)
+        engine.switch.lanes = lanes
+        x = inputs.to(engine.model.dtype)
+        reading = [joint for joint in joints(engine.model) if joint.down.dense.shape[1] == 32]
+        found.append(torch.cat([joint(x) for joint in reading], dim=-1).float())
+        engine.switch.merged = True
+        merged = torch.cat([joint(x) for joint in reading], dim=-1).float()
+        if lanes == 3:
+            torch.testing.assert_close(merged, found[-1], atol=0.05, rtol=0.05)
+    torch.testing.assert_close(*found, atol=0.05, rtol=0.05)
