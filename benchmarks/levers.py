@@ -1,7 +1,8 @@
 """What each lever of the engine gives, and where its time goes: `python -m benchmarks.levers`.
 
 Each lever is turned off alone, and at last all together; the time of a decoding step is compared
-with that of the engine as it is, in turns in one process. Writes
+with that of the engine as it is, in turns in one process. So are steps that leave a part of the
+work out, whose tokens are wrong: no way of doing that part could be faster. Writes
 benchmarks/results/levers-cpu.json.
 """
 
@@ -19,7 +20,9 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import torch
 from rich.console import Console
+from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.lab import PROMPT, SEED, Lab, prepare
@@ -70,6 +73,23 @@ def _each_alone(bank: Any) -> list[tuple[Any, slice]]:
     return [(lane.context, slice(lane.index, lane.index + 1)) for lane in bank.lanes if lane.apart]
 
 
+# What a step would be if a part cost nothing.
+FREE = (
+    Lever("adapter", hf_adapter.Joint, "__call__", lambda joint, x: joint.merged(x)),
+    Lever("panels", hf_lanes, "_read_shared", lambda context, layer, q, scaling: _unread(q)),
+    Lever("own tokens", hf_lanes, "_read", lambda q, *others: q.clone()),
+    Lever("layers' products", hf_adapter.Joint, "__call__", lambda joint, x: _no_product(joint, x)),
+)
+
+
+def _unread(q: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.zeros_like(q), q.new_zeros(q.shape[:-1], dtype=torch.float32)
+
+
+def _no_product(joint: Any, x: Tensor) -> Tensor:
+    return x.new_zeros(*x.shape[:-1], joint.both.weight.shape[0])
+
+
 @dataclass(frozen=True)
 class Plan:
     """What is measured: rows, tokens of each record, repeats; and tokens under the profiler, whose
@@ -104,20 +124,24 @@ def without(levers: Sequence[Lever]) -> Iterator[None]:
 
 
 def measure(lab: Lab, plan: Plan, report: Callable[[str], None]) -> dict[str, Any]:
-    """Milliseconds of a step for every choice of levers, side and rows; and the profiles."""
+    """Milliseconds of a step for every choice of levers, side and rows, and if a part were free;
+    and the profiles."""
     off = {AS_IT_IS: (), **{lever.name: (lever,) for lever in LEVERS}, NONE: LEVERS}
     engines = {}
     for name, levers in off.items():
         with without(levers):
             engines[name] = Endless(lab.base, lab.adapter, device=lab.device)
+    hf_adapter.merge(engines[AS_IT_IS].model)
+    free = {part.name: (part,) for part in FREE}
     steps: dict[tuple[str, str, int], list[float]] = defaultdict(list)
     for repeat in range(plan.repeats):
-        for name, levers in off.items():
+        for name, levers in (off | free).items():
             report(f"repeat {repeat + 1} of {plan.repeats}, without: {name}")
+            engine = engines.get(name, engines[AS_IT_IS])
             with without(levers):
                 for side in GUIDANCE:
                     for rows in plan.rows:
-                        found = step_seconds(engines[name], lab, side, rows, plan.tokens)
+                        found = step_seconds(engine, lab, side, rows, plan.tokens)
                         steps[name, side, rows].append(1000 * found)
     points = [
         {"off": name, "side": side, "rows": rows, "milliseconds": statistics.median(times)}
@@ -131,7 +155,11 @@ def measure(lab: Lab, plan: Plan, report: Callable[[str], None]) -> dict[str, An
                     report(f"profile of {side}, {rows} rows")
                     parts = profiled(engines[name], lab, side, rows, plan.profiled)
                     profiles.append({"levers": name, "side": side, "rows": rows} | parts)
-    return {"steps": points, "profiles": profiles}
+    return {
+        "steps": [point for point in points if point["off"] in off],
+        "free": [point for point in points if point["off"] in free],
+        "profiles": profiles,
+    }
 
 
 def step_seconds(engine: Endless, lab: Lab, side: str, rows: int, tokens: int) -> float:

@@ -131,10 +131,14 @@ def _levers(path: Path) -> str:
         return ""
     found = json.loads(path.read_text("utf-8"))
     sides = [(side, rows) for side in ("plain", "steer") for rows in (1, 4, 64)]
-    steps = {(p["off"], p["side"], p["rows"]): p["milliseconds"] for p in found["steps"]}
+    points = found["steps"] + found["free"]
+    steps = {(p["off"], p["side"], p["rows"]): p["milliseconds"] for p in points}
     whole = {side: steps[AS_IT_IS, *side] for side in sides}
-    names = dict.fromkeys(point["off"] for point in found["steps"])
-    rows = [[name, *(_change(steps[name, *side], whole[side]) for side in sides)] for name in names]
+    rows = {
+        name: [name, *(_change(steps[name, *side], whole[side]) for side in sides)]
+        for name in dict.fromkeys(point["off"] for point in points)
+    }
+    free = dict.fromkeys(point["off"] for point in found["free"])
     shown = [f"{side}, {rows} rows" for side, rows in sides]
     parts = [key for key in found["profiles"][0] if key not in ("levers", "side", "rows")]
     profiles = [
@@ -146,7 +150,10 @@ def _levers(path: Path) -> str:
             f"### Levers: {_where(found)}",
             "Milliseconds of a decoding step without a lever, and how many times that of the engine"
             " as it is:",
-            table(["without", *shown], rows),
+            table(["without", *shown], [row for name, row in rows.items() if name not in free]),
+            "The same if a part of the work took no time (measured by leaving it out, which gives "
+            "wrong tokens):",
+            table(["if free", *shown], [rows[name] for name in free]),
             "Milliseconds a token by what they are for, over calls of "
             f"{found['settings']['profiled']} tokens with the prefill of their contexts, under a "
             "profiler, which slows small operations down:",

@@ -123,6 +123,8 @@ def test_every_lever_is_turned_off_once(tmp_path: Path) -> None:
     assert names == {levers.AS_IT_IS, levers.NONE, *(lever.name for lever in levers.LEVERS)}
     assert all(point["milliseconds"] > 0 for point in found["steps"])
     assert len(found["steps"]) == len(names) * 2 * 2
+    assert {point["off"] for point in found["free"]} == {part.name for part in levers.FREE}
+    assert len(found["free"]) == len(levers.FREE) * 2 * 2
     assert {profile["levers"] for profile in found["profiles"]} == {levers.AS_IT_IS, levers.NONE}
 
 
