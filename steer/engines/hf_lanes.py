@@ -239,7 +239,7 @@ def _read_shared(context: Context, layer: int, q: Tensor, scaling: float) -> tup
     the log-sum-exp of the scores (kv_heads, lanes, rep) in fp32.
 
     PyTorch's fused kernel gives both. Otherwise the log-sum-exp is a token's score less the log of
-    its weight: of the likeliest, whose weight is no rounding error.
+    its weight: of the likeliest, which has the largest of both, and no rounding error for a weight.
     """
     k, v = context.keys[layer], context.values[layer]
     rows = q.reshape(1, len(q), -1, q.shape[-1])
@@ -248,8 +248,7 @@ def _read_shared(context: Context, layer: int, q: Tensor, scaling: float) -> tup
     else:
         scores = _scores(rows, k, scaling)
         weights = scores.softmax(dim=-1)
-        most, place = weights.max(dim=-1, keepdim=True)
-        out, total = weights.to(q.dtype) @ v, scores.gather(-1, place) - most.log()
+        out, total = weights.to(q.dtype) @ v, scores.amax(dim=-1) - weights.amax(dim=-1).log()
     return out.view(q.shape), total.view(q.shape[:-1])
 
 
