@@ -97,7 +97,7 @@ class Plan:
 
     rows: tuple[int, ...] = (1, 4, 64)
     tokens: int = 24
-    repeats: int = 2
+    repeats: int = 3
     profiled: int = 4
 
 
