@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
 import torch
@@ -73,21 +73,29 @@ def _each_alone(bank: Any) -> list[tuple[Any, slice]]:
     return [(lane.context, slice(lane.index, lane.index + 1)) for lane in bank.lanes if lane.apart]
 
 
-# What a step would be if a part cost nothing.
-FREE = (
-    Lever("adapter", hf_adapter.Joint, "__call__", lambda joint, x: joint.merged(x)),
-    Lever("panels", hf_lanes, "_read_shared", lambda context, layer, q, scaling: _unread(q)),
-    Lever("own tokens", hf_lanes, "_read", lambda q, *others: q.clone()),
-    Lever("layers' products", hf_adapter.Joint, "__call__", lambda joint, x: _no_product(joint, x)),
-)
+def _merged(joint: Any, x: Tensor) -> Tensor:
+    return cast(Tensor, joint.merged(x))
 
 
-def _unread(q: Tensor) -> tuple[Tensor, Tensor]:
+def _unread(context: Any, layer: int, q: Tensor, scaling: float) -> tuple[Tensor, Tensor]:
     return torch.zeros_like(q), q.new_zeros(q.shape[:-1], dtype=torch.float32)
+
+
+def _unread_own(q: Tensor, *others: Any) -> Tensor:
+    return q.clone()
 
 
 def _no_product(joint: Any, x: Tensor) -> Tensor:
     return x.new_zeros(*x.shape[:-1], joint.both.weight.shape[0])
+
+
+# What a step would be if a part cost nothing.
+FREE = (
+    Lever("adapter", hf_adapter.Joint, "__call__", _merged),
+    Lever("panels", hf_lanes, "_read_shared", _unread),
+    Lever("own tokens", hf_lanes, "_read", _unread_own),
+    Lever("layers' products", hf_adapter.Joint, "__call__", _no_product),
+)
 
 
 @dataclass(frozen=True)

@@ -134,11 +134,13 @@ def _levers(path: Path) -> str:
     points = found["steps"] + found["free"]
     steps = {(p["off"], p["side"], p["rows"]): p["milliseconds"] for p in points}
     whole = {side: steps[AS_IT_IS, *side] for side in sides}
-    rows = {
-        name: [name, *(_change(steps[name, *side], whole[side]) for side in sides)]
-        for name in dict.fromkeys(point["off"] for point in points)
-    }
-    free = dict.fromkeys(point["off"] for point in found["free"])
+
+    def lines(points: Sequence[dict[str, Any]]) -> list[list[str]]:
+        names = dict.fromkeys(point["off"] for point in points)
+        return [
+            [name, *(_change(steps[name, *side], whole[side]) for side in sides)] for name in names
+        ]
+
     shown = [f"{side}, {rows} rows" for side, rows in sides]
     parts = [key for key in found["profiles"][0] if key not in ("levers", "side", "rows")]
     profiles = [
@@ -150,10 +152,10 @@ def _levers(path: Path) -> str:
             f"### Levers: {_where(found)}",
             "Milliseconds of a decoding step without a lever, and how many times that of the engine"
             " as it is:",
-            table(["without", *shown], [row for name, row in rows.items() if name not in free]),
+            table(["without", *shown], lines(found["steps"])),
             "The same if a part of the work took no time (measured by leaving it out, which gives "
             "wrong tokens):",
-            table(["if free", *shown], [rows[name] for name in free]),
+            table(["if free", *shown], lines(found["free"])),
             "Milliseconds a token by what they are for, over calls of "
             f"{found['settings']['profiled']} tokens with the prefill of their contexts, under a "
             "profiler, which slows small operations down:",

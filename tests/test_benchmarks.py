@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,12 +12,13 @@ import torch
 from benchmarks import curves, gpu, ideas, levers, report, scaling
 from benchmarks.__main__ import main
 from benchmarks.lab import Lab, prepare
-from benchmarks.ours import Ours
+from benchmarks.ours import Endless, Ours
 from benchmarks.pairs import Group, Load, Ratio, Sample, Side, check_tokens
 from benchmarks.peers import Peers, forward
 from benchmarks.shapes import random_model
 from benchmarks.suite import MEANINGS, TARGETS, met
 from steer.config import Sampling
+from steer.engines import hf_adapter
 from steer.engines.scoring import Rows
 from tests.tiny import TEXTS
 
@@ -126,6 +128,24 @@ def test_every_lever_is_turned_off_once(tmp_path: Path) -> None:
     assert {point["off"] for point in found["free"]} == {part.name for part in levers.FREE}
     assert len(found["free"]) == len(levers.FREE) * 2 * 2
     assert {profile["levers"] for profile in found["profiles"]} == {levers.AS_IT_IS, levers.NONE}
+
+
+@pytest.mark.parametrize("part", levers.FREE, ids=lambda part: part.name)
+def test_a_part_that_is_left_out_is_one_that_a_step_goes_through(
+    lab: Lab, part: levers.Lever
+) -> None:
+    used: list[str] = []
+
+    def noted(*given: Any) -> Any:
+        used.append(part.name)
+        return part.value(*given)
+
+    engine = Endless(lab.base, lab.adapter, device=lab.device)
+    hf_adapter.merge(engine.model)
+    with levers.without([dataclasses.replace(part, value=noted)]):
+        assert levers.step_seconds(engine, lab, "steer", 2, 4) > 0
+    layers = engine.kv_shape[0]
+    assert len(used) >= 3 * layers  # once a layer, at each of three steps
 
 
 def test_ideas_are_weighed_with_an_expert(
