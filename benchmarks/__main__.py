@@ -10,13 +10,13 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks import gpu
+from benchmarks.command import require_place, run
 from benchmarks.lab import prepare
 from benchmarks.machine import machine, versions
 from benchmarks.suite import CUDA, QUICK, TARGETS, Plan, Suite
 from benchmarks.table import Talk, show, write
 from steer.errors import SteerError
 from steer.models import EMBEDDED, default_model, pick_device
-from steer.quiet import quiet_logs
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -25,16 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measures, prints the table and writes the results; returns the exit code."""
     console = Console(stderr=True)
     options = _parser().parse_args(arguments)
-    try:
-        with quiet_logs():
-            _run(options, console)
-    except SteerError as error:
-        console.print(f"error: {error}", highlight=False, markup=False)
-        return 2
-    except KeyboardInterrupt:
-        console.print("stopped; nothing was written")
-        return 130
-    return 0
+    return run(lambda: _run(options, console), console)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -54,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace, console: Console) -> None:
     device = pick_device(options.device).type
     out = options.out or RESULTS / ("gpu.json" if device == "cuda" else "cpu.json")
+    require_place(out)
     plan = QUICK if options.quick else CUDA if device == "cuda" else Plan()
     report = Talk(console)
     where = machine(device)

@@ -19,6 +19,7 @@ from typing import Any
 
 from rich.console import Console
 
+from benchmarks.command import require_place, run
 from benchmarks.lab import PROMPT, Lab, prepare
 from benchmarks.machine import machine
 from benchmarks.ours import PLAIN, STEER, Expert, Ours
@@ -30,7 +31,6 @@ from steer.engines.interface import Completion, Request, Step
 from steer.generation import Progress, generate
 from steer.guidance import Stream, steer_streams
 from steer.models import pick_device
-from steer.quiet import quiet_logs
 from steer.runconfig import RunConfig
 
 RESULTS = Path(__file__).parent / "results"
@@ -211,17 +211,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     console = Console(stderr=True)
+    return run(lambda: _run(options, console), console)
+
+
+def _run(options: argparse.Namespace, console: Console) -> None:
     device = pick_device(options.device).type
+    out = options.out or RESULTS / f"curves-{'gpu' if device == 'cuda' else 'cpu'}.json"
+    require_place(out)
     where = machine(device)
     plan = TINY if options.model == "tiny" else Plan()
     report = Talk(console)
-    with tempfile.TemporaryDirectory() as folder, quiet_logs():
+    with tempfile.TemporaryDirectory() as folder:
         report("preparing texts, model and adapter")
         lab = prepare(Path(folder), options.model, device)
         points = measure(lab, plan, report)
-    out = options.out or RESULTS / f"curves-{'gpu' if device == 'cuda' else 'cpu'}.json"
     keep(out, points, where, plan, console)
-    return 0
 
 
 if __name__ == "__main__":

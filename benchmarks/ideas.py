@@ -31,6 +31,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from benchmarks.command import require_place, run
 from benchmarks.lab import Lab, prepare
 from benchmarks.levers import step_seconds
 from benchmarks.machine import machine
@@ -41,10 +42,8 @@ from steer.data import load_corpus
 from steer.engines import hf
 from steer.engines.hf import HFEngine
 from steer.engines.scoring import Rows
-from steer.errors import SteerError
 from steer.expert import Expert
 from steer.generation import generate
-from steer.quiet import quiet_logs
 from steer.runconfig import RunConfig
 
 RESULTS = Path(__file__).parent / "results"
@@ -171,18 +170,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     console = Console(stderr=True)
+    return run(lambda: _run(options, console), console)
+
+
+def _run(options: argparse.Namespace, console: Console) -> None:
+    require_place(options.out)
     plan = TINY if options.model == "tiny" else Plan()
     report, where = Talk(console), machine("cpu")
-    try:
-        with tempfile.TemporaryDirectory() as folder, quiet_logs():
-            expert = Expert.load(options.expert)
-            lab = prepare(Path(folder), options.model, "cpu")
-            found = measure(lab, expert, options.real, plan, report)
-    except SteerError as error:
-        console.print(f"error: {error}", highlight=False, markup=False)
-        return 2
+    with tempfile.TemporaryDirectory() as folder:
+        expert = Expert.load(options.expert)
+        lab = prepare(Path(folder), options.model, "cpu")
+        found = measure(lab, expert, options.real, plan, report)
     keep(options.out, found, where, plan, console)
-    return 0
 
 
 if __name__ == "__main__":

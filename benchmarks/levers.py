@@ -25,6 +25,7 @@ from rich.console import Console
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
+from benchmarks.command import require_place, run
 from benchmarks.lab import PROMPT, SEED, Lab, prepare
 from benchmarks.machine import machine
 from benchmarks.ours import PLAIN, STEER, Endless
@@ -34,7 +35,6 @@ from steer.engines import hf, hf_adapter, hf_lanes, scoring
 from steer.engines.interface import Request, Step
 from steer.guidance import steer_streams
 from steer.models import pick_device
-from steer.quiet import quiet_logs
 from steer.seeds import derive
 
 RESULTS = Path(__file__).parent / "results"
@@ -226,16 +226,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     console = Console(stderr=True)
+    return run(lambda: _run(options, console), console)
+
+
+def _run(options: argparse.Namespace, console: Console) -> None:
+    require_place(options.out)
     plan = TINY if options.model == "tiny" else Plan()
     report = Talk(console)
     device = pick_device("cpu").type
     where = machine(device)
-    with tempfile.TemporaryDirectory() as folder, quiet_logs():
+    with tempfile.TemporaryDirectory() as folder:
         report("preparing texts, model and adapter")
         lab = prepare(Path(folder), options.model, device)
         found = measure(lab, plan, report)
     keep(options.out, found, where, plan, console)
-    return 0
 
 
 if __name__ == "__main__":

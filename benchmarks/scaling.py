@@ -27,6 +27,7 @@ import numpy as np
 import psutil
 from rich.console import Console
 
+from benchmarks.command import require_place, run, write_results
 from benchmarks.machine import machine, versions
 from steer import neardup
 from steer.config import Sampling
@@ -34,7 +35,6 @@ from steer.data import Corpus
 from steer.distributed import Cluster, generate_on_ray
 from steer.engines.interface import Completion, Request, Step
 from steer.errors import SteerError
-from steer.files import write_atomic
 from steer.generation import Progress, generate, run_rounds
 from steer.records import Record
 from steer.runconfig import RunConfig
@@ -313,31 +313,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="small: whether it runs at all")
     parser.add_argument("--out", type=Path, default=RESULTS / "scaling.json")
     options = parser.parse_args(arguments)
-    plan, console = QUICK if options.quick else Plan(), Console(stderr=True)
+    console = Console(stderr=True)
+    return run(lambda: _run(options, console), console)
+
+
+def _run(options: argparse.Namespace, console: Console) -> None:
+    require_place(options.out)
+    plan = QUICK if options.quick else Plan()
 
     def report(said: str) -> None:
         console.print(f"{said} ...", highlight=False)
 
-    try:
-        sizes = memory(plan, report)
-        found = {
-            "machine": machine("cpu"),
-            "versions": versions(),
-            "settings": asdict(plan),
-            "sleeping": sleeping(plan, report),
-            "simulated": simulated(plan, report),
-            "memory": sizes,
-            "extrapolated": estimate(sizes, 10_000_000),
-        }
-    except SteerError as error:
-        console.print(f"error: {error}", highlight=False, markup=False)
-        return 2
+    sizes = memory(plan, report)
+    found = {
+        "machine": machine("cpu"),
+        "versions": versions(),
+        "settings": asdict(plan),
+        "sleeping": sleeping(plan, report),
+        "simulated": simulated(plan, report),
+        "memory": sizes,
+        "extrapolated": estimate(sizes, 10_000_000),
+    }
     if any(after["mebibytes"] <= before["mebibytes"] for before, after in pairwise(sizes)):
-        console.print("the memory did not grow with the records; measure again")
-        return 2
-    write_atomic(options.out, (json.dumps(found, indent=2) + "\n").encode())
+        raise SteerError("the memory did not grow with the records; measure again")
+    write_results(options.out, json.dumps(found, indent=2) + "\n")
     console.print(f"Written to {options.out}", highlight=False)
-    return 0
 
 
 if __name__ == "__main__":

@@ -9,11 +9,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.command import write_results
 from benchmarks.machine import versions
 from benchmarks.pairs import Ratio
 from benchmarks.suite import MEANINGS, TARGETS, met
 from steer.console import duration
-from steer.errors import SteerError
 
 
 class Talk:
@@ -65,8 +65,4 @@ def write(path: Path, ratios: dict[str, Ratio], others: dict[str, Any]) -> None:
     """The results as JSON: a key a ratio, then everything else."""
     found = {name: asdict(ratio) for name, ratio in ratios.items()}
     text = json.dumps(found | others, indent=2) + "\n"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, "utf-8")
-    except OSError as error:
-        raise SteerError(f"cannot write the results to {path}: {error.strerror}") from None
+    write_results(path, text)

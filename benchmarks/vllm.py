@@ -21,6 +21,7 @@ from unittest import mock
 
 from rich.console import Console
 
+from benchmarks.command import require_place, run, write_results
 from benchmarks.lab import PROMPT, SEED, Lab, prepare
 from benchmarks.machine import machine, versions
 from benchmarks.pairs import Ratio
@@ -188,6 +189,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
     console = Console(stderr=True)
+    return run(lambda: _run(options, console), console)
+
+
+def _run(options: argparse.Namespace, console: Console) -> None:
+    require_place(options.out)
     plan = Plan()
     found: list[dict[str, Any]] = []
     used = versions() | {"vllm": vllm.installed()}
@@ -197,7 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lab, talk = prepare(Path(folder), None, "cpu"), Talk(console)
         for case in plan.cases:
             found.append(measure(lab, case, plan, talk))
-            options.out.write_text(json.dumps(everything, indent=2) + "\n", "utf-8")
+            write_results(options.out, json.dumps(everything, indent=2) + "\n")
             ratio = Ratio(**found[-1]["steps_ratio"])
             console.print(
                 f"{case.name}, {found[-1]['sequences']} sequences: {ratio.median:.2f} of vLLM's "
@@ -205,7 +211,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 highlight=False,
             )
     console.print(f"Written to {options.out}", highlight=False, markup=False)
-    return 0
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,21 @@ def test_a_part_that_is_left_out_is_one_that_a_step_goes_through(
         assert levers.step_seconds(engine, lab, "steer", 2, 4) > 0
     layers = engine.kv_shape[0]
     assert len(used) >= 3 * layers  # once a layer, at each of three steps
+
+
+@pytest.mark.parametrize("command", [main, curves.main, levers.main, scaling.main])
+def test_where_results_go_is_tried_before_anything_is_measured(
+    command: Callable[[list[str]], int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    for out, said in (
+        (tmp_path, "is a folder; name a file in it with --out"),
+        (tmp_path / "file" / "x.json", "cannot write the results to"),
+    ):
+        assert command(["--out", str(out)]) == 2
+        shown = capsys.readouterr().err
+        assert shown.startswith("error: ")
+        assert said in " ".join(shown.split())
 
 
 def test_ideas_are_weighed_with_an_expert(
