@@ -203,13 +203,13 @@ def _run(options: argparse.Namespace, console: Console) -> None:
         lab, talk = prepare(Path(folder), None, "cpu"), Talk(console)
         for case in plan.cases:
             found.append(measure(lab, case, plan, talk))
-            write_results(options.out, json.dumps(everything, indent=2) + "\n")
             ratio = Ratio(**found[-1]["steps_ratio"])
             console.print(
                 f"{case.name}, {found[-1]['sequences']} sequences: {ratio.median:.2f} of vLLM's "
                 f"steps a second ({ratio.low:.2f} to {ratio.high:.2f})",
                 highlight=False,
             )
+    write_results(options.out, json.dumps(everything, indent=2) + "\n")
     console.print(f"Written to {options.out}", highlight=False, markup=False)
 
 
