@@ -11,11 +11,12 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .NOTPARALLEL:
-.PHONY: help setup demo test test-vllm check bench format clean
+.PHONY: help setup demo test test-avx2 test-vllm check bench format clean
 
 help:
 	@echo "make demo       fit, generate and evaluate on a small real corpus (about 5 minutes)"
 	@echo "make test       the tests"
+	@echo "make test-avx2  those of the engines, as a processor without AVX-512 runs them"
 	@echo "make test-vllm  those of the vllm engine, on vLLM's CPU build"
 	@echo "make check      ruff and mypy"
 	@echo "make bench      how fast it is here (docs/performance.md)"
@@ -29,6 +30,11 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+# What a processor without AVX-512 runs, on any: its kernels, and nothing in bf16.
+test-avx2: $(READY)
+	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest --plain-processor \
+		tests/engines tests/test_machine.py tests/test_models.py tests/test_generation.py
 
 # One thread: the tests' model is tiny, and more threads than that wait for each other.
 test-vllm: $(VLLM)/.ready

@@ -30,6 +30,7 @@ from benchmarks.lab import PROMPT, SEED, Lab, prepare
 from benchmarks.machine import machine
 from benchmarks.ours import PLAIN, STEER, Endless
 from benchmarks.table import Talk, keep
+from steer import machine as processor
 from steer.config import Guidance, Sampling
 from steer.engines import hf, hf_adapter, hf_lanes, scoring
 from steer.engines.interface import Request, Step
@@ -59,7 +60,7 @@ _READERS = hf_adapter._readers
 LEVERS = (
     Lever("adapter added into the weights", hf, "MERGED_SHARE", 0.0),
     Lever("layers that read the same tensor joined", hf_adapter, "_readers", _alone),
-    Lever("weights packed", hf_adapter, "_can_pack", lambda weight: False),
+    Lever("weights packed", processor, "can_pack", lambda weight: False),
     Lever("scoring some rows at a time", scoring, "CHUNK", 1 << 40),
     Lever("only plausible tokens scored", scoring, "_plausible", lambda expert, alpha: None),
     Lever("fused attention for few rows", hf_lanes, "FUSED_ROWS", 0),

@@ -1,8 +1,84 @@
-"""What this machine has, for defaults that fit it."""
+"""What this machine has and can compute; whoever must know asks here."""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import joblib
 import psutil
 import torch
+from torch import Tensor
+
+# CPU features, as PyTorch names them, that multiply in a dtype without converting to fp32.
+_FEATURES = {
+    torch.bfloat16: ("avx512_bf16", "amx_bf16", "bf16"),
+    torch.float16: ("avx512_fp16", "amx_fp16", "fp16_arith"),
+}
+
+
+@dataclass(frozen=True)
+class Processor:
+    """What PyTorch's kernels do on this machine's CPU: the dtypes narrower than fp32 that are
+    multiplied in hardware, and those whose weights `pack` reorders."""
+
+    native: frozenset[torch.dtype]
+    packed: frozenset[torch.dtype]
+
+
+@cache
+def processor() -> Processor:
+    """This machine's, found out once."""
+    return find_processor()
+
+
+def find_processor() -> Processor:
+    """By trying: the features say nothing of the build of PyTorch, and nothing of the limits that
+    ATEN_CPU_CAPABILITY and ONEDNN_MAX_CPU_ISA set."""
+    features = dict(torch.cpu.get_capabilities())
+    has = {dtype for dtype, names in _FEATURES.items() if any(map(features.get, names))}
+    packed = frozenset({torch.bfloat16} if _packs(torch.bfloat16) else ())
+    if features.get("architecture") == "x86_64":  # there the same kernels do both
+        has -= {torch.bfloat16} - packed
+    return Processor(frozenset(has), packed)
+
+
+def computes(dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether `device` multiplies `dtype` in hardware; else PyTorch converts, which is slow."""
+    if dtype not in _FEATURES:
+        return True
+    if device.type == "cpu":
+        return dtype in processor().native
+    if device.type == "cuda" and dtype == torch.bfloat16:
+        return bool(torch.cuda.is_bf16_supported(False))
+    return True
+
+
+def can_pack(weight: Tensor) -> bool:
+    """Whether `pack` takes the weight of a linear layer."""
+    return weight.is_cpu and weight.dtype in processor().packed
+
+
+def pack(weight: Tensor) -> Tensor:
+    """The weight (out, in) in the order that `packed_linear` reads."""
+    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight)
+    return packed
+
+
+def packed_linear(x: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
+    """weight x + bias, with a weight from `pack`."""
+    operator: Any = torch.ops.mkldnn._linear_pointwise.default
+    product: Tensor = operator(x, packed, bias, "none", [], "")
+    return product
+
+
+def _packs(dtype: torch.dtype) -> bool:
+    """Whether this processor and build of PyTorch pack weights of `dtype`, and multiply right."""
+    weight, x = torch.eye(32, dtype=dtype), torch.ones(4, 32, dtype=dtype)
+    try:
+        product = packed_linear(x, pack(weight), None)
+    except (AttributeError, RuntimeError):  # NotImplementedError is one of them
+        return False
+    return torch.equal(product, x)
 
 
 def total_memory(device: torch.device) -> int:

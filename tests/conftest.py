@@ -11,12 +11,38 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # Nor may a test read or write the user's own cache of embeddings and likelihoods.
 os.environ["STEER_METRICS_CACHE"] = f"{tempfile.mkdtemp(prefix='steer-tests-')}/metrics.sqlite"
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import tiny
 
+from steer import machine
 from steer.data import Corpus
+
+PLAIN = machine.Processor(frozenset(), frozenset())
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--plain-processor",
+        action="store_true",
+        help="every test on a processor that computes in fp32 only, as far as steer asks",
+    )
+
+
+@pytest.fixture
+def plain_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor with nothing for dtypes narrower than fp32: AVX2 without AVX-512, say."""
+    monkeypatch.setattr(machine, "processor", lambda: PLAIN)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _processor(request: pytest.FixtureRequest) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        if request.config.getoption("--plain-processor"):
+            patch.setattr(machine, "processor", lambda: PLAIN)
+        yield
 
 
 def pytest_unconfigure() -> None:

@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from steer import machine
 from steer.errors import SteerError
 from steer.quiet import quiet_logs
 
@@ -37,30 +38,23 @@ class Product:
     """x -> weight x + bias, `weight` (out, in).
 
     PyTorch's CPU kernels reorder bf16 weights at every call; for few rows that takes longer than
-    the product. Here they are reordered once, as PyTorch's compiler does it too.
+    the product. Where the processor can, they are reordered once, as PyTorch's compiler does it.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        self.packed = _can_pack(weight)
-        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight) if self.packed else weight
+        self.packed = machine.can_pack(weight)
+        self.weight = machine.pack(weight) if self.packed else weight
         self.bias = bias
 
     def __call__(self, x: Tensor) -> Tensor:
         if self.packed:
-            return cast(Tensor, _PACKED.default(x, self.weight, self.bias, "none", [], ""))
+            return machine.packed_linear(x, self.weight, self.bias)
         return nn.functional.linear(x, self.weight, self.bias)
 
     @property
     def dense(self) -> Tensor:
         """The weight (out, in) as it came."""
         return self.weight.to_dense() if self.packed else self.weight
-
-
-_PACKED: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)  # not in every build
-
-
-def _can_pack(weight: Tensor) -> bool:
-    return _PACKED is not None and weight.is_cpu and weight.dtype == torch.bfloat16
 
 
 class Joint:
@@ -167,7 +161,7 @@ def pack(model: nn.Module) -> None:
     are never there twice (but for an output layer tied to the embedding)."""
     # Paths, not layers: a list of layers would keep the old weights until its end.
     for path in [path for path, layer in model.named_modules() if type(layer) is nn.Linear]:
-        if _can_pack(cast(Tensor, model.get_submodule(path).weight)):
+        if machine.can_pack(cast(Tensor, model.get_submodule(path).weight)):
             _replace(model, path, Single(cast(nn.Linear, model.get_submodule(path))))
 
 

@@ -8,6 +8,7 @@ import torch
 from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
+from steer import machine
 from steer.config import Guidance, Sampling
 from steer.engines import hf_lanes
 from steer.engines.hf import HFEngine
@@ -160,8 +161,11 @@ def test_the_embedded_model(tmp_path):
     assert_exact(engine, reference(base, adapter), many(2), Sampling(max_new_tokens=3))
 
 
-def test_packed_layers_are_the_same_layers():
+@pytest.mark.parametrize("processor", ["this", "plain"])
+def test_layers_are_the_same_layers_packed_or_not(processor, request):
     """What bf16 on a CPU reads; the exactness above is in fp32, which is never packed."""
+    if processor == "plain":
+        request.getfixturevalue("plain_processor")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = torch.nn.Sequential(torch.nn.Linear(96, 64), torch.nn.Linear(64, 33, bias=False))
@@ -169,12 +173,13 @@ def test_packed_layers_are_the_same_layers():
     inputs = torch.linspace(-1, 1, 3 * 5 * 96).view(3, 5, 96).to(torch.bfloat16)
     expected = model(inputs)
     pack(model)
-    assert not any(isinstance(layer, torch.nn.Linear) for layer in model)
+    packed = torch.bfloat16 in machine.processor().packed
+    assert any(isinstance(layer, torch.nn.Linear) for layer in model) is not packed
     torch.testing.assert_close(model(inputs), expected, atol=0.02, rtol=0.02)
 
 
 @pytest.mark.parametrize("lanes", [0, 2, 3])
-def test_packed_layers_with_an_adapter_are_the_same_layers(tiny_model, adapter, lanes):
+def test_layers_with_an_adapter_are_the_same_layers_in_bf16(tiny_model, adapter, lanes):
     """In bf16 as in fp32, with the adapter on for some lanes, and added in."""
     inputs = torch.linspace(-1, 1, 3 * 32).view(3, 1, 32)
     found = []
