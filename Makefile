@@ -34,11 +34,11 @@ test: $(READY)
 # What a processor without AVX-512 runs, on any: its kernels, and nothing in bf16.
 test-avx2: $(READY)
 	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest --plain-processor \
-		tests/engines tests/test_machine.py tests/test_models.py tests/test_generation.py
+		tests/engines tests/models/test_machine.py tests/models/test_base.py tests/runs/test_generation.py
 
 # One thread: the tests' model is tiny, and more threads than that wait for each other.
 test-vllm: $(VLLM)/.ready
-	OMP_NUM_THREADS=1 $(VLLM)/bin/python -m pytest tests/engines/test_vllm*.py
+	OMP_NUM_THREADS=1 $(VLLM)/bin/python -m pytest tests/engines/vllm
 
 check: $(READY)
 	$(BIN)/ruff check

@@ -25,13 +25,12 @@ from benchmarks.machine import machine
 from benchmarks.ours import PLAIN, STEER, Expert, Ours
 from benchmarks.pairs import Load, Side, timed
 from benchmarks.table import Talk, keep
-from steer.config import Guidance, Sampling
-from steer.data import Corpus
+from steer.config import Guidance, RunConfig, Sampling
+from steer.data.corpus import Corpus
 from steer.engines.interface import Completion, Request, Step
-from steer.generation import Progress, generate
 from steer.guidance import Stream, steer_streams
-from steer.models import pick_device
-from steer.runconfig import RunConfig
+from steer.models.base import pick_device
+from steer.runs.generation import Progress, generate
 
 RESULTS = Path(__file__).parent / "results"
 Point = dict[str, Any]

@@ -15,7 +15,7 @@ from benchmarks.ours import Endless, Ours
 from benchmarks.pairs import Group, Load, Ratio, Side, synchronize
 from benchmarks.shapes import corpus_tokenizer, random_model
 from benchmarks.suite import SHARING
-from steer.engines.hf_adapter import joints
+from steer.engines.hf.linear import joints
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def random_side(shape: str, folder: Path, device: str) -> Ours:
     write_adapter(model, adapter)
     # The engine loads by name, and these models are in no folder: 8B would take 16 GB of disk.
     with patch.multiple(
-        "steer.engines.hf",
+        "steer.engines.hf.engine",
         load_model=lambda *_, **__: model,
         load_tokenizer=lambda *_: tokenizer,
         model_fingerprint=lambda *_: shape,

@@ -37,14 +37,13 @@ from benchmarks.levers import step_seconds
 from benchmarks.machine import machine
 from benchmarks.ours import STEER, Endless
 from benchmarks.table import Talk, keep
-from steer.config import Sampling
-from steer.data import load_corpus
-from steer.engines import hf
-from steer.engines.hf import HFEngine
+from steer.config import RunConfig, Sampling
+from steer.data.corpus import load_corpus
+from steer.engines.hf import engine as hf
+from steer.engines.hf.engine import HFEngine
 from steer.engines.scoring import Rows
-from steer.expert import Expert
-from steer.generation import generate
-from steer.runconfig import RunConfig
+from steer.models.fitting import Expert
+from steer.runs.generation import generate
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -16,11 +16,11 @@ from transformers.utils import logging as transformers_logging
 
 from benchmarks.shapes import SHAPES, corpus_tokenizer, random_model
 from steer.config import PanelForm
-from steer.data import Corpus, load_corpus
-from steer.models import load_model, pick_device, resolve_model
-from steer.negatives import Pool, draw_panels, render_panel
+from steer.data.corpus import Corpus, load_corpus
+from steer.data.tasks import Task
+from steer.models.base import load_model, pick_device, resolve_model
 from steer.quiet import quiet_logs
-from steer.tasks import Task
+from steer.runs.pool import Pool, draw_panels, render_panel
 
 PROMPT = "The first line of the docstring of a function or class in Python's standard library:\n"
 TEXTS = 600

@@ -30,12 +30,15 @@ from benchmarks.lab import PROMPT, SEED, Lab, prepare
 from benchmarks.machine import machine
 from benchmarks.ours import PLAIN, STEER, Endless
 from benchmarks.table import Talk, keep
-from steer import machine as processor
 from steer.config import Guidance, Sampling
-from steer.engines import hf, hf_adapter, hf_lanes, scoring
+from steer.engines import scoring
+from steer.engines.hf import engine as hf
+from steer.engines.hf import lanes as hf_lanes
+from steer.engines.hf import linear as hf_adapter
 from steer.engines.interface import Request, Step
 from steer.guidance import steer_streams
-from steer.models import pick_device
+from steer.models import machine as processor
+from steer.models.base import pick_device
 from steer.seeds import derive
 
 RESULTS = Path(__file__).parent / "results"

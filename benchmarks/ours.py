@@ -11,14 +11,13 @@ import torch
 
 from benchmarks.lab import PANEL_SIZE, PROMPT, SEED, Lab
 from benchmarks.pairs import Load, check_tokens
-from steer.config import Guidance, Sampling
-from steer.engines.hf import HFEngine
+from steer.config import Guidance, RunConfig, Sampling
+from steer.data.tasks import Task
+from steer.engines.hf.engine import HFEngine
 from steer.engines.interface import Completion, Request, Step
-from steer.generation import Progress, generate
 from steer.guidance import steer_streams
-from steer.runconfig import RunConfig
+from steer.runs.generation import Progress, generate
 from steer.seeds import derive
-from steer.tasks import Task
 
 STEER = Guidance()
 PLAIN = Guidance(gamma=0, eta=0, alpha=0)

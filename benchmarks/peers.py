@@ -12,7 +12,7 @@ from transformers import Cache, DynamicCache, StaticCache
 from benchmarks.lab import PROMPT, SEED, Lab
 from benchmarks.pairs import Load, check_tokens, synchronize
 from steer.config import Guidance
-from steer.models import load_model, load_tokenizer
+from steer.models.base import load_model, load_tokenizer
 from steer.quiet import quiet_logs
 
 GUIDANCE_SCALE = 1.2

@@ -29,17 +29,16 @@ from rich.console import Console
 
 from benchmarks.command import require_place, run, write_results
 from benchmarks.machine import machine, versions
-from steer import neardup
-from steer.config import Sampling
-from steer.data import Corpus
-from steer.distributed import Cluster, generate_on_ray
+from steer.config import RunConfig, Sampling
+from steer.data import neardup
+from steer.data.corpus import Corpus
+from steer.data.tasks import Task
 from steer.engines.interface import Completion, Request, Step
 from steer.errors import SteerError
-from steer.generation import Progress, generate, run_rounds
-from steer.records import Record
-from steer.runconfig import RunConfig
-from steer.runloop import Parts, Round, RunLoop
-from steer.tasks import Task
+from steer.runs.cluster import Cluster, generate_on_ray
+from steer.runs.generation import Progress, generate, run_rounds
+from steer.runs.records import Record
+from steer.runs.state import Parts, Round, RunLoop
 
 RESULTS = Path(__file__).parent / "results"
 ROOT = Path(__file__).parent.parent

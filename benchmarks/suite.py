@@ -9,7 +9,7 @@ from benchmarks.memory import Peak, peak
 from benchmarks.ours import Ours
 from benchmarks.pairs import Group, Load, Ratio, Side
 from benchmarks.peers import Peers
-from steer.runconfig import RunConfig
+from steer.config import RunConfig
 
 SHARING = RunConfig(n=1).rows_per_panel
 

@@ -13,7 +13,7 @@ from benchmarks.command import write_results
 from benchmarks.machine import versions
 from benchmarks.pairs import Ratio
 from benchmarks.suite import MEANINGS, TARGETS, met
-from steer.console import duration
+from steer.cli.progress import duration
 
 
 class Talk:

@@ -27,11 +27,11 @@ from benchmarks.machine import machine, versions
 from benchmarks.pairs import Ratio
 from benchmarks.table import Talk
 from steer.config import Guidance, Sampling
-from steer.engines import vllm
 from steer.engines.interface import Request, Step
-from steer.engines.vllm import VLLMEngine
-from steer.engines.vllm_generation import Generation
-from steer.engines.vllm_processor import Link
+from steer.engines.vllm import engine as vllm
+from steer.engines.vllm.engine import VLLMEngine
+from steer.engines.vllm.generation import Generation
+from steer.engines.vllm.processor import Link
 from steer.guidance import steer_streams
 from steer.seeds import derive
 

@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from examples.docstrings import stdlib_summaries, write_corpus
-from steer.cli import main as steer
-from steer.console import duration
+from steer.cli.main import main as steer
+from steer.cli.progress import duration
 
 FOLDER = Path("build/demo")
 PROMPT = "The summary line of a Python docstring:"

@@ -9,68 +9,67 @@ from typing import TYPE_CHECKING, Any
 from steer.version import __version__
 
 if TYPE_CHECKING:
-    from steer.comparison import Comparison, Setup, compare, evaluate_comparison, sweep
-    from steer.config import Guidance, Sampling
-    from steer.data import Corpus, load_corpus
-    from steer.engines.hf import HFEngine
-    from steer.engines.vllm import VLLMEngine
+    from steer.config import Guidance, RunConfig, Sampling
+    from steer.data.catalog import load_task, load_texts
+    from steer.data.corpus import Corpus, load_corpus
+    from steer.data.hub import Hub
+    from steer.data.tasks import Task
+    from steer.engines.hf.engine import HFEngine
+    from steer.engines.logits_processor import SteerLogitsProcessor
+    from steer.engines.vllm.engine import VLLMEngine
     from steer.errors import SteerError
-    from steer.evaluation import EvaluationSettings, evaluate
-    from steer.expert import Expert, FitSettings, fit
-    from steer.exporting import export
-    from steer.generation import generate, generate_together
-    from steer.hub import Hub
+    from steer.evaluation.evaluate import EvaluationSettings, evaluate
+    from steer.evaluation.sets import Labelled
+    from steer.evaluation.table import Evaluation
+    from steer.experiments.comparison import Comparison, Setup, compare, evaluate_comparison, sweep
+    from steer.experiments.tuning import TuneSettings, Tuning, tune
     from steer.methods import Method, find_methods
-    from steer.metrics.sets import Labelled
-    from steer.metrics.table import Evaluation
-    from steer.processor import SteerLogitsProcessor
-    from steer.records import Record, Reject
-    from steer.report import ReportSettings, write_report
-    from steer.runconfig import RunConfig
-    from steer.store import Run
-    from steer.taskfiles import load_task, load_texts
-    from steer.tasks import Task
-    from steer.tuning import TuneSettings, Tuning, tune
+    from steer.models.fitting import Expert, FitSettings, fit
+    from steer.report.report import ReportSettings, write_report
+    from steer.runs.exporting import export
+    from steer.runs.generation import generate, generate_together
+    from steer.runs.records import Record, Reject
+    from steer.runs.store import Run
 
 _MODULES = {
-    "Comparison": "comparison",
-    "Corpus": "data",
-    "Evaluation": "metrics.table",
-    "EvaluationSettings": "evaluation",
-    "Expert": "expert",
-    "FitSettings": "expert",
+    "Comparison": "experiments.comparison",
+    "Corpus": "data.corpus",
+    "Evaluation": "evaluation.table",
+    "EvaluationSettings": "evaluation.evaluate",
+    "Expert": "models.fitting",
+    "FitSettings": "models.fitting",
     "Guidance": "config",
-    "HFEngine": "engines.hf",
-    "Hub": "hub",
-    "Labelled": "metrics.sets",
+    "HFEngine": "engines.hf.engine",
+    "Hub": "data.hub",
+    "Labelled": "evaluation.sets",
     "Method": "methods",
-    "Record": "records",
-    "Reject": "records",
-    "ReportSettings": "report",
-    "Run": "store",
-    "RunConfig": "runconfig",
+    "Record": "runs.records",
+    "Reject": "runs.records",
+    "ReportSettings": "report.report",
+    "Run": "runs.store",
+    "RunConfig": "config",
     "Sampling": "config",
-    "Setup": "comparison",
+    "Setup": "experiments.comparison",
     "SteerError": "errors",
-    "SteerLogitsProcessor": "processor",
-    "Task": "tasks",
-    "TuneSettings": "tuning",
-    "Tuning": "tuning",
-    "VLLMEngine": "engines.vllm",
-    "compare": "comparison",
-    "evaluate": "evaluation",
-    "evaluate_comparison": "comparison",
-    "export": "exporting",
+    "SteerLogitsProcessor": "engines.logits_processor",
+    "Task": "data.tasks",
+    "TuneSettings": "experiments.tuning",
+    "Tuning": "experiments.tuning",
+    "VLLMEngine": "engines.vllm.engine",
+    "compare": "experiments.comparison",
+    "evaluate": "evaluation.evaluate",
+    "evaluate_comparison": "experiments.comparison",
+    "export": "runs.exporting",
     "find_methods": "methods",
-    "fit": "expert",
-    "generate": "generation",
-    "generate_together": "generation",
-    "load_corpus": "data",
-    "load_task": "taskfiles",
-    "load_texts": "taskfiles",
-    "sweep": "comparison",
-    "tune": "tuning",
-    "write_report": "report",
+    "fit": "models.fitting",
+    "generate": "runs.generation",
+    "generate_together": "runs.generation",
+    "load_corpus": "data.corpus",
+    "load_task": "data.catalog",
+    "load_texts": "data.catalog",
+    "sweep": "experiments.comparison",
+    "tune": "experiments.tuning",
+    "write_report": "report.report",
 }
 
 __all__ = [

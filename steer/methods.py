@@ -6,9 +6,8 @@ To add one, add a line to `METHODS`; what its streams are is said in `guidance.b
 from collections.abc import Mapping
 from typing import Any
 
-from steer.config import Config, Guidance, PanelForm, Sampling, Selection
+from steer.config import Config, Guidance, PanelForm, RunConfig, Sampling, Selection
 from steer.errors import SteerError
-from steer.runconfig import RunConfig
 
 
 class Method(Config):

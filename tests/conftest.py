@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import tiny
 
-from steer import machine
-from steer.data import Corpus
+from steer.data.corpus import Corpus
+from steer.models import machine
+from tests import tiny
 
 PLAIN = machine.Processor(frozenset(), frozenset())
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from steer.config import Sampling
-from steer.data import Corpus
+from steer.data.corpus import Corpus
+from steer.data.tasks import Task
 from steer.engines.interface import Completion, FinishReason, Request, Step
-from steer.tasks import Task
 
 WORDS = tuple(first + last for first in "bcdfgklmnr" for last in ("alan", "emer", "itis"))
 

@@ -5,9 +5,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import stub
-
 from steer.errors import SteerError
+from tests import stub
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import steer
-from steer.cli import app, main
+from steer.cli.main import app, main
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 COMMANDS = re.findall(r"^steer .+$", README, re.MULTILINE)

@@ -1,6 +1,7 @@
 """A task of the study: its expert, its real texts, and comparisons of methods.
 
-WORK/PART/TASK/seed-N/    a comparison (steer.comparison): a run for each method, one evaluation
+WORK/PART/TASK/seed-N/    a comparison (steer.experiments.comparison): a run for each method,
+                          one evaluation
 """
 
 from collections.abc import Sequence
@@ -9,7 +10,11 @@ from functools import cached_property
 from pathlib import Path
 
 from benchmarks.study.parts import part
-from steer.comparison import (
+from steer.data.corpus import Corpus, load_corpus
+from steer.engines.choice import EngineSpec
+from steer.engines.interface import Engine
+from steer.evaluation.evaluate import Evaluation, EvaluationSettings
+from steer.experiments.comparison import (
     Comparison,
     Setup,
     compare,
@@ -18,14 +23,10 @@ from steer.comparison import (
     spread,
     utility,
 )
-from steer.data import Corpus, load_corpus
-from steer.engines.choice import EngineSpec
-from steer.engines.interface import Engine
-from steer.evaluation import Evaluation, EvaluationSettings
-from steer.expert import Expert
-from steer.generation import generate_together
 from steer.methods import Method, find_methods
-from steer.models import GEMMA
+from steer.models.base import GEMMA
+from steer.models.fitting import Expert
+from steer.runs.generation import generate_together
 
 JUDGED = 40  # texts of each row: the judge of another family takes most of the study's time
 EXAMPLES = 8  # that the judge of another family reads before a text

@@ -14,7 +14,7 @@ from benchmarks.report import ROOT, draw_picture, replace_section, table
 from benchmarks.study.parts import TASKS
 from benchmarks.study.plan import BASELINES, DEFAULT, OURS, SEEDS, VALIDATION_SEED, chosen, reported
 from benchmarks.study.results import REAL, Mean, Table, read
-from steer.comparison import Comparison
+from steer.experiments.comparison import Comparison
 from steer.files import write_atomic
 
 DOCS = ROOT / "docs"

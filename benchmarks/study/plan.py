@@ -12,13 +12,13 @@ from pathlib import Path
 
 from benchmarks.study.lab import Lab
 from benchmarks.study.parts import part
-from steer.data import load_corpus
+from steer.data.catalog import load_task
+from steer.data.corpus import load_corpus
 from steer.errors import SteerError
-from steer.expert import fit as fit_expert
+from steer.evaluation.estimate import Estimate
 from steer.files import write_atomic
-from steer.metrics.estimate import Estimate
-from steer.taskfiles import load_task
-from steer.training import FitSettings
+from steer.models.fitting import fit as fit_expert
+from steer.models.training import FitSettings
 
 
 def _settings(name: str, *values: float) -> tuple[str, ...]:

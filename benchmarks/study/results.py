@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from steer.comparison import Comparison
 from steer.errors import SteerError
+from steer.experiments.comparison import Comparison
 
 REAL = "real"
 LEVEL = 0.95

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from benchmarks.study.lab import Lab
 from steer.config import PanelForm
-from steer.models import encode_prompt, load_model, load_tokenizer
-from steer.negatives import Example, render_panel
+from steer.models.base import encode_prompt, load_model, load_tokenizer
+from steer.runs.pool import Example, render_panel
 from steer.seeds import derive
 
 STREAMS = ("expert", "base", "negative")

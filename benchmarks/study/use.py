@@ -1,7 +1,7 @@
 """What a classifier of labels learns from synthetic comments, beside and with real ones.
 
 For 100, 500 and 2,000 real rows: an expert fitted on just those rows writes comments of both
-labels, and the classifier (steer.metrics.utility) is trained on the real rows, on the synthetic
+labels, and the classifier (steer.evaluation.utility) is trained on the real rows, on the synthetic
 ones, and on both, and tested on real comments that nothing else has read.
 
     WORK/use/ROWS/expert, METHOD/seed-N     experts and runs
@@ -17,18 +17,18 @@ import numpy as np
 
 from benchmarks.study.lab import Lab
 from benchmarks.study.plan import DEFAULT, EPOCHS, SEEDS
-from steer.data import Corpus
+from steer.data.corpus import Corpus
 from steer.engines.choice import EngineSpec
-from steer.expert import Expert
-from steer.expert import fit as fit_expert
+from steer.evaluation.utility import Examples, label_scores
 from steer.files import write_atomic
-from steer.generation import generate
 from steer.methods import find_method
-from steer.metrics.cache import Cache
-from steer.metrics.embedding import Embedder, load_embedder
-from steer.metrics.utility import Examples, label_scores
-from steer.store import Run
-from steer.training import FitSettings
+from steer.models.cache import Cache
+from steer.models.embedder import Embedder, load_embedder
+from steer.models.fitting import Expert
+from steer.models.fitting import fit as fit_expert
+from steer.models.training import FitSettings
+from steer.runs.generation import generate
+from steer.runs.store import Run
 
 TASK = "comments"
 ROWS = (100, 500, 2000)

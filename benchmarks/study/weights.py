@@ -17,8 +17,8 @@ from torch import Tensor
 
 from benchmarks.study.lab import Lab
 from benchmarks.study.streams import STREAMS, Reader
-from steer.expert import Expert
 from steer.files import write_atomic
+from steer.models.fitting import Expert
 
 TEXTS = 40
 STEPS = 6

@@ -7,16 +7,16 @@ from typing import Any, Literal, get_args
 from steer.config import Sampling
 from steer.engines.interface import Engine
 from steer.errors import SteerError
-from steer.models import DType
+from steer.models.base import DType
 
 EngineName = Literal["hf", "vllm"]
 
 
 @dataclass(frozen=True)
 class EngineSpec:
-    """Which engine to load, and how; see `steer.engines.hf.HFEngine` and
-    `steer.engines.vllm.VLLMEngine`. Raises `SteerError` for a name or dtype that does not exist,
-    and for several GPUs with hf."""
+    """Which engine to load, and how; see `steer.engines.hf.engine.HFEngine` and
+    `steer.engines.vllm.engine.VLLMEngine`. Raises `SteerError` for a name or dtype that does not
+    exist, and for several GPUs with hf."""
 
     base: str
     adapter: Path | None = None
@@ -40,7 +40,7 @@ class EngineSpec:
     def require(self, sampling: Sampling) -> None:
         """Raises `SteerError` for a `sampling` that the engine does not know."""
         if self.name == "vllm":
-            from steer.engines.vllm import require_drawing
+            from steer.engines.vllm.engine import require_drawing
 
             require_drawing(sampling)
 
@@ -48,15 +48,15 @@ class EngineSpec:
         """Raises `SteerError` when the engine, the model or the adapter cannot be used."""
         settings: dict[str, Any] = {"rows": self.rows, "dtype": self.dtype, "device": self.device}
         if self.name == "vllm":
-            from steer.engines.vllm import VLLMEngine
+            from steer.engines.vllm.engine import VLLMEngine
 
             return VLLMEngine(self.base, self.adapter, gpus=self.gpus, **settings)
-        from steer.engines.hf import HFEngine
+        from steer.engines.hf.engine import HFEngine
 
         return HFEngine(self.base, self.adapter, **settings)
 
     def adapter_fingerprint(self) -> str:
         """As the expert has it; "" without an adapter."""
-        from steer.models import adapter_fingerprint
+        from steer.models.base import adapter_fingerprint
 
         return adapter_fingerprint(self.adapter) if self.adapter else ""

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from steer.config import Sampling
 from steer.engines.interface import Request
+from steer.engines.sampling import Sampler, uniforms
 from steer.guidance import adapt, combine
-from steer.sampling import Sampler, uniforms
 
 # Logits scored at a time on a CPU: 10 rows of a vocabulary of 50,000 stay in its cache.
 CHUNK = 1 << 19

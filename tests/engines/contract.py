@@ -16,7 +16,7 @@ from steer.engines.interface import Engine, Request, Step
 from steer.engines.scoring import Rows
 from steer.errors import SteerError
 from steer.guidance import Contexts, Stream, build_streams, steer_streams
-from steer.models import load_model
+from steer.models.base import load_model
 from steer.seeds import derive
 from tests import naive
 

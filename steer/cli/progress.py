@@ -1,0 +1,245 @@
+"""Progress as a user sees it: live bars on a terminal, a plain line now and then elsewhere."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+if TYPE_CHECKING:  # these load model libraries
+    from steer.evaluation import evaluate as evaluation
+    from steer.experiments import comparison
+    from steer.experiments import tuning as _tuning
+    from steer.models import fitting as expert
+    from steer.runs import generation
+
+PLAIN_SECONDS = 15.0
+"""How often progress is printed where there is no terminal to redraw."""
+
+OTHERS_WIDTH = 25
+"""Columns of a terminal that the spinner, the stage, the time and the gaps take."""
+
+
+class Meter:
+    """Progress of one job, on standard error so that standard output stays clean.
+
+    A job goes through stages; each has its own bar. On a terminal the bar moves and a spinner
+    turns even between updates; elsewhere the first and last update of a stage are lines, and
+    those in between one every `PLAIN_SECONDS`.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True)
+        bar = min(24, max(6, self._console.width - 80))
+        self._room = self._console.width - bar - OTHERS_WIDTH
+        self._live = _bars(self._console, bar) if self._console.is_terminal else None
+        self._stage: str | None = None
+        self._task = TaskID(0)
+        self._began = self._printed = self._first = self._done = self._total = 0.0
+        self._note = ""
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._close(finished=kind is None)
+        if self._live:
+            self._live.stop()
+
+    def update(self, stage: str, done: float = 0, total: float = 0, note: str = "") -> None:
+        """Show that `stage` is at `done` of `total` (0: not known), with a short note."""
+        if stage != self._stage:
+            self._close()
+            self._open(stage, done)
+        self._done, self._total, self._note = done, total, note
+        if self._live:
+            note = escape(self._remark()[: self._room])  # else Rich would squeeze the bar
+            self._live.update(self._task, completed=done, total=total or None, note=note)
+        elif time.monotonic() - self._printed >= PLAIN_SECONDS:
+            self._print()
+
+    def _open(self, stage: str, done: float) -> None:
+        self._stage, self._first = stage, done
+        self._began, self._printed = time.monotonic(), -PLAIN_SECONDS
+        if self._live:
+            self._task = self._live.add_task(escape(stage), total=None, note="")
+
+    def _close(self, finished: bool = True) -> None:
+        """The stage is over: its bar stays, full if it was finished."""
+        if self._stage is None:
+            return
+        if self._live:
+            self._live.stop_task(self._task)
+            if finished and not self._total:
+                self._live.update(self._task, completed=1, total=1)
+        elif finished and self._done != self._first:
+            self._print()
+
+    def _print(self) -> None:
+        self._printed = time.monotonic()
+        remark = self._remark()
+        line = f"{self._stage}: {remark}" if remark else f"{self._stage} ..."
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def _remark(self) -> str:
+        return ", ".join(filter(None, (self._note, self._time_left())))
+
+    def _time_left(self) -> str:
+        """From the pace of this stage since its first update."""
+        gained, missing = self._done - self._first, self._total - self._done
+        if gained <= 0 or missing <= 0:
+            return ""
+        return f"{duration((time.monotonic() - self._began) * missing / gained)} left"
+
+
+@contextmanager
+def on_stop(advice: str) -> Iterator[None]:
+    """Says what Ctrl-C leaves behind."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"stopped: {advice}", file=sys.stderr)
+        raise
+
+
+def _bars(console: Console, width: int) -> Progress:
+    return Progress(
+        SpinnerColumn(finished_text="[green]✓"),
+        TextColumn("[bold]{task.description}"),
+        BarColumn(bar_width=width),
+        TextColumn("[dim]{task.fields[note]}"),
+        TimeElapsedColumn(),
+        console=console,
+        refresh_per_second=4,
+    )
+
+
+def duration(seconds: float) -> str:
+    """Such as "45 s", "3 min" or "2 h 5 min"."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def counted(number: int, what: str) -> str:
+    """Such as "1 round" or "2 rounds"."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def fitting(meter: Meter) -> "Callable[[expert.Progress], None]":
+    """Shows a fit: epoch, loss, tokens a second, time left (less if it stops early)."""
+    last = ""
+
+    def update(progress: "expert.Progress") -> None:
+        nonlocal last
+        if progress.stage == "load":
+            meter.update("loading")
+        elif progress.stage == "save":
+            meter.update("fitting", 1, 1, last)  # all there is to do, also when it stops early
+            meter.update("saving")
+        else:
+            last = _losses(progress) or last
+            epoch = f"epoch {progress.epoch}/{progress.epochs}"
+            held_out = "testing" if progress.stage == "evaluate" else ""
+            speed = f"{progress.tokens_per_second:.0f} tokens/s" if progress.tokens else ""
+            note = ", ".join(filter(None, (epoch, last, speed, held_out)))
+            meter.update("fitting", progress.step, progress.steps, note)
+
+    return update
+
+
+def _losses(progress: "expert.Progress") -> str:
+    parts = {"loss": progress.loss, "held-out": progress.held_out_loss}
+    return ", ".join(f"{name} {loss:.2f}" for name, loss in parts.items() if loss is not None)
+
+
+def generating(meter: Meter) -> "Callable[[generation.Progress], None]":
+    """Shows a run: accepted of n, tokens a second, acceptance rate, time left; on several workers
+    also how many are ready, the rounds being made, and records a second."""
+    began: float | None = None
+    first = 0
+
+    def update(progress: "generation.Progress") -> None:
+        nonlocal began, first
+        if began is None:
+            began, first = time.monotonic(), progress.accepted
+        seconds = time.monotonic() - began
+        _show_run(meter, "generating", progress, seconds, progress.accepted - first)
+
+    return update
+
+
+def _show_run(
+    meter: Meter, stage: str, progress: "generation.Progress", seconds: float, gained: int = 0
+) -> None:
+    rate = progress.acceptance_rate
+    notes = [f"{progress.accepted}/{progress.wanted} accepted"]
+    if rate is not None:
+        notes[0] += f" at {rate:.0%}"
+    if progress.workers is not None:
+        notes.append(counted(progress.workers, "worker"))
+        notes.append(f"{counted(progress.rounds, 'round')} in flight")
+        if gained and seconds > 1:
+            notes.append(f"{gained / seconds:,.3g} records/s")
+    elif progress.tokens and seconds > 1:
+        notes.append(f"{progress.tokens / seconds:,.0f} tokens/s")
+    # Records in the making count as far as they will be accepted, so that the bar moves.
+    expected = progress.accepted + progress.finished * (1 if rate is None else rate)
+    meter.update(stage, min(expected, progress.wanted), progress.wanted, ", ".join(notes))
+
+
+def comparing(
+    meter: Meter, names: Sequence[str]
+) -> "Callable[[comparison.Entry, generation.Progress], None]":
+    """Shows the run of each method in turn."""
+    began, current = 0.0, ""
+
+    def update(entry: "comparison.Entry", progress: "generation.Progress") -> None:
+        nonlocal began, current
+        if entry.name != current:
+            began, current = time.monotonic(), entry.name
+        stage = f"{entry.name} ({names.index(entry.name) + 1} of {len(names)})"
+        _show_run(meter, stage, progress, time.monotonic() - began)
+
+    return update
+
+
+def tuning(meter: Meter) -> "Callable[[_tuning.Progress], None]":
+    """Shows a search: trials, the best so far, what the trial being made is doing."""
+    budget: float | None = None
+
+    def update(progress: "_tuning.Progress") -> None:
+        nonlocal budget
+        budget = budget or progress.seconds_left or 1.0
+        limit = f" of {progress.limit}" if progress.limit else ""
+        best = "" if progress.best is None else f"best {progress.best:.3f}"
+        doing = f"trial {progress.number}: {progress.stage}"
+        note = ", ".join(filter(None, (f"{progress.trials}{limit} trials", best, doing)))
+        # The meter's own estimate would count from the pace; the budget is the time itself.
+        left = f"{duration(progress.seconds_left)} of the budget left"
+        meter.update("tuning", budget - progress.seconds_left, 0, f"{note}, {left}")
+
+    return update
+
+
+def evaluating(meter: Meter) -> "Callable[[evaluation.Progress], None]":
+    """Shows each stage of an evaluation."""
+
+    def update(progress: "evaluation.Progress") -> None:
+        note = f"{progress.done}/{progress.total}" if progress.total > 1 else ""
+        meter.update(progress.stage, progress.done, progress.total, note)
+
+    return update

@@ -1,0 +1,197 @@
+"""What the commands print when they are done."""
+
+import os
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from steer.config import Config
+from steer.evaluation.estimate import Estimate
+from steer.evaluation.table import COLUMNS, Column, Evaluation
+from steer.methods import Method
+from steer.runs.store import Run
+
+if TYPE_CHECKING:  # these load model libraries, which `steer show` does without
+    from steer.experiments.comparison import Comparison
+    from steer.experiments.tuning import Tuning
+    from steer.models.fitting import Expert
+
+
+def show_expert(expert: "Expert") -> None:
+    """Where the expert is, how its losses went, and what to be warned of."""
+    out = _console()
+    out.print(
+        f"[bold]{escape(str(expert.path))}[/bold]: {expert.base} fitted on {expert.rows} texts"
+    )
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in ("epoch", "loss", "held-out loss", ""):
+        table.add_column(name, justify="right")
+    for loss in expert.losses:
+        kept = "kept" if loss.epoch == expert.best_epoch else ""
+        train = "" if loss.train is None else f"{loss.train:.3f}"
+        table.add_row(str(loss.epoch or "base"), train, f"{loss.held_out:.3f}", kept)
+    out.print(table)
+    for warning in expert.warnings:
+        out.print(f"warning: {warning}", style="yellow", highlight=False, markup=False)
+
+
+def show_outcome(run: Run) -> None:
+    """How a run ended: counts, reject reasons, and what can be done with it."""
+    out = _console()
+    accepted, wanted = len(run.records), run.config.total
+    ending = "" if run.complete else f" when the {run.config.attempts} attempts were used up"
+    out.print(f"[bold]{accepted} of {wanted} records accepted[/bold]{ending}: {run.path}")
+    if run.rejects:
+        out.print(f"{len(run.rejects)} rejected: {escape(_reasons(run.reasons))}")
+    if not run.complete:
+        out.print("What was accepted stays. More attempts need a new run with --max-attempts.")
+
+
+def show_run(run: Run, records: int) -> None:
+    """The settings, counts and reject reasons of a run, and its first records."""
+    out = _console()
+    accepted, wanted = len(run.records), run.config.total
+    state = "complete" if run.complete else "not complete"
+    out.print(f"[bold]{escape(str(run.path))}[/bold]: {accepted} of {wanted} records, {state}")
+    out.print(_pairs({"steer": run.version, **_flat(run.sources), **_flat(run.config)}))
+    counts = {f"accepted, {label}": count for label, count in run.counts.items() if label}
+    counts |= {"accepted": accepted, "rejected": len(run.rejects)}
+    out.print(_pairs(counts | {f"rejected, {name}": n for name, n in run.reasons.items()}))
+    for record in run.records[:records]:
+        label = f"{record.label}  " if record.label else ""
+        out.print(f"[dim]{record.id:>8}[/dim]  {escape(label + record.text)}", highlight=False)
+
+
+def show_evaluation(found: Evaluation) -> None:
+    """One row a metric, one column a set; the real texts' own figures come last."""
+    out = _console()
+    heading = f"{found.n} texts of each set against {found.n} real ones"
+    out.print(f"[bold]{heading}[/bold] (embedder: {escape(found.embedder)})")
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("", no_wrap=True)
+    for row in found.rows:
+        name = textwrap.fill(row.name, 14)  # breaks at hyphens, which Rich does not
+        table.add_column(escape(name), justify="right", overflow="fold")
+    table.add_column("better", style="dim", no_wrap=True)
+    columns = [c for c in COLUMNS if any(r.estimates[c.key].value is not None for r in found.rows)]
+    group = columns[0].group
+    for column in columns:
+        if column.group != group:
+            table.add_section()
+            group = column.group
+        cells = [_figure(column, row.estimates[column.key]) for row in found.rows]
+        table.add_row(column.title, *cells, column.aim)
+    out.print(table)
+    out.print(
+        "[dim]± half the 95% interval over texts; for MAUVE and AUROC the standard deviation[/]"
+    )
+    for note in found.notes:
+        out.print(f"- {note}", highlight=False, markup=False)
+
+
+def show_comparison(found: "Comparison") -> None:
+    """What each method took to make its records."""
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("method", overflow="fold")
+    for name in ("accepted", "attempts", "tokens", "seconds"):
+        table.add_column(name, justify="right")
+    for entry in found.entries:
+        seconds = "" if entry.seconds is None else f"{entry.seconds:.0f}"
+        accepted = f"{entry.accepted} of {entry.wanted}"
+        row = (accepted, str(entry.attempts), f"{entry.tokens:,}", seconds)
+        table.add_row(escape(entry.name), *row)
+    out = _console()
+    out.print(table)
+    if short := [entry.name for entry in found.entries if entry.short]:
+        out.print(f"Not measured, for want of records: {', '.join(short)}", markup=False)
+
+
+def show_tuning(found: "Tuning", command: str) -> None:
+    """All trials, those on the front marked, then the recommendation, why, and the `command`."""
+    parts = list(found.recommended.components)
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("trial", justify="right", no_wrap=True)
+    for part in parts:
+        table.add_column(part.removesuffix("_score").replace("_", " "), justify="right")
+    table.add_column("settings", overflow="fold", style="dim")
+    for trial in found.trials:
+        mark = "*" if trial.number in found.front else ""
+        figures = [f"{trial.components[part]:.3f}" for part in parts if part in trial.components]
+        settings = " ".join(f"{name}={_short(value)}" for name, value in trial.settings.items())
+        said = settings if trial.reason is None else f"{settings}: {trial.reason}"
+        blanks = [""] * (len(parts) - len(figures))
+        style = "bold" if trial.number == found.recommended.number else None
+        table.add_row(f"{mark}{trial.number}", *figures, *blanks, escape(said), style=style)
+    out = _console()
+    out.print(table)
+    out.print("[dim]* on the Pareto front: none is better in one figure and as good in all[/]")
+    out.print(f"Recommended: trial {found.recommended.number}. {escape(found.reason)}")
+    out.print(command, markup=False, highlight=False, soft_wrap=True)
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def show_methods(methods: Sequence[Method]) -> None:
+    """Names, what they are, and their settings beside plain sampling."""
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("method", no_wrap=True)
+    table.add_column("what it is", overflow="fold")
+    table.add_column("settings", style="dim", overflow="fold")
+    for method in methods:
+        settings = " ".join(f"{name}={value}" for name, value in method.settings.items())
+        table.add_row(method.name, method.about, settings)
+    _console().print(table)
+
+
+def _console() -> Console:
+    """Standard output; into a file or pipe without the narrow width assumed of terminals."""
+    console = Console()
+    return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=160)
+
+
+def _figure(column: Column, estimate: Estimate) -> str:
+    """Such as "0.61 ±0.02" or "3.8%"; a dash where there is no value (the notes say why)."""
+    if estimate.value is None:
+        return "-"
+    share = column.key in ("exact_copies", "near_copies")
+    spread = estimate.sd
+    if estimate.low is not None and estimate.high is not None:
+        spread = (estimate.high - estimate.low) / 2
+    large = column.group == "length" or column.key in ("longest_run", "vendi_1", "vendi_2")
+    digits = 1 if large else 3
+    shown = f"{estimate.value:.1%}" if share else f"{estimate.value:.{digits}f}"
+    if spread is None:
+        return shown
+    return f"{shown} [dim]±{f'{spread:.1%}' if share else f'{spread:.{digits}f}'}[/dim]"
+
+
+def _pairs(values: Mapping[str, object]) -> Table:
+    """A table of names and values."""
+    table = Table(box=box.SIMPLE_HEAD, show_header=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in values.items():
+        table.add_row(escape(name), escape(str(value)))
+    return table
+
+
+def _flat(config: Config) -> dict[str, object]:
+    """Settings by name; those of a nested config stand for themselves, unset ones are left out."""
+    found: dict[str, object] = {}
+    for name, value in config:
+        if isinstance(value, Config):
+            found |= _flat(value)
+        elif value is not None and value != {}:
+            found[name] = value
+    return found
+
+
+def _reasons(reasons: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in reasons.items())

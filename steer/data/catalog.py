@@ -1,0 +1,127 @@
+"""The built-in tasks, a user's own in YAML, and the real texts of either."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from steer.data.corpus import Corpus, load_corpus
+from steer.data.hub import Hub, load_hub
+from steer.data.tasks import Task
+from steer.errors import SteerError
+
+# Prompts and lengths are the paper's (arXiv 2308.07645).
+HYPOTHESES = Task(
+    name="hypotheses",
+    prompt="### Instruction: Generate a scientific hypothesis about astronomy in the style of an "
+    "Arxiv paper.\n ### Hypothesis:",
+    max_new_tokens=100,
+)
+COMMENTS = Task(
+    name="comments",
+    prompt="### Instruction: Generate a {label} social media comment.\n ### Comment:",
+    labels=("toxic", "non-toxic"),
+    min_chars=20,
+    max_new_tokens=75,
+    hub=Hub(
+        dataset="tasksource/jigsaw_toxicity",
+        text="comment_text",
+        label="toxic",
+        names={0: "non-toxic", 1: "toxic"},
+        min_chars=20,
+        max_chars=400,
+        most=4000,
+    ),
+)
+COMMONSENSE = Task(
+    name="commonsense",
+    prompt="### Instruction: Generate a multiple-choice question that relies on common-sense to "
+    "answer.\n ### Multiple-choice question:",
+    form="question",
+    max_new_tokens=75,
+    hub=Hub(dataset="tau/commonsense_qa", text="question", options="choices", answer="answerKey"),
+)
+BUILT_IN = {str(task.name): task for task in (HYPOTHESES, COMMENTS, COMMONSENSE)}
+
+_SUFFIXES = (".yaml", ".yml")
+
+
+def load_task(name_or_path: str | Path) -> Task:
+    """A built-in task by its name, or a user's own from a YAML file.
+
+    The file's keys are the fields of `Task`; those of `hub` are the fields of `Hub`. The task's
+    name is the file's unless it gives one. Raises `SteerError` for an unknown name or key, a
+    value of the wrong kind and what `Task` and `Hub` refuse.
+    """
+    if str(name_or_path) in BUILT_IN:
+        return BUILT_IN[str(name_or_path)]
+    path = Path(name_or_path)
+    if path.suffix.lower() not in _SUFFIXES:
+        raise SteerError(
+            f"unknown task {str(name_or_path)!r}: choose one of {', '.join(BUILT_IN)}, "
+            "or give a .yaml file"
+        )
+    try:
+        return _task({"name": path.stem} | _read_yaml(path))
+    except SteerError as error:
+        raise SteerError(f"{path}: {error}") from None
+
+
+def load_texts(
+    task: Task | None,
+    source: str | None = None,
+    text_column: str | None = None,
+    label_column: str | None = None,
+) -> Corpus:
+    """The real texts in `source`, or those the task has on the hub when there is no source.
+
+    The label column of a labelled task is "label" unless another is named. Raises `SteerError`
+    as `load_corpus` and `load_hub` do, and when there is no source at all.
+    """
+    if source is not None:
+        default = "label" if task and task.labels else None
+        return load_corpus(source, text_column, label_column or default)
+    if task is None or task.hub is None:
+        which = f"the task {task.name!r} has no dataset on the hub" if task else "no task is named"
+        raise SteerError(
+            f"there are no real texts: {which}; give DATA, a file with one text a row or a "
+            "Hugging Face dataset's name"
+        )
+    if text_column or label_column:
+        raise SteerError(
+            "a column is named but no DATA; give DATA, or leave --text-column and "
+            "--label-column out"
+        )
+    return load_hub(task.hub)
+
+
+def _read_yaml(path: Path) -> dict[Any, Any]:
+    try:
+        values = yaml.safe_load(path.read_text("utf-8"))
+    except OSError as error:
+        raise SteerError(f"cannot read it: {error.strerror or error}") from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise SteerError(f"no valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise SteerError(
+            f"no keys but {type(values).__name__}; write a line such as 'prompt: \"A hypothesis:\"'"
+        )
+    return values
+
+
+def _task(values: dict[Any, Any]) -> Task:
+    known = [field.name for field in fields(Task)]
+    for key in values:
+        if key not in known:
+            raise SteerError(f"unknown key {key!r}; the keys are {', '.join(known)}")
+    if "prompt" not in values:
+        raise SteerError("there is no prompt; write in a line what a record is")
+    try:
+        return TypeAdapter(Task).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        message = first["msg"][0].lower() + first["msg"][1:]
+        raise SteerError(f"{place} is {first['input']!r}: {message}") from None

@@ -1,0 +1,115 @@
+"""Where on the Hugging Face hub a task's real texts are, and how a row becomes one."""
+
+from collections import Counter
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from steer.config import Config
+from steer.data.corpus import Corpus, Table, read_hub
+from steer.data.questions import LETTERS, Question, render_question
+from steer.errors import SteerError
+
+
+class Hub(Config):
+    """A dataset and its columns. `text` is the column of the texts.
+
+    For multiple-choice questions it is the column of the questions, `options` that of the
+    options, each {"label": ["A", ...], "text": [...]}, and `answer` that of the answer letters.
+    `label` is the column of the labels, and `names` what its values are called. Texts are put on
+    one line; those shorter than `min_chars` or longer than `max_chars` are left out, and of those
+    with the same label the first `most` are taken.
+    """
+
+    dataset: str
+    config: str | None = None
+    split: str = "train"
+    text: str = "text"
+    options: str | None = None
+    answer: str | None = None
+    label: str | None = None
+    names: dict[str | int, str] = Field(default_factory=dict)
+    min_chars: int = Field(1, ge=1)
+    max_chars: int | None = Field(None, ge=1)
+    most: int | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> "Hub":
+        if (self.options is None) != (self.answer is None):
+            raise SteerError("hub has one of options and answer; name both columns, or neither")
+        return self
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that are read."""
+        named = (self.text, self.options, self.answer, self.label)
+        return [name for name in named if name is not None]
+
+
+def load_hub(hub: Hub) -> Corpus:
+    """The texts, and their labels if there is a column of them.
+
+    Raises `SteerError` when the dataset cannot be had, or a row has no text, not five options
+    and their answer, or a label without a name.
+    """
+    try:
+        table = read_hub(hub.dataset, hub.split, hub.config, hub.columns)
+    except SteerError as error:
+        raise SteerError(f"{error}; or give the real texts as a file") from None
+    texts = _questions(table, hub) if hub.options else table.strings(hub.text, "text")
+    lines = [" ".join(text.split()) for text in texts]
+    labels = _labels(table, hub) if hub.label else None
+    rows = _chosen(lines, labels, hub)
+    if not rows:
+        raise SteerError(f"{table.source} has no text of the wanted length; see hub.min_chars")
+    chosen = tuple(labels[row] for row in rows) if labels else None
+    return Corpus(tuple(lines[row] for row in rows), chosen, table.source)
+
+
+def _chosen(lines: list[str], labels: list[str] | None, hub: Hub) -> list[int]:
+    """Rows of the wanted length, at most `hub.most` of each label."""
+    taken: Counter[str | None] = Counter()
+    rows = []
+    for row, line in enumerate(lines):
+        label = labels[row] if labels else None
+        fits = hub.min_chars <= len(line) <= (hub.max_chars or len(line))
+        if fits and (hub.most is None or taken[label] < hub.most):
+            taken[label] += 1
+            rows.append(row)
+    return rows
+
+
+def _labels(table: Table, hub: Hub) -> list[str]:
+    names = {str(value): name for value, name in hub.names.items()}
+    values = table.column(str(hub.label), "label")
+    for row, value in enumerate(values):
+        if value is None or (names and str(value) not in names):
+            raise SteerError(
+                f"{table.where(row)} has the label {value!r}, which hub.names has no name for; "
+                "name it, or choose another split"
+            )
+    return [names.get(str(value), str(value)) for value in values]
+
+
+def _questions(table: Table, hub: Hub) -> list[str]:
+    questions = table.strings(hub.text, "text")
+    answers = table.strings(str(hub.answer), "answer")
+    options = table.column(str(hub.options), "options")
+    return [
+        render_question(Question(question, _options(table, row, options[row], answer), answer))
+        for row, (question, answer) in enumerate(zip(questions, answers, strict=True))
+    ]
+
+
+def _options(table: Table, row: int, options: Any, answer: str) -> tuple[str, ...]:
+    """The options for A to E in that order, whatever order the dataset has them in."""
+    try:
+        pairs = sorted(zip(options["label"], options["text"], strict=True))
+    except (TypeError, KeyError, ValueError):
+        pairs = []
+    if [letter for letter, _ in pairs] != list(LETTERS) or answer not in tuple(LETTERS):
+        raise SteerError(
+            f"{table.where(row)} has no five options A to E with the answer's letter "
+            f"(its answer: {answer!r}); choose another split or dataset"
+        )
+    return tuple(text for _, text in pairs)

@@ -1,0 +1,109 @@
+"""What to write: the prompt, its labels, and what counts as a well-formed record."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from steer.data.hub import Hub
+from steer.data.questions import parse_question
+from steer.errors import SteerError
+
+PLACEHOLDER = "{label}"
+
+Form = Literal["text", "question"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A prompt, or a prompt template with `{label}` when there are labels.
+
+    `pattern` is a regular expression that a whole record must match; records shorter than
+    `min_chars` characters are too short to keep. A record of the form "question" must be one
+    that `steer.data.questions.parse_question` reads. `max_new_tokens` is the longest completion
+    (None: as long as the longest real text) and `hub` where the real texts are when no file is
+    given. Raises `SteerError` when the prompt is blank, the placeholder and the labels do not go
+    together, the form is unknown, the pattern is not valid or a number is out of range.
+    """
+
+    prompt: str
+    labels: tuple[str, ...] = ()
+    pattern: str | None = None
+    min_chars: int = 10
+    form: Form = "text"
+    name: str | None = None
+    max_new_tokens: int | None = None
+    hub: Hub | None = None
+
+    def __post_init__(self) -> None:
+        _check_prompt(self.prompt, self.labels)
+        if self.form not in get_args(Form):
+            raise SteerError(f"form is {self.form!r}: choose one of {', '.join(get_args(Form))}")
+        if self.pattern is not None:
+            _check_pattern(self.pattern)
+        _check_least("min_chars", self.min_chars, 0)
+        if self.max_new_tokens is not None:
+            _check_least("max_new_tokens", self.max_new_tokens, 1)
+
+    def render(self, label: str | None = None) -> str:
+        """The prompt for `label`; braces other than the placeholder stay as they are."""
+        if label is None and not self.labels:
+            return self.prompt
+        if label is None:
+            raise SteerError(f"a label is needed: choose one of {_names(self.labels)}")
+        if label not in self.labels:
+            known = f"the labels are {_names(self.labels)}" if self.labels else "there are none"
+            raise SteerError(f"unknown label {label!r}; {known}")
+        return self.prompt.replace(PLACEHOLDER, label)
+
+    def completion(self, text: str) -> str:
+        """What follows the prompt in training, before the end of text.
+
+        Most tokenizers make a space part of the word after it, so a prompt that does not end
+        in whitespace is followed by one.
+        """
+        return text if self.prompt[-1].isspace() else f" {text}"
+
+    def parse(self, text: str) -> str | None:
+        """The record in a completion, on one line.
+
+        None when it is empty, against the pattern, or not of the task's form.
+        """
+        record = " ".join(text.split())
+        if not record or (self.pattern and not re.fullmatch(self.pattern, record)):
+            return None
+        if self.form == "question" and parse_question(record) is None:
+            return None
+        return record
+
+
+def _check_prompt(prompt: str, labels: tuple[str, ...]) -> None:
+    if not prompt.strip():
+        raise SteerError("the prompt is empty; say in a line what a record is")
+    if labels and PLACEHOLDER not in prompt:
+        raise SteerError(
+            f"the texts have labels ({_names(labels)}) but the prompt has no {PLACEHOLDER}; "
+            f"write {PLACEHOLDER} where the label belongs, or leave the label column out"
+        )
+    if not labels and PLACEHOLDER in prompt:
+        raise SteerError(
+            f"the prompt has {PLACEHOLDER} but the texts have no labels; "
+            "name the label column (or a task's labels), or take the placeholder out"
+        )
+
+
+def _check_pattern(pattern: str) -> None:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise SteerError(f"pattern {pattern!r} is no regular expression: {error}") from None
+
+
+def _check_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise SteerError(f"{name} is {value}; give at least {least}")
+
+
+def _names(labels: tuple[str, ...]) -> str:
+    """The labels for a message; the first ten when there are many."""
+    shown = ", ".join(repr(label) for label in labels[:10])
+    return shown if len(labels) <= 10 else f"{shown} and {len(labels) - 10} more"

@@ -1,0 +1,75 @@
+"""The rows of the hf engine that decode together: what they have drawn so far and where the logits
+of their next tokens are."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from steer.config import Sampling
+from steer.engines.hf.lanes import Lane
+from steer.engines.interface import Request
+from steer.engines.scoring import Rows, parts
+
+
+class Batch(Rows):
+    """Rows, the lanes of their streams, and their tokens.
+
+    `reads` says where the rows' next-token logits are, in row order: pairs of logits
+    (lanes, vocab) and a table (streams, rows) of lanes.
+    """
+
+    def __init__(self, streams: int, sampling: Sampling, ends: Tensor) -> None:
+        super().__init__(streams, sampling, ends.device)
+        device = ends.device
+        self.ends = ends
+        self.lanes: list[list[Lane]] = []  # of each stream of each row
+        self.sums = torch.empty(streams, 0, dtype=torch.float64, device=device)
+        self.tokens = torch.empty(0, sampling.max_new_tokens, dtype=torch.long, device=device)
+        self.reads: list[tuple[Tensor, Tensor]] = []
+
+    def admit(self, requests: Sequence[Request], lanes: list[list[Lane]]) -> None:
+        """New rows; their contexts predict their first tokens."""
+        self.add(requests)
+        self.lanes += lanes
+        count = len(requests)
+        self.sums = torch.cat([self.sums, self.sums.new_zeros(self.streams, count)], dim=1)
+        self.tokens = torch.cat([self.tokens, self.tokens.new_zeros(count, self.tokens.shape[1])])
+        first = [lane.context.logits for row in lanes for lane in row]
+        self.reads.append((torch.stack(first), self.table(lanes, itertools.count())))
+
+    def step(self) -> Tensor:
+        """Draw one token a row. Returns which rows are done, (rows,) bool."""
+        return self.append(torch.cat([self._draw(rows, logits) for rows, logits in self.parts()]))
+
+    def parts(self) -> Iterator[tuple[slice, Tensor]]:
+        """The next-token logits (streams, rows, vocab), some rows at a time; once a step."""
+        start = 0
+        for logits, table in self.reads:
+            for rows, part in parts(logits, table):
+                yield slice(start + rows.start, start + rows.stop), part
+            start += table.shape[1]
+        self.reads = []
+
+    def append(self, tokens: Tensor) -> Tensor:
+        """Write the next one of every row, (rows,). Returns which rows are done, (rows,) bool."""
+        self.tokens.scatter_(1, self.counts.unsqueeze(-1), tokens.unsqueeze(-1))
+        self.counts += 1
+        return torch.isin(tokens, self.ends) | (self.counts == self.tokens.shape[1])
+
+    def _draw(self, rows: slice, logits: Tensor) -> Tensor:
+        """Tokens (rows,) drawn for `rows` from the streams' logits (streams, rows, vocab)."""
+        tokens, log_probs = self.pick(rows, logits)
+        self.sums[:, rows] += log_probs
+        return tokens
+
+    def last(self) -> Tensor:
+        """The token each row drew last, (rows,)."""
+        return self.tokens.gather(1, self.counts.unsqueeze(-1) - 1).squeeze(-1)
+
+    def keep(self, kept: Tensor) -> None:
+        """Drop the rows that are not in `kept` (row numbers, in order)."""
+        super().keep(kept)
+        self.lanes = [self.lanes[row] for row in kept.tolist()]
+        self.sums, self.tokens = self.sums[:, kept], self.tokens[kept]

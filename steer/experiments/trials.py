@@ -1,0 +1,194 @@
+"""The trials of a search: which are best, how sure that is, and what to say and type."""
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import sqrt
+from statistics import NormalDist
+from typing import Any, Literal
+
+from steer.evaluation.summary import PARTS
+from steer.methods import Method, find_method
+
+State = Literal["running", "done", "failed"]
+Origin = Literal["defaults", "plain", "search"]
+
+SUMMARY = "summary"
+_CHANCE = 0.05
+_RECORDS = 1000  # in the command that is shown
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Settings that were tried, and what came of it.
+
+    `components` are those of an evaluation's summary, by their keys (`metrics.summary.PARTS`) and
+    with "summary"; empty unless "done". `variances` are estimates of their variances over runs
+    with other seeds, each from the two halves of the records and so rough: see `noise`. They are
+    measured on `texts` of the records. `reason` says why a trial failed.
+    """
+
+    number: int
+    origin: Origin
+    settings: Mapping[str, Any]
+    state: State = "running"
+    seconds: float = 0.0
+    accepted: int = 0
+    texts: int = 0
+    components: Mapping[str, float] = field(default_factory=dict)
+    variances: Mapping[str, float] = field(default_factory=dict)
+    reason: str | None = None
+
+    @property
+    def run(self) -> str:
+        """The run's folder, in that of the search."""
+        return f"runs/trial-{self.number:04}"
+
+    @property
+    def summary(self) -> float:
+        """The harmonic mean of the components; 0 for a trial that is not done."""
+        return self.components.get(SUMMARY, 0.0)
+
+    def method(self, base: str) -> Method:
+        """The method `base` with the settings, under a name that the command line takes."""
+        parts = (f"{name}={value}" for name, value in self.settings.items())
+        return find_method(":".join((base, *parts)), labelled=False)
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """A search, finished or not: all its `trials`, the numbers of those on the Pareto `front`, the
+    `recommended` one and the `reason` in words. `noise` is the standard error of each component
+    of a trial; empty when it is not known. `method` was searched for records like the texts of
+    `real` by the expert in the folder `expert`, which has the `labels`."""
+
+    method: str
+    expert: str
+    real: str
+    labels: tuple[str, ...]
+    trials: tuple[Trial, ...]
+    front: tuple[int, ...]
+    noise: Mapping[str, float]
+    recommended: Trial
+    reason: str
+
+
+def conclude(
+    method: str, expert: str, real: str, labels: Sequence[str], trials: Sequence[Trial]
+) -> Tuning | None:
+    """What the trials so far come to; None while none is done."""
+    best = front(trials)
+    if not best:
+        return None
+    recommended = max(best, key=lambda trial: trial.summary)  # of equals the first
+    return Tuning(
+        method,
+        expert,
+        real,
+        tuple(labels),
+        tuple(trials),
+        tuple(trial.number for trial in best),
+        noise(trials),
+        recommended,
+        explain(recommended, trials),
+    )
+
+
+def front(trials: Iterable[Trial]) -> list[Trial]:
+    """Trials that no other is at least as good as in each component, and better in one."""
+    done = [trial for trial in trials if trial.state == "done"]
+    return [trial for trial in done if not any(_dominates(other, trial) for other in done)]
+
+
+def _dominates(one: Trial, other: Trial) -> bool:
+    pairs = [(one.components[key], other.components[key]) for key in PARTS if key in one.components]
+    return all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)
+
+
+def noise(trials: Iterable[Trial]) -> dict[str, float]:
+    """The standard error of each component, from the variances of all trials together."""
+    known = [trial.variances for trial in trials]
+    found: dict[str, float] = {}
+    for key in (*PARTS, SUMMARY):
+        if values := [each[key] for each in known if key in each]:
+            found[key] = sqrt(sum(values) / len(values))
+    return found
+
+
+def explain(recommended: Trial, trials: Sequence[Trial]) -> str:
+    """In words: what the recommended trial gains and loses, and whether that is chance."""
+    done = [trial for trial in trials if trial.state == "done"]
+    what = {"defaults": ", the method's defaults,", "plain": ", plain sampling,", "search": ""}
+    count = "1 trial" if len(done) == 1 else f"{len(done)} trials"
+    sentences = [
+        f"Of {count}, trial {recommended.number}{what[recommended.origin]} has the highest "
+        f"summary, {recommended.summary:.2f}: {_listed(recommended.components)}."
+    ]
+    rivals: dict[Origin, str] = {"defaults": "the method's defaults", "plain": "plain sampling"}
+    found = {trial.origin: trial for trial in trials if trial.origin in rivals}
+    for origin, name in rivals.items():
+        if origin in found and found[origin] != recommended:
+            sentences.append(_against(recommended, found[origin], name))
+    return " ".join([*sentences, *_doubt(recommended, len(done), found, rivals, noise(trials))])
+
+
+def _against(recommended: Trial, rival: Trial, name: str) -> str:
+    if rival.state != "done":
+        return f"There is nothing to compare with {name}: {rival.reason or 'not finished'}."
+    gains = {key: recommended.components[key] - rival.components[key] for key in rival.components}
+    return f"Against {name}: summary {gains[SUMMARY]:+.2f}: {_listed(gains, '+')}."
+
+
+def _listed(components: Mapping[str, float], sign: str = "") -> str:
+    known = [key for key in PARTS if key in components]
+    # + 0.0: or what rounds to nothing would be shown as -0.00
+    rounded = {key: round(components[key], 2) + 0.0 for key in known}
+    return ", ".join(f"{_name(key)} {value:{sign}.2f}" for key, value in rounded.items())
+
+
+def _name(key: str) -> str:
+    return key.removesuffix("_score").replace("_", "-")
+
+
+def _doubt(
+    recommended: Trial,
+    done: int,
+    found: Mapping[Origin, Trial],
+    names: Mapping[Origin, str],
+    errors: Mapping[str, float],
+) -> list[str]:
+    """What is within the noise, if anything is."""
+    if SUMMARY not in errors:
+        return ["How much of this is chance could not be measured: there are too few records."]
+    bound = luck(done) * errors[SUMMARY]
+    close = [
+        names[origin]
+        for origin, rival in found.items()
+        if rival.state == "done" and rival != recommended
+        if recommended.summary - rival.summary < bound
+    ]
+    if not close:
+        return []
+    return [
+        f"The best of {done} trials that were all alike would be ahead by up to {bound:.2f} by "
+        f"chance, with {recommended.texts} records each: the gain over {' and '.join(close)} is "
+        "within the noise; only more records can tell."
+    ]
+
+
+def luck(trials: int) -> float:
+    """By how many standard errors of one trial the best of so many, all alike, is ahead of a given
+    one, at most once in 20 times: the best is partly the luckiest (Bonferroni's bound)."""
+    return sqrt(2) * NormalDist().inv_cdf(1 - _CHANCE / max(1, trials - 1))
+
+
+def command(tuning: Tuning) -> str:
+    """The command that generates records with the recommended settings."""
+    parts = ["steer", "generate", tuning.expert, "--real", tuning.real]
+    parts += ["--method", tuning.recommended.method(tuning.method).name]
+    if not tuning.labels:
+        return shlex.join([*parts, "--n", str(_RECORDS), "--out", "run"])
+    each = _RECORDS // len(tuning.labels)
+    return shlex.join(
+        [*parts, *(f"--label={label}={each}" for label in tuning.labels), "--out", "run"]
+    )

@@ -1,0 +1,135 @@
+"""The folder of a search: what is searched, with what, and the file that holds all of its state."""
+
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from steer.config import Config, differences
+from steer.errors import SteerError
+from steer.evaluation.measure import MIN_TEXTS
+from steer.experiments.trials import Trial, Tuning, command
+from steer.files import check_format, disk_errors, hold_lock, write_atomic
+from steer.version import __version__
+
+FORMAT = 1
+_FILE = "tuning.json"
+_RAISED = ("settings.budget", "settings.trials")  # what may change when a search is continued
+_UNITS = {"s": 1, "m": 60, "h": 3600}
+
+
+class TuneSettings(Config):
+    """How long to search, and how to measure. A trial is begun while a usual one fits into what is
+    left of the `budget` in seconds, and there are at most `trials`; each makes `n` records with the
+    same `seed`. `judges` and `embedder` are as in an evaluation."""
+
+    budget: float = Field(1200, gt=0)
+    trials: int | None = Field(None, ge=1)
+    n: int = Field(64, ge=2 * MIN_TEXTS)
+    seed: int = Field(0, ge=0)
+    judges: tuple[str, ...] = ()
+    embedder: str | None = None
+
+
+class Search(Config):
+    """What makes a search that search: the method, and fingerprints of its space, of the models and
+    of all texts."""
+
+    method: str
+    settings: TuneSettings
+    space: str
+    prompt: str
+    max_new_tokens: int
+    engine: str
+    model: str
+    adapter: str
+    data: str
+    real: str
+    train: str
+    towards: str | None
+
+
+def parse_budget(text: str) -> float:
+    """Seconds in such as "90s", "20m" or "1.5h". Raises `SteerError` for any other form."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh])", text.strip())
+    seconds = float(found[1]) * _UNITS[found[2]] if found else 0.0
+    if not seconds:
+        raise SteerError(f"the budget is {text!r}: write a time such as 90s, 20m or 1.5h")
+    return seconds
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Holds the folder of a search, made if there is none. Raises `SteerError` when it is something
+    else, and when another process holds it."""
+    if os.path.lexists(out) and not (out / _FILE).exists() and not _fresh(out):
+        raise SteerError(f"{out} exists and is no search; choose another folder")
+    with disk_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+    with hold_lock(out, f"another process searches in {out}; wait for it or choose another folder"):
+        yield
+
+
+def _fresh(out: Path) -> bool:
+    """Whether there is nothing in `out` but what a search makes before its file."""
+    return out.is_dir() and all(
+        name == "lock" or name.startswith(f".{_FILE}") for name in os.listdir(out)
+    )
+
+
+def read_trials(out: Path, search: Search) -> list[Trial]:
+    """The trials at `out`, none if it is new. Raises `SteerError` when they are another search's,
+    or the file is damaged."""
+    path = out / _FILE
+    if not path.exists():
+        return []
+    try:
+        values = json.loads(path.read_bytes())
+        check_format(path, values, FORMAT)
+        old = Search(**values["search"])
+        trials = [_trial(each) for each in values["trials"]]
+    except OSError as error:
+        raise SteerError(f"cannot read {path}: {error.strerror}") from None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise SteerError(f"{path} is damaged or not of steer: {error!r}") from None
+    if found := differences(old, search, ignore=_RAISED):
+        raise SteerError(
+            f"{out} is a search with other settings: {'; '.join(found)}; "
+            "use the same settings to continue it, or another folder"
+        )
+    return trials
+
+
+def _trial(values: dict[str, Any]) -> Trial:
+    return Trial(**{key: value for key, value in values.items() if key not in _SHOWN})
+
+
+def write(out: Path, search: Search, trials: Sequence[Trial], found: Tuning | None) -> None:
+    """Writes the file, whole or not at all: the trials, and what they come to."""
+    shown = [each.method(search.method).name for each in trials]
+    values = {
+        "format": FORMAT,
+        "steer": __version__,
+        "search": search.model_dump(mode="json"),
+        "trials": [
+            asdict(each) | dict(zip(_SHOWN, (each.run, name), strict=True))
+            for each, name in zip(trials, shown, strict=True)
+        ],
+        "front": found and found.front,
+        "noise": found and found.noise,
+        "recommended": found and found.recommended.number,
+        "reason": found and found.reason,
+        "command": found and command(found),
+    }
+    path = out / _FILE
+    with disk_errors(path):
+        write_atomic(path, (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+_SHOWN = ("run", "method")  # of a trial, for a reader; they follow from the rest

@@ -1,1 +1,0 @@
-"""Metrics: texts or unit embeddings in, numbers out. No text is ever dropped in silence."""

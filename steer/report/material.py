@@ -1,0 +1,154 @@
+"""What a report is made of: runs side by side, and their evaluation where there is one."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from steer.data.catalog import load_task
+from steer.data.questions import answer_balance, parse_question
+from steer.errors import SteerError
+from steer.experiments.comparison import Comparison, Entry
+from steer.runs.store import Run
+
+REAL = "real"
+EXPLICIT_TASK = "comments"
+
+
+@dataclass(frozen=True)
+class MethodRun:
+    """A run under the name of its method.
+
+    `settings` are those to tell it from the others, `cell` its place in a sweep's grid;
+    `seconds` is None where nobody took the time.
+    """
+
+    name: str
+    run: Run
+    settings: Mapping[str, Any]
+    seconds: float | None = None
+    cell: Mapping[str, float] | None = None
+
+    @property
+    def texts(self) -> list[str]:
+        return [record.text for record in self.run.records]
+
+    @property
+    def attempts(self) -> int:
+        return len(self.run.records) + len(self.run.rejects)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens generated, those of the rejects too."""
+        return sum(attempt.tokens for attempt in (*self.run.records, *self.run.rejects))
+
+
+@dataclass(frozen=True)
+class Material:
+    """`evaluation` is what `Evaluation.to_json` gave, `grid` names the two axes of a sweep."""
+
+    methods: tuple[MethodRun, ...]
+    command: str | None = None
+    expert: str | None = None
+    task: Mapping[str, Any] = field(default_factory=dict)
+    grid: Mapping[str, str] | None = None
+    evaluation: Mapping[str, Any] | None = None
+
+    @property
+    def explicit(self) -> bool:
+        """Whether the texts may insult: those of the task "comments" do."""
+        prompts = {method.run.sources.prompt for method in self.methods}
+        known = load_task(EXPLICIT_TASK).prompt
+        return self.task.get("name") == EXPLICIT_TASK or known in prompts
+
+    @property
+    def asks(self) -> bool:
+        """Whether the texts are multiple-choice questions."""
+        return self.task.get("form") == "question"
+
+    @property
+    def unmeasured(self) -> list[str]:
+        """The methods that the evaluation left out."""
+        rows = self.evaluation["rows"] if self.evaluation else []
+        measured = {row["name"] for row in rows}
+        return [method.name for method in self.methods if method.name not in measured]
+
+
+def read_material(source: Path | Sequence[Path]) -> Material:
+    """A folder of `steer compare` or `steer sweep`, a run's folder, or several of these runs.
+
+    Raises `SteerError` when it is none of these, a file in it is damaged, or no run has
+    accepted records.
+    """
+    if not isinstance(source, Path):
+        found = _several(source)
+    elif (source / "comparison.json").is_file():
+        found = _compared(source)
+    else:
+        found = _several([source])
+    if not any(method.run.records for method in found.methods):
+        raise SteerError(f"{source} has no accepted records yet; nothing to report")
+    return found
+
+
+def _compared(folder: Path) -> Material:
+    found = Comparison.open(folder)
+    return Material(
+        tuple(_method(folder, entry) for entry in found.entries),
+        found.command,
+        found.expert,
+        found.task,
+        found.grid,
+        _evaluation(folder / "evaluation.json"),
+    )
+
+
+def _method(folder: Path, entry: Entry) -> MethodRun:
+    run = Run.open(folder / entry.run)
+    return MethodRun(entry.name, run, entry.settings, entry.seconds, entry.cell)
+
+
+def _several(folders: Sequence[Path]) -> Material:
+    if not folders:
+        raise SteerError("there is nothing to report on; name a comparison or a run")
+    short = [folder.resolve().name for folder in folders]
+    unique = len({*short, REAL}) == len(short) + 1
+    names = short if unique else [str(folder) for folder in folders]
+    if len(set(names)) < len(names):
+        raise SteerError("a run is named twice; name each run once")
+    runs = [Run.open(folder) for folder in folders]
+    return Material(
+        tuple(MethodRun(name, run, _chosen(run)) for name, run in zip(names, runs, strict=True))
+    )
+
+
+def _chosen(run: Run) -> dict[str, Any]:
+    """The settings of guidance and sampling that are not the defaults."""
+    config = run.config
+    chosen = config.guidance.model_dump(exclude_defaults=True)
+    return chosen | config.sampling.model_dump(exclude_defaults=True)
+
+
+def _evaluation(path: Path) -> dict[str, Any] | None:
+    """The evaluation, checked as far as the report reads it; None when there is none."""
+    if not path.exists():
+        return None
+    try:
+        # What is not a number becomes a figure that is missing; a page cannot hold it.
+        found: dict[str, Any] = json.loads(path.read_bytes(), parse_constant=lambda _: None)
+        keys = [str(column["key"]) for column in found["columns"]]
+        complete = all({"name", *keys} <= set(row) for row in found["rows"])
+    except OSError as error:
+        raise SteerError(f"cannot read {path}: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise SteerError(f"{path} is damaged ({error!r}); evaluate again") from None
+    if not complete:
+        raise SteerError(f"{path} is damaged: a row lacks a column; evaluate again")
+    return found
+
+
+def answer_shares(texts: Sequence[str]) -> tuple[int, dict[str, float]]:
+    """How many of `texts` are well-formed questions, and the share of each answer letter."""
+    questions = [question for text in texts if (question := parse_question(text))]
+    return len(questions), answer_balance(questions)

@@ -1,0 +1,282 @@
+"""The page: what a comparison has to show, in order, and the file that shows it."""
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from plotly.offline import get_plotlyjs
+
+from steer.data.corpus import Corpus
+from steer.report import figures
+from steer.report.features import Rows, closest_pairs, project
+from steer.report.figures import Figure, Points, Style
+from steer.report.material import REAL, Material, answer_shares
+from steer.report.tables import headlines, measure_tables
+from steer.report.texts import Texts, listed, shared_words
+from steer.report.tradeoff import trade_offs
+from steer.runs.records import Record
+from steer.seeds import derive
+from steer.version import __version__
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Whether words are masked, and how much is shown of each method."""
+
+    masked: bool
+    records: int
+    neighbours: int
+    points: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class ShareTable:
+    """A share for each row and column, beside a count for each row."""
+
+    columns: tuple[str, ...]
+    rows: Mapping[str, tuple[float, ...]]
+    counts: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What a method took: attempts, tokens, and records a minute where the time is known."""
+
+    accepted: int
+    attempts: int
+    tokens: int
+    pace: float | None
+
+
+@dataclass(frozen=True)
+class Page:
+    """`view` is what the template shows, `data` what the script draws."""
+
+    view: Mapping[str, Any]
+    data: Mapping[str, Any]
+
+
+def build(found: Material, real: Corpus, rows: Rows, choices: Choices) -> Page:
+    """Everything the page has to show. No text gets into it but by way of `Texts`."""
+    texts = Texts(choices.masked)
+    looks = figures.styles([method.name for method in found.methods])
+    symbols = figures.label_symbols(_all_labels(found, real))
+    points, share = _points(found, real, rows, choices, texts)
+    drawn = _figures(found, real, points, looks, symbols)
+    data = {
+        "figures": {name: [asdict(figure) for figure in group] for name, group in drawn.items()},
+        "looks": {name: asdict(look) for name, look in looks.items()},
+        "pairs": _pairs(found, real, rows, choices.neighbours, texts),
+        "records": {
+            method.name: _records(method.run.records, choices, texts) for method in found.methods
+        },
+        "shown": choices.neighbours,
+        "texts": texts.shown,
+    }
+    view = {
+        "choices": choices,
+        "found": found,
+        "real": real,
+        "embedder": rows.embedder,
+        "share": share,
+        "looks": looks,
+        "symbols": symbols,
+        "titles": {name: [figure.title for figure in group] for name, group in drawn.items()},
+        "headlines": headlines(found.evaluation) if found.evaluation else [],
+        "tables": measure_tables(found.evaluation) if found.evaluation else [],
+        "efforts": _efforts(found),
+        "rejects": _rejects(found),
+        "answers": _answers(found, real) if found.asks else None,
+        "sources": _sources(found),
+        "unmeasured": found.unmeasured if found.evaluation else [],
+        "version": __version__,
+    }
+    return Page(view, data)
+
+
+def render(page: Page) -> str:
+    """The whole file. Its policy lets the two scripts in it run and nothing else, and forbids
+    every request, so that no text can do anything."""
+    environment = Environment(
+        loader=PackageLoader("steer.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["listed"] = listed
+    environment.policies["json.dumps_kwargs"] = {
+        "ensure_ascii": False,
+        "allow_nan": False,
+        "separators": (",", ":"),
+    }
+    folder = files("steer.report") / "templates"
+    scripts = [get_plotlyjs(), (folder / "page.js").read_text("utf-8")]
+    return environment.get_template("page.html").render(
+        page.view,
+        data=page.data,
+        style=(folder / "page.css").read_text("utf-8"),
+        scripts=scripts,
+        hashes=[_hash(script) for script in scripts],
+    )
+
+
+def _hash(script: str) -> str:
+    """As a content security policy names a script."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _all_labels(found: Material, real: Corpus) -> list[str | None]:
+    own = [record.label for method in found.methods for record in method.run.records]
+    return [*own, *(real.labels or ())]
+
+
+def _figures(
+    found: Material,
+    real: Corpus,
+    points: Sequence[Points],
+    looks: Mapping[str, Style],
+    symbols: Mapping[str, str],
+) -> dict[str, list[Figure]]:
+    """The figures by the section they belong to."""
+    drawn: dict[str, list[Figure]] = {"trade": [], "grid": []}
+    if found.evaluation:
+        drawn["trade"] = trade_offs(found.evaluation, looks)
+        cells = {method.name: method.cell for method in found.methods if method.cell}
+        if found.grid and cells:
+            drawn["grid"] = figures.heat_maps(found.evaluation, found.grid, cells)
+    drawn["map"] = [figures.text_map(points, looks, symbols)] if points else []
+    by_method = {method.name: method.texts for method in found.methods if method.texts}
+    drawn["lengths"] = figures.length_histograms(by_method, real.texts, looks)
+    return drawn
+
+
+def _points(
+    found: Material, real: Corpus, rows: Rows, choices: Choices, texts: Texts
+) -> tuple[list[Points], float]:
+    """A place on the plane for at most `choices.points` texts of each set, and the share of the
+    variance that the plane shows; nothing where there are too few texts."""
+    labels: dict[str, Sequence[str | None]] = {
+        method.name: [record.label for record in method.run.records] for method in found.methods
+    }
+    labels[REAL] = real.labels or (None,) * len(real.texts)
+    written = {method.name: method.texts for method in found.methods} | {REAL: [*real.texts]}
+    picked = {
+        name: _sample(len(those), choices.points, choices.seed, "map", name)
+        for name, those in written.items()
+    }
+    plane = project(np.concatenate([rows.by_set[name][picked[name]] for name in written]))
+    if plane is None:
+        return [], 0.0
+    ends = np.cumsum([len(picked[name]) for name in written])
+    points = [
+        Points(
+            name,
+            place,
+            [texts.add(written[name][i]) for i in picked[name]],
+            [labels[name][i] for i in picked[name]],
+        )
+        for name, place in zip(written, np.split(plane.points, ends[:-1]), strict=True)
+    ]
+    return points, plane.share
+
+
+def _sample(size: int, count: int, seed: int, *what: str) -> list[int]:
+    """At most `count` of `size` numbers at random, in their order."""
+    order = np.random.default_rng(derive(seed, *what)).permutation(size)
+    return sorted(order[:count].tolist())
+
+
+def _pairs(
+    found: Material, real: Corpus, rows: Rows, count: int, texts: Texts
+) -> list[dict[str, Any]]:
+    records = {method.name: method.run.records for method in found.methods}
+    pairs = closest_pairs(records, rows.by_set, real.texts, rows.by_set[REAL], count)
+    return [
+        {
+            "method": pair.method,
+            "id": pair.record.id,
+            "cosine": round(pair.cosine, 3),
+            "run": pair.run,
+            "texts": [texts.add(pair.record.text), texts.add(pair.real)],
+            "marks": [
+                shared_words(pair.record.text, pair.real),
+                shared_words(pair.real, pair.record.text),
+            ],
+        }
+        for pair in pairs
+    ]
+
+
+def _records(records: Sequence[Record], choices: Choices, texts: Texts) -> list[dict[str, Any]]:
+    picked = _sample(len(records), choices.records, choices.seed, "records")
+    return [
+        {"id": records[i].id, "label": records[i].label, "text": texts.add(records[i].text)}
+        for i in picked
+    ]
+
+
+def _efforts(found: Material) -> dict[str, Effort]:
+    return {
+        method.name: Effort(
+            len(method.run.records),
+            method.attempts,
+            method.tokens,
+            60 * len(method.run.records) / method.seconds if method.seconds else None,
+        )
+        for method in found.methods
+    }
+
+
+def _rejects(found: Material) -> ShareTable:
+    """The share of each method's attempts that were rejected, by reason, frequent ones first."""
+    counts = {method.name: method.run.reasons for method in found.methods}
+    attempts = {method.name: method.attempts for method in found.methods}
+    shares = {
+        reason: sum(each.get(reason, 0) / attempts[name] for name, each in counts.items())
+        for reason in sorted({reason for each in counts.values() for reason in each})
+    }
+    reasons = tuple(sorted(shares, key=lambda reason: -shares[reason]))
+    rows = {
+        name: tuple(each.get(reason, 0) / attempts[name] for reason in reasons)
+        for name, each in counts.items()
+    }
+    return ShareTable(reasons, rows, attempts)
+
+
+def _answers(found: Material, real: Corpus) -> ShareTable:
+    """How often each letter is the answer, of the texts that are well-formed questions."""
+    sets = {method.name: method.texts for method in found.methods} | {REAL: [*real.texts]}
+    shares = {name: answer_shares(texts) for name, texts in sets.items()}
+    letters = sorted({letter for _, balance in shares.values() for letter in balance})
+    return ShareTable(
+        tuple(letters),
+        {
+            name: tuple(balance.get(letter, 0.0) for letter in letters)
+            for name, (_, balance) in shares.items()
+        },
+        {name: count for name, (count, _) in shares.items()},
+    )
+
+
+def _sources(found: Material) -> dict[str, list[str]]:
+    """What the runs read; a name for each different one."""
+    runs = [method.run for method in found.methods]
+    values = {
+        "base model": [run.sources.base for run in runs],
+        "base model's fingerprint": [run.sources.model_fingerprint for run in runs],
+        "adapter's fingerprint": [run.sources.adapter_fingerprint for run in runs],
+        "engine": [run.sources.engine for run in runs],
+        "prompt": [run.sources.prompt for run in runs],
+        "real texts of the runs": [
+            f"{run.sources.real} ({run.sources.data_fingerprint})" for run in runs
+        ],
+        "runs written by": [f"steer {run.version}" for run in runs],
+    }
+    return {name: list(dict.fromkeys(each)) for name, each in values.items()}

@@ -1,0 +1,221 @@
+"""The evaluation as tables: what is shown, what is best, and where each figure lies."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from steer.report.material import REAL
+
+SUMMARY = "summary"
+NONE = "\N{EN DASH}"
+INTRODUCTIONS = {
+    SUMMARY: "Every score runs from 0 to 1, and the real texts score 1 or close to it. The last "
+    "one is the harmonic mean of the others: one weak side pulls it down.",
+    "fidelity": "Are the texts like the real ones? Judged by sentence embeddings.",
+    "diversity": "Do the texts differ from one another as much as real ones do?",
+    "coherence": "Do the texts make sense? A language model that wrote none of them judges.",
+    "copying": "How much repeats the texts the expert was fitted on? This is copying, not privacy.",
+    "utility": "Does a classifier trained on the synthetic texts work on real ones?",
+    "length": "Many measures depend on length, so compare lengths first.",
+}
+_SHARES = ("exact_copies", "near_copies")
+
+Estimates = Mapping[str, Any]
+"""A row of the evaluation: its name, and an estimate under each column's key."""
+
+
+@dataclass(frozen=True)
+class Whisker:
+    """Where an estimate lies in its column, in percent of the column's range."""
+
+    at: float
+    low: float
+    high: float
+    real: float
+
+
+@dataclass(frozen=True)
+class Cell:
+    """`good` is what to sort by, best first; `spread` the interval or deviation, in words."""
+
+    shown: str
+    good: float | None
+    spread: str = ""
+    best: bool = False
+    reason: str = ""
+    whisker: Whisker | None = None
+
+
+@dataclass(frozen=True)
+class MeasureTable:
+    """The columns of one group, and the cells of each row in their order."""
+
+    group: str
+    introduction: str
+    columns: tuple[Mapping[str, str], ...]
+    rows: Mapping[str, tuple[Cell, ...]]
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The best methods by one score, and those whose interval overlaps with theirs."""
+
+    title: str
+    names: tuple[str, ...]
+    shown: str
+    real: str
+    rivals: tuple[str, ...]
+
+
+def measure_tables(evaluation: Mapping[str, Any]) -> list[MeasureTable]:
+    """A table for each group in which anything was measured, the summary first."""
+    columns = evaluation["columns"]
+    groups = list(dict.fromkeys(str(column["group"]) for column in columns))
+    groups.sort(key=lambda group: group != SUMMARY)
+    tables = [_table(group, columns, evaluation["rows"]) for group in groups]
+    return [table for table in tables if table.columns]
+
+
+def headlines(evaluation: Mapping[str, Any]) -> list[Headline]:
+    """The best by each score of the summary, the overall score first."""
+    columns = [c for c in evaluation["columns"] if c["group"] == SUMMARY]
+    columns.sort(key=lambda column: column["key"] != SUMMARY)
+    found = (_headline(column, evaluation["rows"]) for column in columns)
+    return [headline for headline in found if headline]
+
+
+def value_of(row: Estimates, key: str) -> float | None:
+    """The measured value under `key`; None where there is none."""
+    value = row.get(key, {}).get("value")
+    return None if value is None else float(value)
+
+
+def real_row(rows: Sequence[Estimates]) -> Estimates:
+    """The ceiling; empty where it is missing."""
+    return next((row for row in rows if row["name"] == REAL), {})
+
+
+def goodness(aim: str, value: float, real: float | None) -> float:
+    """The higher the better, whatever a column's `aim` is."""
+    if aim == "as real":
+        return -abs(value - (real or 0.0))
+    return -value if aim == "lower" else value
+
+
+def best_names(column: Mapping[str, str], rows: Sequence[Estimates]) -> tuple[str, ...]:
+    """The best methods by a column; none where all are equal or only one was measured."""
+    real = value_of(real_row(rows), column["key"])
+    found = {
+        str(row["name"]): goodness(column["aim"], value, real)
+        for row in rows
+        if row["name"] != REAL and (value := value_of(row, column["key"])) is not None
+    }
+    if len(set(found.values())) < 2:
+        return ()
+    return tuple(name for name, good in found.items() if good == max(found.values()))
+
+
+def show(key: str, group: str, value: float) -> str:
+    """Such as "0.613", "3.8%" or "24.1"."""
+    if key in _SHARES:
+        return f"{value:.1%}"
+    if group == "length" or abs(value) >= 10:
+        return f"{value:.1f}"
+    return f"{value:.3f}"
+
+
+def _table(
+    group: str, columns: Sequence[Mapping[str, str]], rows: Sequence[Estimates]
+) -> MeasureTable:
+    measured = tuple(
+        column
+        for column in columns
+        if column["group"] == group
+        and any(value_of(row, column["key"]) is not None for row in rows)
+    )
+    by_column = [_column(column, rows) for column in measured]
+    cells = {str(row["name"]): tuple(each[i] for each in by_column) for i, row in enumerate(rows)}
+    return MeasureTable(group, INTRODUCTIONS.get(group, ""), measured, cells)
+
+
+def _column(column: Mapping[str, str], rows: Sequence[Estimates]) -> list[Cell]:
+    key, group = column["key"], column["group"]
+    best = best_names(column, rows)
+    found = [row.get(key, {}) for row in rows]
+    real = value_of(real_row(rows), key)
+    bounds = [bound for estimate in found for bound in _bounds(estimate)]
+    low, high = (min(bounds), max(bounds)) if bounds else (0.0, 0.0)
+    return [
+        Cell(
+            NONE if estimate.get("value") is None else show(key, group, estimate["value"]),
+            None
+            if estimate.get("value") is None
+            else goodness(column["aim"], estimate["value"], real),
+            _spread(key, group, estimate),
+            row["name"] in best,
+            str(estimate.get("reason") or ""),
+            _whisker(estimate, real, low, high),
+        )
+        for row, estimate in zip(rows, found, strict=True)
+    ]
+
+
+def _bounds(estimate: Mapping[str, Any]) -> Iterator[float]:
+    """The value and the ends of its interval, or of one standard deviation around it."""
+    value, sd = estimate.get("value"), estimate.get("sd")
+    if value is None:
+        return
+    yield float(value)
+    low, high = estimate.get("low"), estimate.get("high")
+    if low is not None and high is not None:
+        yield from (float(low), float(high))
+    elif sd is not None:
+        yield from (float(value - sd), float(value + sd))
+
+
+def _spread(key: str, group: str, estimate: Mapping[str, Any]) -> str:
+    low, high, sd = (estimate.get(name) for name in ("low", "high", "sd"))
+    if low is not None and high is not None:
+        return f"{show(key, group, low)} to {show(key, group, high)}"
+    return "" if sd is None else f"± {show(key, group, sd)}"
+
+
+def _whisker(
+    estimate: Mapping[str, Any], real: float | None, low: float, high: float
+) -> Whisker | None:
+    bounds = list(_bounds(estimate))
+    if not bounds or real is None or high <= low:
+        return None
+
+    def percent(value: float) -> float:
+        return round(100 * (value - low) / (high - low), 1)
+
+    return Whisker(percent(bounds[0]), percent(min(bounds)), percent(max(bounds)), percent(real))
+
+
+def _headline(column: Mapping[str, str], rows: Sequence[Estimates]) -> Headline | None:
+    names = best_names(column, rows)
+    if not names:
+        return None
+    key, group = column["key"], column["group"]
+    best = next(row for row in rows if row["name"] in names)
+    real = value_of(real_row(rows), key)
+    return Headline(
+        "overall" if key == SUMMARY else column["title"],
+        names,
+        show(key, group, best[key]["value"]),
+        "" if real is None else show(key, group, real),
+        tuple(_rivals(best, key, rows, names)),
+    )
+
+
+def _rivals(
+    best: Estimates, key: str, rows: Sequence[Estimates], names: Sequence[str]
+) -> Iterator[str]:
+    low, high = best[key].get("low"), best[key].get("high")
+    for row in rows:
+        other = row.get(key, {})
+        if row["name"] in (*names, REAL) or None in (low, other.get("low"), other.get("high")):
+            continue
+        if other["low"] <= high and low <= other["high"]:
+            yield str(row["name"])

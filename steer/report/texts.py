@@ -1,0 +1,60 @@
+"""How texts get into the page: once each, masked or not, with the words they share marked."""
+
+import re
+from collections.abc import Iterable
+
+from steer.evaluation.words import ngrams, words
+
+RUN = 3
+"""Words in a row, in both texts, that are marked as a run."""
+
+_WORD = re.compile(r"\w+")
+_DOT = "·"
+
+
+class Texts:
+    """The texts of a page, in the order of their numbers. There is no other way in."""
+
+    def __init__(self, masked: bool) -> None:
+        self._masked = masked
+        self._numbers: dict[str, int] = {}
+
+    def add(self, text: str) -> int:
+        """The number of `text`, on one line and masked if this page masks."""
+        line = " ".join(text.split())
+        return self._numbers.setdefault(mask(line) if self._masked else line, len(self._numbers))
+
+    @property
+    def shown(self) -> list[str]:
+        return list(self._numbers)
+
+
+def mask(text: str) -> str:
+    """Each word as its first character and a dot for every other; as many words as before.
+
+    A word of one character is a dot: else a word spelt with spaces could be read.
+    """
+    return _WORD.sub(_masked, text)
+
+
+def _masked(match: re.Match[str]) -> str:
+    word = match[0]
+    return _DOT if len(word) == 1 else word[0] + _DOT * (len(word) - 1)
+
+
+def shared_words(text: str, other: str) -> str:
+    """A digit for each word of `text`: 1 where `other` has the word too, 2 where it is part of a
+    run of three words that `other` has too, else 0."""
+    own, known = words(text), words(other)
+    runs = set(ngrams(known, RUN))
+    marks = ["1" if word in set(known) else "0" for word in own]
+    for start, run in enumerate(ngrams(own, RUN)):
+        if run in runs:
+            marks[start : start + RUN] = "2" * RUN
+    return "".join(marks)
+
+
+def listed(names: Iterable[str]) -> str:
+    """Such as "a, b and c"."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last

@@ -1,0 +1,283 @@
+"""Rounds on many machines: Ray places the workers, starts them again and tells when one is lost.
+
+A worker is a Ray actor with one engine; it makes whole rounds. The driver, this process, plans,
+checks and commits them. A round whose worker is lost goes to the next free one.
+"""
+
+import logging
+import os
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import joblib
+
+from steer.config import RunConfig, Sampling
+from steer.data.corpus import Corpus
+from steer.engines.interface import Completion, Step
+from steer.engines.worker import Loaded, Spec, Worker
+from steer.errors import SteerError
+from steer.runs.generation import Progress, run_rounds
+from steer.runs.state import ExpertLike, Round, RunLoop
+from steer.runs.store import Run
+
+POLL_SECONDS = 1.0
+"""How often progress is shown while no round ends."""
+
+MOST_LOSSES = 10
+"""So often a worker may be lost while it makes one round, or before it has loaded its model."""
+
+HUNG_AFTER, LEAST_SECONDS = 10, 600.0
+"""A worker hangs when its round takes so many times as long as the slowest one that was made, and
+more than these seconds."""
+
+_STORE_BYTES = 100_000_000  # a round is well below a megabyte
+
+log = logging.getLogger(__name__)
+
+MISSING = "Ray is not installed; run: pip install 'steer-text[ray]'"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where the workers are: `address` is "local" (this machine, for as long as the run takes),
+    "auto" (the cluster that this machine belongs to) or a head node's HOST:PORT."""
+
+    address: str
+    workers: int
+
+
+def generate_on_ray(
+    config: RunConfig,
+    real: Corpus,
+    expert: ExpertLike,
+    spec: Spec,
+    out: Path | str,
+    cluster: Cluster,
+    on_progress: Callable[[Progress], None] | None = None,
+    *,
+    towards: Corpus | None = None,
+) -> Run:
+    """As `steer.runs.generation.generate`, with the rounds made by workers of a Ray cluster.
+
+    The records are those of `generate` with the same settings, whatever the number of workers and
+    however many are lost, up to what differs between machines in low precision. Raises
+    `SteerError` also when Ray is missing or cannot be reached, when there are more workers than
+    rounds at a time, and when a worker cannot load its model or has another one.
+    """
+    if cluster.workers > config.lag:
+        raise SteerError(
+            f"lag is {config.lag}, so at most {config.lag} of the {cluster.workers} workers would "
+            f"work at a time; give --lag {2 * cluster.workers}, or fewer workers"
+        )
+    with _connected(cluster) as ray:
+        crew = _Crew(ray, spec, cluster.workers, config.sampling, expert)
+        engine = crew.first()
+        (run,) = run_rounds({out: config}, real, expert, engine, crew, on_progress, towards=towards)
+    return run
+
+
+@contextmanager
+def _connected(cluster: Cluster) -> Iterator[Any]:
+    """The module `ray`, connected until the block ends; a local cluster ends with it."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # A worker's own processes, as an engine on several GPUs has, must not outlive it with their
+    # memory. This is for a local cluster; others read it where they are started.
+    os.environ.setdefault("RAY_process_group_cleanup_enabled", "1")
+    # Else Ray's own news of each lost worker, several lines, goes to standard output.
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".*")
+    try:
+        import ray
+    except ImportError:
+        raise SteerError(MISSING) from None
+    local = {
+        "num_cpus": max(cluster.workers, joblib.cpu_count()),
+        "include_dashboard": False,
+        "object_store_memory": _STORE_BYTES,
+    }
+    more = local if cluster.address == "local" else {}
+    try:
+        _connect(ray, cluster.address, more)
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _connect(ray: Any, address: str, more: dict[str, Any]) -> None:
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **more)
+    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+        raise SteerError(
+            f"no Ray cluster at {address!r} ({error}); start one with ray start --head, "
+            "or use --ray local"
+        ) from error
+
+
+@dataclass
+class _Hand:
+    """A worker as the driver sees it: `job` is the round it makes, `since` when it was given it,
+    `losses` how often it was lost while it loaded its model, without having loaded it since."""
+
+    actor: Any
+    state: Literal["starting", "loading", "idle", "making", "hung"] = "starting"
+    job: tuple[RunLoop, Round] | None = None
+    since: float = 0.0
+    losses: int = 0
+
+
+class _Crew:
+    """Workers of a Ray cluster, which Ray starts, and starts again when they were lost."""
+
+    def __init__(
+        self, ray: Any, spec: Spec, workers: int, sampling: Sampling, expert: ExpertLike
+    ) -> None:
+        self._ray, self._spec, self._sampling, self._expert = ray, spec, sampling, expert
+        self._calls: dict[Any, _Hand] = {}
+        self._waiting: deque[tuple[RunLoop, Round]] = deque()
+        self._losses: Counter[int] = Counter()
+        self._loaded: Loaded | None = None
+        self._now = self._slowest = 0.0
+        made = ray.remote(Worker).options(max_restarts=-1, **_needs(ray, spec, workers))
+        self._hands = [_Hand(made.remote()) for _ in range(workers)]
+        for hand in self._hands:
+            self._start(hand)
+
+    def first(self) -> Loaded:
+        """What the first worker that is ready says of its engine."""
+        while self._loaded is None:
+            self._collect()
+        return self._loaded
+
+    @property
+    def workers(self) -> int:
+        return sum(hand.state in ("idle", "making") for hand in self._hands)
+
+    def fits(self, loop: RunLoop, round: Round) -> bool:
+        return sum(hand.state == "idle" for hand in self._hands) > len(self._waiting)
+
+    def take(self, loop: RunLoop, round: Round) -> None:
+        self._waiting.append((loop, round))
+        self._hand_out()
+
+    def wait(
+        self, on_step: Callable[[Step], None]
+    ) -> list[tuple[RunLoop, Round, list[Completion]]]:
+        made = self._collect()
+        self._hand_out()
+        return made
+
+    def _hand_out(self) -> None:
+        idle = [hand for hand in self._hands if hand.state == "idle"]
+        for hand, _ in zip(idle, list(self._waiting), strict=False):
+            hand.state, hand.job, hand.since = "making", self._waiting.popleft(), self._now
+            requests = hand.job[1].requests
+            self._calls[hand.actor.make.remote(requests, self._sampling)] = hand
+
+    def _start(self, hand: _Hand) -> None:
+        # Ray retries this one call for as long as it takes to start the process again, on another
+        # machine if need be. The others are not retried: a lost round is for whoever is free.
+        hand.state, hand.job = "starting", None
+        self._calls[hand.actor.ready.options(max_task_retries=-1).remote()] = hand
+
+    def _collect(self) -> list[tuple[RunLoop, Round, list[Completion]]]:
+        """The rounds that ended; workers that are ready, or lost, are noted."""
+        began = time.monotonic()
+        ended, _ = self._ray.wait(list(self._calls), timeout=POLL_SECONDS)
+        # No more than was waited for: a machine that was suspended has not seen a worker hang.
+        self._now += min(time.monotonic() - began, POLL_SECONDS)
+        made = []
+        for call in ended:
+            hand = self._calls.pop(call)
+            job = hand.job
+            completions = self._result(call, hand)
+            if job is not None and completions is not None:
+                made.append((*job, completions))
+        self._end_hung()
+        return made
+
+    def _end_hung(self) -> None:
+        """Has Ray end the workers that hang; their rounds are then those of lost ones. How long a
+        round takes nobody knows before one was made, so until then none hangs."""
+        limit = max(LEAST_SECONDS, HUNG_AFTER * self._slowest)
+        for hand in self._hands if self._slowest else ():
+            if hand.state == "making" and hand.job and self._now - hand.since > limit:
+                log.warning(
+                    "a worker hangs: round %d takes more than %.0f seconds; another will make it",
+                    hand.job[1].number,
+                    limit,
+                )
+                hand.state = "hung"
+                self._ray.kill(hand.actor, no_restart=False)
+
+    def _result(self, call: Any, hand: _Hand) -> list[Completion] | None:
+        """A round's completions, if the call gave any; takes the worker one state further, or
+        back to the start when it was lost."""
+        errors = self._ray.exceptions
+        try:
+            found = self._ray.get(call)
+        except errors.RayTaskError as error:
+            raise error.cause if isinstance(error.cause, SteerError) else error from None
+        except errors.RayError as error:  # the process, its machine, or what it had answered
+            self._lost(hand, error)
+            return None
+        if hand.state == "starting":
+            hand.state = "loading"
+            self._calls[hand.actor.load.remote(self._spec)] = hand
+            return None
+        if hand.state == "loading":
+            self._check(found)
+            found, hand.losses = None, 0
+        elif found is None or hand.state == "hung":
+            # Ray has started its process again while it was idle; or Ray is about to end it.
+            self._lost(hand, "its process ended")
+            return None
+        else:
+            self._slowest = max(self._slowest, self._now - hand.since)
+        hand.state, hand.job = "idle", None
+        return found
+
+    def _lost(self, hand: _Hand, error: Exception | str) -> None:
+        """Has the worker started again, and its round made by another one."""
+        if hand.state == "starting":
+            last = str(error).strip().splitlines()[-1]
+            raise SteerError(f"a worker cannot start; is steer installed on every node? {last}")
+        if hand.state == "loading":
+            hand.losses += 1
+        if hand.job is not None:
+            self._losses[hand.job[1].number] += 1
+            self._waiting.appendleft(hand.job)
+        if max([hand.losses, *self._losses.values()]) > MOST_LOSSES:
+            doing = f"making round {hand.job[1].number}" if hand.job else "loading its model"
+            raise SteerError(
+                f"a worker was lost {MOST_LOSSES + 1} times while {doing}, as when there is too "
+                f"little memory (fewer --rows need less); Ray says: {error}"
+            )
+        self._start(hand)
+
+    def _check(self, found: Loaded) -> None:
+        """Raises `SteerError` when a worker would make other records than the first one."""
+        expected = self._loaded or found
+        same = (found.name, found.base_fingerprint, found.end_of_text)
+        if found.adapter_fingerprint not in ("", self._expert.adapter_fingerprint):
+            raise SteerError(f"the expert on {found.node} is another one; copy this one there")
+        if same != (expected.name, expected.base_fingerprint, expected.end_of_text):
+            raise SteerError(
+                f"the base model on {found.node} ({found.base_fingerprint}) is another one than on "
+                f"{expected.node} ({expected.base_fingerprint}); use the same one everywhere"
+            )
+        self._loaded = expected
+
+
+def _needs(ray: Any, spec: Spec, workers: int) -> dict[str, float]:
+    """The engine's GPUs for each worker where there are any; else an equal share of the processors,
+    which is also how many threads Ray lets it use."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if spec.device == "cuda" or (spec.device == "auto" and any(node.get("GPU") for node in nodes)):
+        return {"num_gpus": spec.gpus, "num_cpus": spec.gpus}
+    cpus = [int(node.get("CPU", 0)) for node in nodes]
+    fitting = (n for n in range(1, max(cpus) + 1) if sum(cpu // n for cpu in cpus) >= workers)
+    return {"num_cpus": max(fitting, default=1)}

@@ -1,0 +1,157 @@
+"""The contexts of a round: which examples the panels hold, and how the streams read them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from steer.config import RunConfig
+from steer.data.corpus import Corpus
+from steer.data.tasks import Task
+from steer.guidance import Contexts
+from steer.models.embedder import Embedder
+from steer.runs import selection
+from steer.runs.pool import Example, Pool, draw_panels, panel_draw, render_panel
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What some rows of a round share: the ids of the negative and the positive examples, and the
+    contexts of their streams."""
+
+    negative: tuple[str, ...]
+    positive: tuple[str, ...]
+    contexts: Contexts
+
+
+class Panels:
+    """Chooses the panels of a run.
+
+    Random panels are the published way. By embedding: "crowded" panels hold a text from where the
+    pool is densest and its neighbours, "diverse" ones texts far from each other, "nearest" ones the
+    examples nearest to what the panel's rows would write without it, which is drafted first.
+    Positive panels are drawn at random from the texts in `towards`.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        task: Task,
+        real: Corpus,
+        towards: Corpus | None,
+        end_of_text: str,
+        embedder: Embedder | None,
+    ) -> None:
+        labelled = bool(real.labels and config.labels)
+        self.config, self._task, self._end = config, task, end_of_text
+        self.pool = Pool(real, labelled)
+        self._positive = Pool(
+            towards or real, labelled and (towards is None or bool(towards.labels))
+        )
+        self._embedder = embedder
+        self._known: dict[str, np.ndarray] = {}
+
+    def require(self) -> None:
+        """Raises `SteerError` unless there are enough examples for every panel."""
+        guidance, size = self.config.guidance, self.config.panel_size
+        if guidance.eta:
+            self.pool.require(size, self.config.wanted)
+        if guidance.rho:
+            self._positive.require(size, self.config.wanted)
+
+    @property
+    def drafted(self) -> bool:
+        """Whether a text for each row is needed before its panel can be chosen."""
+        return self.config.panel_selection == "nearest" and bool(self.config.guidance.eta)
+
+    def draw(
+        self,
+        label: str | None,
+        rows: int,
+        round: int,
+        drafts: Sequence[str] = (),
+        known: int | None = None,
+    ) -> list[Panel]:
+        """The panel of each of `rows` rows with `label`. `drafts` are their texts, where these
+        are needed; of the pool, the first `known` examples for the label count, or all."""
+        share = self.config.rows_per_panel
+        count = -(-rows // share)
+        negative = self._negative(label, count, round, drafts, known)
+        positive = self._drawn_positive(label, count, round)
+        panels = [
+            self._panel(label, negatives, positives)
+            for negatives, positives in zip(negative, positive, strict=True)
+        ]
+        return [panels[row // share] for row in range(rows)]
+
+    def _panel(
+        self, label: str | None, negatives: list[tuple[Example, ...]], positive: tuple[Example, ...]
+    ) -> Panel:
+        others = [other for other in self._task.labels if other != label]
+        contexts = Contexts(
+            prompt=self._task.render(label),
+            negative=tuple(self._render(panel, label) for panel in negatives),
+            positive=self._render(positive, label) if positive else "",
+            others=tuple(self._task.render(other) for other in others),
+        )
+        members = (example.id for panel in negatives for example in panel)
+        return Panel(tuple(members), tuple(example.id for example in positive), contexts)
+
+    def _render(self, panel: Sequence[Example], label: str | None) -> str:
+        return render_panel(panel, self.config.panel_form, self._task, label, self._end)
+
+    def _drawn_positive(
+        self, label: str | None, count: int, round: int
+    ) -> list[tuple[Example, ...]]:
+        if not self.config.guidance.rho:
+            return [()] * count
+        size, seed = self.config.panel_size, self.config.seed
+        return draw_panels(
+            self._positive, count, size=size, seed=seed, round=round, label=label, what="positive"
+        )
+
+    def _negative(
+        self, label: str | None, count: int, round: int, drafts: Sequence[str], known: int | None
+    ) -> list[list[tuple[Example, ...]]]:
+        """For each panel, its negatives: one, or several that are pooled."""
+        guidance = self.config.guidance
+        if not guidance.eta:
+            return [[] for _ in range(count)]
+        total = count * guidance.negatives
+        if self.config.panel_selection == "random":
+            size, seed = self.config.panel_size, self.config.seed
+            drawn = draw_panels(
+                self.pool, total, size=size, seed=seed, round=round, label=label, known=known
+            )
+        else:
+            drawn = self._selected(label, total, round, drafts, known)
+        return [
+            drawn[first : first + guidance.negatives]
+            for first in range(0, total, guidance.negatives)
+        ]
+
+    def _selected(
+        self, label: str | None, count: int, round: int, drafts: Sequence[str], known: int | None
+    ) -> list[tuple[Example, ...]]:
+        size, kind = self.config.panel_size, self.config.panel_selection
+        examples = self.pool.examples(label, known)
+        rows = self._embed([example.text for example in examples])
+        if kind == "nearest":
+            share = self.config.rows_per_panel
+            near = self._embed(drafts)
+            parts = [near[first : first + share] for first in range(0, len(near), share)]
+            chosen = [selection.nearest(rows, part, size) for part in parts]
+        else:
+            choose = selection.crowded if kind == "crowded" else selection.diverse
+            seed = self.config.seed
+            draws = [panel_draw(seed, round, label, panel) for panel in range(count)]
+            chosen = [choose(rows, size, draw) for draw in draws]
+        return [tuple(examples[row] for row in panel) for panel in chosen]
+
+    def _embed(self, texts: Sequence[str]) -> np.ndarray:
+        """Unit rows (texts, d); the pool grows, so what is known is not embedded again."""
+        assert self._embedder is not None
+        new = sorted({text for text in texts if text not in self._known})
+        if new:
+            self._known.update(zip(new, self._embedder.embed(new), strict=True))
+        return np.stack([self._known[text] for text in texts])

@@ -1,0 +1,116 @@
+"""The pool of examples to move away from, and the panels drawn from it."""
+
+import random
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from steer.config import PanelForm
+from steer.data.corpus import Corpus
+from steer.data.tasks import Task
+from steer.errors import SteerError
+from steer.runs.records import Record
+from steer.seeds import derive
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A member of the pool: its id ("real:17", "rec:123") and text."""
+
+    id: str
+    text: str
+
+
+class Pool:
+    """The real texts and the records accepted so far, in the order they came.
+
+    With `labelled`, the examples for a label are those that have it; otherwise all of them.
+    """
+
+    def __init__(self, real: Corpus, labelled: bool) -> None:
+        self._labelled = labelled
+        self._examples: defaultdict[str | None, list[Example]] = defaultdict(list)
+        labels = real.labels or (None,) * len(real.texts)
+        for row, (text, label) in enumerate(zip(real.texts, labels, strict=True)):
+            self._add(Example(f"real:{row}", text), label)
+
+    def add(self, records: Iterable[Record]) -> None:
+        """Adds accepted records, once their round is committed."""
+        for record in records:
+            self._add(Example(record.id, record.text), record.label)
+
+    def sizes(self, labels: Iterable[str | None]) -> dict[str | None, int]:
+        """How many examples there are now for each label: with `examples`, the pool as it was."""
+        return {label: len(self._of(label)) for label in labels}
+
+    def examples(self, label: str | None, known: int | None = None) -> Sequence[Example]:
+        """The examples a panel for `label` is drawn from: the first `known`, or all."""
+        return self._of(label)[:known]
+
+    def sample(
+        self, label: str | None, size: int, draw: random.Random, known: int | None = None
+    ) -> tuple[Example, ...]:
+        """`size` different ones of these."""
+        examples = self._of(label)
+        # Numbers are drawn: a copy of the first examples would take time and memory each time.
+        rows = range(len(examples) if known is None else known)
+        return tuple(examples[row] for row in draw.sample(rows, size))
+
+    def require(self, size: int, labels: Iterable[str | None]) -> None:
+        """Raises `SteerError` unless there are `size` examples for every label."""
+        for label, found in self.sizes(labels).items():
+            if found < size:
+                which = f" with the label {label!r}" if self._labelled else ""
+                raise SteerError(
+                    f"a panel needs {size} real texts{which} but there are {found}; "
+                    "give more, or choose a smaller panel or eta 0"
+                )
+
+    def _of(self, label: str | None) -> list[Example]:
+        return self._examples[label if self._labelled else None]
+
+    def _add(self, example: Example, label: str | None) -> None:
+        self._of(label).append(example)
+
+
+def draw_panels(
+    pool: Pool,
+    count: int,
+    *,
+    size: int,
+    seed: int,
+    round: int,
+    label: str | None,
+    what: str = "panel",
+    known: int | None = None,
+) -> list[tuple[Example, ...]]:
+    """`count` panels of `size` different examples each, drawn at random from the first `known`
+    for the label, or from all.
+
+    Panel p depends on the run's seed, what it is for, the label, the round, p and these alone.
+    """
+    draws = (panel_draw(seed, round, label, panel, what) for panel in range(count))
+    return [pool.sample(label, size, draw, known) for draw in draws]
+
+
+def panel_draw(
+    seed: int, round: int, label: str | None, panel: int, what: str = "panel"
+) -> random.Random:
+    """What is random about one panel of a round."""
+    return random.Random(derive(seed, what, label or "", round, panel))
+
+
+def render_panel(
+    examples: Sequence[Example], form: PanelForm, task: Task, label: str | None, separator: str
+) -> str:
+    """A panel as the context of a stream.
+
+    Form "raw" joins the texts with a space, as published (arXiv 2308.07645, section 3.2).
+    Form "prompted" writes each text under its own prompt, as the expert read it in training,
+    `separator` being the tokenizer's end of text, and ends with the prompt.
+    """
+    if form == "raw":
+        return " ".join(example.text for example in examples)
+    prompt = task.render(label)
+    shown = (prompt + task.completion(example.text) + separator for example in examples)
+    return "".join(shown) + prompt

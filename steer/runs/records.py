@@ -1,0 +1,142 @@
+"""A record, a rejected one, and the checks that decide which it is."""
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple, Self
+
+from steer.config import Weights
+from steer.data.neardup import NearIndex
+from steer.data.tasks import Task
+
+Reason = Literal[
+    "unfinished",
+    "unparsed",
+    "short",
+    "copy",
+    "near-copy",
+    "duplicate",
+    "near-duplicate",
+    "surplus",
+]
+_SHARED = ("label", "prompt", "weights", "engine", "model", "adapter", "finish_reason")
+STREAMS = ("expert", "base", "negative", "positive", "contrast")
+
+
+@lru_cache(maxsize=1024)
+def _one(value: Hashable) -> Any:
+    """The equal value seen lately, if any: a run's records share most of theirs, and a run of
+    millions is read into half the memory."""
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One generated text and where it came from: a `Record` when accepted, else a `Reject`.
+
+    `id` is "rec:" and the number of the attempt in its run; `panel` holds the ids of the panel's
+    members, "real:" and the row of a real text (from 0) or "rec:" and the attempt of a record.
+    With several negative panels `panel` holds all their members; `positive` is the positive panel.
+    `model` and `adapter` are fingerprints. `log_probs` has the mean log-probability (nats a
+    token) under each of `STREAMS`; None where the stream did not run.
+    """
+
+    id: str
+    text: str
+    label: str | None
+    prompt: str
+    gamma: float
+    eta: float
+    alpha: float
+    weights: Weights
+    panel: tuple[str, ...]
+    seed: int
+    round: int
+    engine: str
+    model: str
+    adapter: str
+    tokens: int
+    finish_reason: str
+    log_probs: Mapping[str, float | None]
+    rho: float = 0.0
+    positive: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as JSON values; `from_json` reads them back."""
+        panels = {"panel": list(self.panel), "positive": list(self.positive)}
+        return vars(self) | panels | {"log_probs": dict(self.log_probs)}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Raises `TypeError` or `KeyError` for a missing or unknown field."""
+        panels = {name: _one(tuple(values.get(name, ()))) for name in ("panel", "positive")}
+        return cls(**{**values, **{name: _one(values[name]) for name in _SHARED}, **panels})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record(Attempt):
+    """An accepted text."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reject(Attempt):
+    """A text that was not accepted: why, and the id of what it repeats, if anything."""
+
+    reason: Reason
+    of: str | None = None
+
+
+def read_attempt(values: Mapping[str, Any]) -> Record | Reject:
+    """The record or reject of `to_json`; raises as `Attempt.from_json` does."""
+    return Reject.from_json(values) if "reason" in values else Record.from_json(values)
+
+
+def finite_log_probs(log_probs: Mapping[str, float]) -> dict[str, float | None]:
+    """A value for each of `STREAMS`; None where there is none or it is infinite or NaN, which
+    JSON cannot hold."""
+    found = {name: log_probs.get(name, math.nan) for name in STREAMS}
+    return {name: value if math.isfinite(value) else None for name, value in found.items()}
+
+
+class Verdict(NamedTuple):
+    """What a check found: the record's text, and when rejected the reason and what it repeats."""
+
+    text: str
+    reason: Reason | None = None
+    of: str | None = None
+
+
+class Checker:
+    """Checks completions against the task, the real texts and the records kept so far.
+
+    Exact means equal after case folding and collapsing white space; near means a Jaccard index
+    of character 5-grams of at least `threshold`.
+    """
+
+    def __init__(self, task: Task, real: Sequence[str], threshold: float = 0.8) -> None:
+        self._task = task
+        self._known = NearIndex(threshold)
+        for row, text in enumerate(real):
+            self.keep(f"real:{row}", text)
+
+    def check(self, completion: str, finish_reason: str) -> Verdict:
+        """The verdict; an accepted text counts for later checks once `keep` was called."""
+        text = self._task.parse(completion)
+        if finish_reason == "length" or text is None:
+            reason: Reason = "unfinished" if finish_reason == "length" else "unparsed"
+            return Verdict(" ".join(completion.split()), reason)
+        if len(text) < self._task.min_chars:
+            return Verdict(text, "short")
+        return self._compare(text)
+
+    def keep(self, id: str, text: str) -> None:
+        """From now on, texts like this one are duplicates ("rec:...") or copies ("real:...")."""
+        self._known.add(id, text)
+
+    def _compare(self, text: str) -> Verdict:
+        if (of := self._known.find_equal(text)) is not None:
+            return Verdict(text, "copy" if of.startswith("real:") else "duplicate", of)
+        if (of := self._known.find(text)) is not None:
+            return Verdict(text, "near-copy" if of.startswith("real:") else "near-duplicate", of)
+        return Verdict(text)

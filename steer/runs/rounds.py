@@ -1,0 +1,60 @@
+"""How many records a round attempts, from the rounds that it may know of."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from steer.config import RunConfig
+
+SMALLEST_ROUND = 8
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Counts for one label: attempts, those that passed the checks, those accepted (passed and
+    not surplus)."""
+
+    attempts: int = 0
+    passed: int = 0
+    accepted: int = 0
+
+
+def plan_round(
+    config: RunConfig,
+    tallies: Mapping[str | None, Tally],
+    flying: Mapping[str | None, int] | None = None,
+) -> dict[str | None, int]:
+    """Attempts for each label in a round; empty when none are needed or left.
+
+    `tallies` are those of the rounds it may know of, `flying` the attempts in the rounds between
+    those and this one, whose outcome it may not know. As many as fill what is missing at the
+    label's acceptance rate so far, if the flying ones are accepted at that rate too, within the
+    round size and the attempts left, but at least `SMALLEST_ROUND`: a tiny round wastes a batch.
+    """
+    flying = flying or {}
+    needs = {
+        label: _need(n, tallies[label], flying.get(label, 0)) for label, n in config.wanted.items()
+    }
+    needed = sum(needs.values())
+    if not needed:
+        return {}
+    tried = sum(tally.attempts for tally in tallies.values()) + sum(flying.values())
+    left = config.attempts - tried
+    size = min(max(needed, SMALLEST_ROUND), config.round_size, left)
+    return {label: share for label, share in _share(size, needs).items() if share}
+
+
+def _need(wanted: int, tally: Tally, flying: int) -> int:
+    """Attempts that bring what is missing; as if one more had passed, so the rate is never 0."""
+    missing = wanted - tally.accepted
+    return max(0, math.ceil(missing * (tally.attempts + 1) / (tally.passed + 1)) - flying)
+
+
+def _share(size: int, needs: Mapping[str | None, int]) -> dict[str | None, int]:
+    """`size` split in proportion to `needs`, the largest remainders rounded up."""
+    total = sum(needs.values())
+    shares = {label: size * need // total for label, need in needs.items()}
+    by_remainder = sorted(needs, key=lambda label: -(size * needs[label] % total))
+    for label in by_remainder[: size - sum(shares.values())]:
+        shares[label] += 1
+    return shares

@@ -1,0 +1,210 @@
+"""A run as it is kept: its identity, and one file for each finished round.
+
+    RUN/run.json              format, version of steer, settings, sources; written once
+    RUN/lock                  held by the process that writes; in a local folder
+    RUN/rounds/000000.jsonl   a header line, then the attempts of the round in their order
+
+A round is committed by renaming a complete, synced file into place, or at an address such as
+s3://bucket/run by creating one object, so that whatever stops the process, a round is there whole
+or not at all.
+"""
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from steer.config import RunConfig, Sources, differences
+from steer.errors import SteerError
+from steer.files import check_format
+from steer.runs.places import Place, place_of, reason
+from steer.runs.records import Record, Reject, read_attempt
+from steer.version import __version__
+
+FORMAT = 1
+_IDENTITY = "run.json"
+_ROUND = re.compile(r"\d{6,}\.jsonl")
+_NAMES = ("base", "real")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as its folder has it: finished, stopped, or still being written."""
+
+    path: Path | str
+    version: str
+    config: RunConfig
+    sources: Sources
+    records: tuple[Record, ...]
+    rejects: tuple[Reject, ...]
+    rounds: int
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Run":
+        """Reads a run, in a folder or at an address, without locking it. Raises `SteerError` when
+        there is no run or a file in it is damaged."""
+        place = place_of(path)
+        if not place.has(_IDENTITY):
+            raise SteerError(f"{place.path} is no run: there is no run.json in it")
+        version, config, sources = _read_identity(place)
+        rounds = list(_read_rounds(place))
+        attempts = [attempt for found in rounds for attempt in found]
+        records = tuple(attempt for attempt in attempts if isinstance(attempt, Record))
+        rejects = tuple(attempt for attempt in attempts if isinstance(attempt, Reject))
+        return cls(place.path, version, config, sources, records, rejects, len(rounds))
+
+    @property
+    def counts(self) -> dict[str | None, int]:
+        """Accepted records for each label wanted; None is no label."""
+        found = Counter(record.label for record in self.records)
+        return {label: found[label] for label in self.config.wanted}
+
+    @property
+    def texts(self) -> list[str]:
+        """Of the accepted records."""
+        return [record.text for record in self.records]
+
+    @property
+    def labels(self) -> list[str] | None:
+        """Of the accepted records; None without labels."""
+        return [record.label for record in self.records if record.label is not None] or None
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """Rejects for each reason found, the most frequent first."""
+        return dict(Counter(reject.reason for reject in self.rejects).most_common())
+
+    @property
+    def complete(self) -> bool:
+        """Whether every record wanted was accepted."""
+        return self.counts == self.config.wanted
+
+
+class Store:
+    """Writes a run; made by `open_store`, which keeps other writers away."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+
+    def rounds(self) -> Iterator[list[Record | Reject]]:
+        """The attempts of each committed round, in order. Raises `SteerError` when damaged."""
+        return _read_rounds(self._place)
+
+    def commit(self, round: int, attempts: Sequence[Record | Reject]) -> None:
+        """Writes a round, whole or not at all. Raises `SteerError` when the disk is full, or, at
+        an address, when another process has written another round there."""
+        lines = [json.dumps(a.to_json(), ensure_ascii=False, allow_nan=False) for a in attempts]
+        body = "".join(f"{line}\n" for line in lines).encode()
+        header = {"round": round, "attempts": len(lines), "sha256": _digest(body)}
+        self._place.write(_round_name(round), json.dumps(header).encode() + b"\n" + body)
+
+
+@contextmanager
+def open_store(out: Path | str, config: RunConfig, sources: Sources) -> Iterator[Store]:
+    """Opens the run at `out`, a folder or an address, for writing, made if there is none.
+
+    Raises `SteerError` when `out` is something else, when another process writes to it (a folder
+    is locked; at an address the second to commit a round is refused), or when its settings or
+    sources differ from those given, naming what differs. A folder that was made here goes again
+    when a `SteerError` comes before the first round.
+    """
+    place = place_of(out)
+    if place.has(_IDENTITY):
+        _read_identity(place)  # whatever else it is, it is left alone
+    else:
+        place.refuse_foreign()
+    with place.hold():
+        if not place.has(_IDENTITY):
+            place.write(_IDENTITY, _identity(config, sources))
+        _compare(place, config, sources)
+        yield Store(place)
+
+
+def is_over(out: Path | str, config: RunConfig, sources: Sources) -> bool:
+    """Whether there is a run at `out`, with these settings and sources, that has all its records
+    or used up its attempts. Raises `SteerError` when it is damaged."""
+    place = place_of(out)
+    if not place.has(_IDENTITY) or _differences(place, config, sources):
+        return False
+    attempts, accepted = 0, Counter[str | None]()
+    for found in _read_rounds(place):
+        attempts += len(found)
+        accepted.update(attempt.label for attempt in found if isinstance(attempt, Record))
+    return attempts >= config.attempts or accepted >= Counter(config.wanted)
+
+
+def _differences(place: Place, config: RunConfig, sources: Sources) -> list[str]:
+    _, old_config, old_sources = _read_identity(place)
+    return differences(old_config, config) + differences(old_sources, sources, ignore=_NAMES)
+
+
+def _compare(place: Place, config: RunConfig, sources: Sources) -> None:
+    if found := _differences(place, config, sources):
+        raise SteerError(
+            f"{place.path} is a run with other settings: {'; '.join(found)}; "
+            "use the same settings to continue it, or another folder"
+        )
+
+
+def _identity(config: RunConfig, sources: Sources) -> bytes:
+    values = {
+        "format": FORMAT,
+        "steer": __version__,
+        "config": config.model_dump(mode="json"),
+        "sources": sources.model_dump(mode="json"),
+    }
+    return (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _read_identity(place: Place) -> tuple[str, RunConfig, Sources]:
+    path = place.where(_IDENTITY)
+    try:
+        values: dict[str, Any] = json.loads(place.read(_IDENTITY))
+        check_format(path, values, FORMAT)
+        return str(values["steer"]), RunConfig(**values["config"]), Sources(**values["sources"])
+    except OSError as error:
+        raise SteerError(f"cannot read {path}: {reason(error)}") from None
+    except (ValueError, TypeError, KeyError) as error:
+        raise SteerError(f"{path} is damaged or not of a steer run: {error!r}") from None
+
+
+def _read_rounds(place: Place) -> Iterator[list[Record | Reject]]:
+    """The rounds 0, 1, ... as far as there are any; a gap means that a file was lost."""
+    try:
+        names = place.rounds()
+    except OSError as error:
+        raise SteerError(f"cannot read {place.where('rounds')}: {reason(error)}") from None
+    for round in range(sum(_ROUND.fullmatch(name) is not None for name in names)):
+        path = place.where(_round_name(round))
+        try:
+            yield _parse_round(place.read(_round_name(round)), round)
+        except OSError as error:
+            raise SteerError(
+                f"cannot read {path}: {reason(error)}; later rounds are there, so restore it"
+            ) from None
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise SteerError(
+                f"{path} is damaged ({error}); restore it, or delete it and all later rounds "
+                "to generate them again"
+            ) from None
+
+
+def _parse_round(content: bytes, round: int) -> list[Record | Reject]:
+    first, _, body = content.partition(b"\n")
+    header = json.loads(first)
+    if (header["round"], header["sha256"]) != (round, _digest(body)):
+        raise ValueError("its content does not match its header")
+    return [read_attempt(json.loads(line)) for line in body.splitlines()]
+
+
+def _round_name(round: int) -> str:
+    return f"rounds/{round:06}.jsonl"
+
+
+def _digest(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()

@@ -1,0 +1,87 @@
+"""Progress on a terminal and off it."""
+
+import io
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+from steer.cli import progress as console
+from steer.cli.progress import Meter, duration
+
+
+def written(terminal: bool, updates: list[tuple]) -> str:
+    """What a meter writes for calls of `update`."""
+    file = io.StringIO()
+    with Meter(Console(file=file, force_terminal=terminal, width=100)) as meter:
+        for update in updates:
+            meter.update(*update)
+    return file.getvalue()
+
+
+def test_off_a_terminal_a_stage_has_a_first_and_a_last_line() -> None:
+    updates = [("loading",)] + [("making", done, 9, f"{done} of 9") for done in range(10)]
+    assert written(False, updates).splitlines() == [
+        "loading ...",
+        "making: 0 of 9",
+        "making: 9 of 9",
+    ]
+
+
+def test_off_a_terminal_there_are_no_control_codes() -> None:
+    assert "\x1b" not in written(False, [("a [bold]stage", 1, 2, "[red]note")])
+
+
+def test_on_a_terminal_every_stage_stays_in_view() -> None:
+    text = written(True, [("loading",), ("making", 1, 2, "half [of] it")])
+    assert "loading" in text
+    assert "half [of] it" in text
+
+
+def test_time_left_follows_the_pace_since_the_first_update(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A resumed run starts in the middle: what was there before took no time now."""
+    clock = iter(range(0, 10_000, 100))
+    monkeypatch.setattr(console.time, "monotonic", lambda: float(next(clock)))
+    text = written(False, [("making", 50, 100, "50"), ("making", 60, 100, "60")])
+    assert "60" in text
+    assert " left" in text.splitlines()[1]
+    assert " left" not in text.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "0 s"), (59, "59 s"), (60, "1 min"), (3540, "59 min"), (7500, "2 h 5 min")],
+)
+def test_duration(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("workers", "speed"), [(None, "tokens/s"), (2, "2 workers, 3 rounds in flight, 0.06 records/s")]
+)
+def test_generating_shows_accepted_rate_and_speed(
+    monkeypatch: pytest.MonkeyPatch, workers: int | None, speed: str
+) -> None:
+    clock = iter(range(0, 10_000, 100))
+    monkeypatch.setattr(console.time, "monotonic", lambda: float(next(clock)))
+    file = io.StringIO()
+    with Meter(Console(file=file)) as meter:
+        show = console.generating(meter)
+        for accepted in (0, 30):
+            show(
+                SimpleNamespace(
+                    accepted=accepted,
+                    wanted=40,
+                    tokens=100 * accepted,
+                    finished=0,
+                    acceptance_rate=0.75 if accepted else None,
+                    rounds=3,
+                    workers=workers,
+                )
+            )
+    last = file.getvalue().splitlines()[-1]
+    assert "30/40 accepted at 75%" in last
+    assert speed in last
+    assert last.endswith(" left")

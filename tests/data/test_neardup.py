@@ -1,0 +1,102 @@
+import random
+
+import pytest
+
+from steer.data.neardup import NearIndex, jaccard, normalise, shingles
+from steer.errors import SteerError
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz "
+
+
+def random_text(rng: random.Random, length: int = 120) -> str:
+    return "".join(rng.choices(LETTERS, k=length))
+
+
+def edited(text: str, edits: int, rng: random.Random) -> str:
+    letters = list(text)
+    for _ in range(edits):
+        letters[rng.randrange(len(letters))] = rng.choice(LETTERS)
+    return "".join(letters)
+
+
+def test_shingles_ignore_case_and_spacing_and_keep_short_texts() -> None:
+    assert normalise("  A\tStar \n") == "a star"
+    assert shingles("ABCDEF") == {"abcde", "bcdef"}
+    assert shingles("Hi") == {"hi"}
+    assert jaccard(shingles("abcdef"), shingles("abcdeg")) == pytest.approx(1 / 3)
+
+
+def test_finds_what_a_search_of_all_pairs_finds() -> None:
+    """The index against the definition, on pairs on both sides of the threshold."""
+    rng = random.Random(1)
+    texts = [random_text(rng) for _ in range(300)]
+    index = NearIndex(0.8)
+    for number, text in enumerate(texts):
+        index.add(f"t{number}", text)
+    found = 0
+    for number, text in enumerate(texts):
+        probe = edited(text, number % 8, rng)
+        near = jaccard(shingles(probe), shingles(text)) >= 0.8
+        assert index.find(probe) == (f"t{number}" if near else None)
+        found += near
+    assert 80 < found < 250  # both sides were tried
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.5, 0.9, 1.0])
+def test_other_thresholds(threshold: float) -> None:
+    rng = random.Random(2)
+    index = NearIndex(threshold)
+    texts = [random_text(rng) for _ in range(100)]
+    for text in texts:
+        index.add(text, text)
+    for number, text in enumerate(texts):
+        probe = edited(text, number % 20, rng)
+        near = jaccard(shingles(probe), shingles(text)) >= threshold
+        assert index.find(probe) == (text if near else None)
+
+
+def test_the_most_similar_wins_then_the_first_added() -> None:
+    rng = random.Random(3)
+    text = random_text(rng)
+    index = NearIndex(0.5)
+    index.add("far", text[:-8] + "12345678")
+    index.add("near", text[:-2] + "12")
+    index.add("as near", text[:-2] + "34")
+    assert index.find(text) == "near"
+    index.add("equal", text.upper())
+    assert index.find(text) == "equal"
+
+
+def test_an_equal_text_keeps_its_first_key() -> None:
+    index = NearIndex()
+    index.add("a", "The  same line")
+    index.add("b", "the same line")
+    assert index.find("THE SAME LINE") == index.find_equal("The same line") == "a"
+    assert index.find_equal("the same lines") is None
+
+
+def test_an_empty_index_and_odd_texts() -> None:
+    index = NearIndex()
+    assert index.find("anything") is None
+    for odd in ("", "\ud800 half a character", "日本"):
+        index.add(odd, odd)
+        assert index.find(odd) == odd
+
+
+def test_an_index_does_not_look_at_every_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What keeps a look-up flat: unrelated texts are never compared."""
+    rng = random.Random(4)
+    index = NearIndex()
+    for number in range(1500):
+        index.add(str(number), random_text(rng))
+    compared = []
+    monkeypatch.setattr("steer.data.neardup.jaccard", lambda *pair: compared.append(pair) or 0.0)
+    for _ in range(100):
+        index.find(random_text(rng))
+    assert len(compared) < 10
+
+
+@pytest.mark.parametrize("threshold", [0, -1, 1.1, float("nan")])
+def test_threshold_out_of_range(threshold: float) -> None:
+    with pytest.raises(SteerError, match="threshold is"):
+        NearIndex(threshold)

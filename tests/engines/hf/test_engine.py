@@ -1,0 +1,197 @@
+"""The hf engine against the naive reference: fp32 scores of every row and step to 1e-4."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import strategies as st
+from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+
+from steer.config import Guidance, Sampling
+from steer.engines.hf import lanes as hf_lanes
+from steer.engines.hf.engine import HFEngine
+from steer.engines.hf.linear import join, joints, merge, pack
+from steer.engines.interface import Request
+from steer.errors import SteerError
+from steer.guidance import steer_streams
+from steer.models import machine
+from steer.models.base import EMBEDDED, default_model, resolve_model
+from tests.engines.contract import (
+    PANELS,
+    PROMPTS,
+    EngineContract,
+    assert_exact,
+    many,
+    reference,
+    save_adapter,
+)
+from tests.tiny import make_tokenizer
+
+
+@pytest.fixture(scope="session")
+def adapter(tiny_model, tmp_path_factory) -> Path:
+    return save_adapter(str(tiny_model), tmp_path_factory.mktemp("adapter"))
+
+
+@pytest.fixture(scope="session")
+def engine(tiny_model, adapter) -> HFEngine:
+    return HFEngine(str(tiny_model), adapter, dtype="float32", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def slow(tiny_model, adapter):
+    return reference(str(tiny_model), adapter)
+
+
+class TestContract(EngineContract):
+    def vary(self, patch, data):
+        """Either way of attending, and of keeping a context: in each lane's cache, or apart."""
+        patch.setattr(hf_lanes, "FUSED_ROWS", data.draw(st.sampled_from([0, 48])))
+        patch.setattr(hf_lanes, "BLOCKED", data.draw(st.sampled_from([set(), {torch.float32}])))
+        patch.setattr(hf_lanes, "BLOCK", data.draw(st.sampled_from([1, 7, 128])))
+        patch.setattr(hf_lanes, "SHORT", data.draw(st.sampled_from([0, 8, 32, 400])))
+
+
+def test_without_an_adapter_the_expert_is_the_base(tiny_model):
+    plain = HFEngine(str(tiny_model), dtype="float32", device="cpu", rows=2)
+    requests = many(3, gamma=0.5, eta=0.3)
+    assert_exact(plain, reference(str(tiny_model), None), requests, Sampling(max_new_tokens=5))
+
+
+def test_another_architecture_with_biases(tmp_path):
+    tokenizer = make_tokenizer()
+    tokenizer.save_pretrained(tmp_path / "qwen")
+    config = Qwen2Config(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, bos_token_id=0, eos_token_id=1,
+        max_position_embeddings=512, initializer_range=0.2,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = Qwen2ForCausalLM(config)
+    for name, weight in model.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.constant_(weight, 0.3)
+    model.save_pretrained(tmp_path / "qwen")
+    base = str(tmp_path / "qwen")
+    adapter = save_adapter(base, tmp_path / "adapter")
+    engine = HFEngine(base, adapter, dtype="float32", device="cpu", rows=2)
+    assert_exact(engine, reference(base, adapter), many(3), Sampling(max_new_tokens=5))
+
+
+def test_logits_of_minus_infinity(engine, slow):
+    def ban(module, inputs, output):
+        output[..., 5::7] = -torch.inf
+        return output
+
+    hooks = [
+        engine.model.get_output_embeddings().register_forward_hook(ban),
+        slow.get_output_embeddings().register_forward_hook(ban),
+    ]
+    try:
+        assert_exact(engine, slow, many(4), Sampling(max_new_tokens=4))
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.1])
+def test_logits_that_are_no_numbers_are_an_error(engine, alpha):
+    hook = engine.model.get_output_embeddings().register_forward_hook(
+        lambda module, inputs, output: output.fill_(torch.nan)
+    )
+    try:
+        with pytest.raises(SteerError, match="rule out every token"):
+            engine.generate(many(2, alpha=alpha), Sampling(max_new_tokens=2))
+    finally:
+        hook.remove()
+
+
+def test_a_context_longer_than_the_cache_grows_by(engine, slow):
+    """Own tokens outgrow the cache's first size while other rows are mid-way."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "rows", 2)
+        patch.setattr(engine, "ends", torch.tensor([-1]))
+        assert_exact(engine, slow, many(3, gamma=0.1, eta=0.1), Sampling(max_new_tokens=40))
+
+
+@pytest.mark.parametrize("merged", [True, False])
+def test_weights_with_the_adapter_added_in_are_exact_too(engine, slow, monkeypatch, merged):
+    """Where no stream reads the base model, and back again where one does."""
+    monkeypatch.setattr(engine, "may_merge", merged)
+    for gamma in (0.0, 0.5):
+        streams = steer_streams(Guidance(gamma=gamma, eta=0.3), PROMPTS[0], PANELS[0])
+        assert_exact(engine, slow, [Request(0, streams, 3)], Sampling(max_new_tokens=4))
+        assert engine.switch.merged == (merged and not gamma)
+
+
+def test_layers_that_read_the_same_tensor_are_one_product(engine):
+    layers = engine.model.config.num_hidden_layers
+    assert sorted(joint.members for joint in joints(engine.model)) == sorted([3, 1, 2, 1] * layers)
+
+
+def test_rows_fit_the_memory(tiny_model, monkeypatch):
+    engine, sampling = HFEngine(str(tiny_model), dtype="float32", device="cpu"), Sampling()
+    assert engine.rows_for(3, sampling) == 128
+    token = 2 * 4 * math.prod(engine.kv_shape)
+    room = 4 * 3 * (hf_lanes.SHORT + sampling.max_new_tokens) * token
+    monkeypatch.setattr("steer.engines.hf.engine.total_memory", lambda device: 10 * room)
+    assert engine.rows_for(3, sampling) == 10
+    monkeypatch.setattr("steer.engines.hf.engine.total_memory", lambda device: 1)
+    assert engine.rows_for(3, sampling) == 1
+    engine.rows = 5
+    assert engine.rows_for(3, sampling) == 5
+
+
+def test_an_adapter_of_another_base_is_an_error(adapter, tmp_path):
+    config = LlamaConfig(
+        vocab_size=384, hidden_size=48, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, bos_token_id=0, eos_token_id=1,
+    )  # fmt: skip
+    with pytest.raises(SteerError, match="does not fit"):
+        join(LlamaForCausalLM(config), adapter)
+
+
+@pytest.mark.skipif(default_model() != EMBEDDED, reason="the embedded model is not installed")
+def test_the_embedded_model(tmp_path):
+    base = resolve_model(EMBEDDED)
+    adapter = save_adapter(base, tmp_path / "adapter", spread=0.01)
+    engine = HFEngine(base, adapter, dtype="float32", device="cpu", rows=2)
+    assert_exact(engine, reference(base, adapter), many(2), Sampling(max_new_tokens=3))
+
+
+@pytest.mark.parametrize("processor", ["this", "plain"])
+def test_layers_are_the_same_layers_packed_or_not(processor, request):
+    """What bf16 on a CPU reads; the exactness above is in fp32, which is never packed."""
+    if processor == "plain":
+        request.getfixturevalue("plain_processor")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Linear(96, 64), torch.nn.Linear(64, 33, bias=False))
+    model = model.to(torch.bfloat16).requires_grad_(False)
+    inputs = torch.linspace(-1, 1, 3 * 5 * 96).view(3, 5, 96).to(torch.bfloat16)
+    expected = model(inputs)
+    pack(model)
+    packed = torch.bfloat16 in machine.processor().packed
+    assert any(isinstance(layer, torch.nn.Linear) for layer in model) is not packed
+    torch.testing.assert_close(model(inputs), expected, atol=0.02, rtol=0.02)
+
+
+@pytest.mark.parametrize("lanes", [0, 2, 3])
+def test_layers_with_an_adapter_are_the_same_layers_in_bf16(tiny_model, adapter, lanes):
+    """In bf16 as in fp32, with the adapter on for some lanes, and added in."""
+    inputs = torch.linspace(-1, 1, 3 * 32).view(3, 1, 32)
+    found = []
+    for dtype in ("float32", "bfloat16"):
+        engine = HFEngine(str(tiny_model), adapter, dtype=dtype, device="cpu")
+        merge(engine.model)
+        engine.switch.lanes = lanes
+        x = inputs.to(engine.model.dtype)
+        reading = [joint for joint in joints(engine.model) if joint.down.dense.shape[1] == 32]
+        found.append(torch.cat([joint(x) for joint in reading], dim=-1).float())
+        engine.switch.merged = True
+        merged = torch.cat([joint(x) for joint in reading], dim=-1).float()
+        if lanes == 3:
+            torch.testing.assert_close(merged, found[-1], atol=0.05, rtol=0.05)
+    torch.testing.assert_close(*found, atol=0.05, rtol=0.05)

@@ -1,0 +1,110 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steer.evaluation.copying import (
+    Known,
+    authentic,
+    exact_copies,
+    longest_runs,
+    near_copies,
+    nearest_cosines,
+)
+from steer.evaluation.words import words
+
+TRAIN = [
+    "Do massive stars lose most of their mass before they explode as supernovae?",
+    "Is the thick disk of our galaxy older than its halo?",
+]
+UNRELATED = "A recipe for bread with nuts"
+
+
+def known(texts: list[str], threshold: float = 0.8) -> Known:
+    return Known(texts, np.eye(len(texts), 8), threshold)
+
+
+sentences = st.lists(st.sampled_from("abc"), max_size=7).map(" ".join)
+
+
+def longest_by_hand(text: str, train: list[str]) -> int:
+    """Every run of `text`, looked for in every training text."""
+    runs = [0]
+    query = words(text)
+    for other in map(words, train):
+        for i in range(len(query)):
+            for j in range(i + 1, len(query) + 1):
+                size = j - i
+                if any(other[k : k + size] == query[i:j] for k in range(len(other))):
+                    runs.append(size)
+    return max(runs)
+
+
+@given(st.lists(sentences, min_size=1, max_size=4), st.lists(sentences, min_size=1, max_size=4))
+def test_longest_run_equals_a_search_of_all_runs(texts: list[str], train: list[str]) -> None:
+    assert list(longest_runs(texts, train)) == [longest_by_hand(text, train) for text in texts]
+
+
+def test_longest_run_by_hand() -> None:
+    texts = [TRAIN[0], "the thick disk of our galaxy is young", UNRELATED, "Older THAN its halo?"]
+    assert list(longest_runs(texts, TRAIN)) == [13, 6, 0, 4]
+
+
+def test_a_run_does_not_span_two_texts() -> None:
+    assert list(longest_runs(["a b c d"], ["a b", "c d"])) == [2]
+    assert list(longest_runs(["a b", "c d"], ["a b c d"])) == [2, 2]
+
+
+def test_exact_copies_differ_in_case_and_white_space_only() -> None:
+    texts = [TRAIN[1], TRAIN[1].upper().replace(" ", "  "), TRAIN[1][:-1], UNRELATED]
+    assert list(exact_copies(texts, known(TRAIN))) == [True, True, False, False]
+
+
+def test_near_copies_include_exact_and_slightly_changed_ones() -> None:
+    changed = TRAIN[0].replace("massive", "massive,")
+    assert list(near_copies([TRAIN[0], changed, UNRELATED], known(TRAIN))) == [True, True, False]
+    assert list(near_copies(["a?", "b?"], known(["A?"]))) == [True, False]
+
+
+def test_near_copies_follow_the_threshold() -> None:
+    changed = TRAIN[0].replace("massive", "massive,")
+    assert not near_copies([changed], known(TRAIN, threshold=0.99)).any()
+
+
+def test_perfect_copy_in_any_order() -> None:
+    assert exact_copies(TRAIN[::-1], known(TRAIN)).all()
+    assert near_copies(TRAIN[::-1], known(TRAIN)).all()
+    assert list(longest_runs(TRAIN[::-1], TRAIN)) == [11, 13]
+
+
+def test_nearest_cosine_by_hand() -> None:
+    train = np.array([[1.0, 0.0], [0.0, 1.0]])
+    rows = np.array([[0.6, 0.8], [-1.0, 0.0], [1.0, 0.0]])
+    assert np.allclose(nearest_cosines(rows, train), [0.8, 0.0, 1.0])
+
+
+def line(*places: float) -> np.ndarray:
+    return np.array([[place, 0.0] for place in places])
+
+
+def test_authenticity_by_hand() -> None:
+    # The known texts lie at 0, 1 and 4: their nearest others are 1, 1 and 3 away.
+    train = Known(["a", "b", "c"], line(0, 1, 4))
+    rows = line(0, 0.6, -1.5, 6, 8)
+    assert list(authentic(rows, train)) == [False, False, True, False, True]
+
+
+def test_copies_of_repeated_texts_are_not_authentic() -> None:
+    train = Known(["a", "b", "A "], line(0, 5, 0.0001))
+    assert len(train.distinct) == 2
+    assert not authentic(line(0.001), train).any()
+
+
+def test_independent_texts_are_authentic_unless_neighbours_are_mutual() -> None:
+    # A text is not authentic when it and its nearest known text are each other's nearest: in the
+    # plane that is so for 1 / (4/3 + sqrt(3) / (2 pi)) of random points (Pickard 1982).
+    draw = np.random.default_rng(0)
+    train = Known([str(i) for i in range(4000)], draw.random((4000, 2)))
+    expected = 1 - 1 / (4 / 3 + np.sqrt(3) / (2 * np.pi))
+    assert authentic(draw.random((4000, 2)), train).mean() == pytest.approx(expected, abs=0.03)
+    assert not authentic(train.rows[:500], train).any()

@@ -1,0 +1,298 @@
+import json
+import resource
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+
+from steer.data.catalog import COMMONSENSE
+from steer.data.corpus import Corpus
+from steer.data.hub import Hub
+from steer.data.tasks import Task
+from steer.errors import SteerError
+from steer.models import base as models
+from steer.models import fitting as module
+from steer.models.base import load_model, load_tokenizer, model_fingerprint
+from steer.models.fitting import EpochLoss, Expert, FitSettings, fit
+from tests import tiny
+
+FAST = FitSettings(epochs=1, rank=2, batch=32, lr=1e-2)
+
+
+def left_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_what_is_saved(tiny_expert: Path, tiny_model: Path, tiny_corpus: Corpus) -> None:
+    assert left_in(tiny_expert) == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "expert.json",
+    ]
+    assert left_in(tiny_expert.parent) == [tiny_expert.name]
+    expert = Expert.load(tiny_expert)
+    assert (expert.path, expert.prompt, expert.labels) == (tiny_expert, tiny.PROMPT, ())
+    assert (expert.base, expert.base_fingerprint) == (
+        str(tiny_model),
+        model_fingerprint(str(tiny_model)),
+    )
+    assert (expert.data_source, expert.data_fingerprint) == ("tiny", tiny_corpus.fingerprint)
+    assert (expert.rows, expert.dropped, expert.best_epoch) == (200, 0, 1)
+    assert len(expert.held_out) == 20
+    assert expert.settings.batch == 32
+    assert expert.task.render() == tiny.PROMPT
+    config = json.loads((tiny_expert / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == str(tiny_model)
+
+
+def test_fit_returns_what_load_reads(tiny_model: Path, tiny_corpus: Corpus, tmp_path: Path) -> None:
+    stages = []
+    expert = fit(
+        tiny_corpus,
+        tiny.PROMPT,
+        tmp_path / "out",
+        base=str(tiny_model),
+        settings=FAST,
+        on_progress=lambda progress: stages.append(progress.stage),
+    )
+    assert expert == Expert.load(tmp_path / "out")
+    assert list(dict.fromkeys(stages)) == ["load", "evaluate", "train", "save"]
+
+
+def test_fitting_again_gives_the_same(
+    tiny_model: Path, tiny_corpus: Corpus, tmp_path: Path
+) -> None:
+    def again(name: str, seed: int) -> Expert:
+        settings = FitSettings(**FAST.model_dump() | {"seed": seed})
+        out = tmp_path / name
+        return fit(tiny_corpus, tiny.PROMPT, out, base=str(tiny_model), settings=settings)
+
+    first, second, other = again("a", 1), again("b", 1), again("c", 2)
+    assert first.adapter_fingerprint == second.adapter_fingerprint
+    assert first.held_out == second.held_out
+    assert first.adapter_fingerprint != other.adapter_fingerprint
+    assert first.held_out != other.held_out
+
+
+def test_lengths_are_those_of_the_completions(tiny_expert: Path, tiny_model: Path) -> None:
+    tokenizer = load_tokenizer(str(tiny_model))
+    counts = [len(tokenizer(f" {text}").input_ids) + 1 for text in tiny.TEXTS]
+    expert = Expert.load(tiny_expert)
+    assert expert.max_completion_tokens == expert.completion_tokens.max == max(counts)
+    assert expert.completion_tokens.mean == pytest.approx(sum(counts) / len(counts))
+    assert expert.completion_tokens.p95 == sorted(counts)[189]
+
+
+def test_the_adapter_gives_the_losses_it_claims(tiny_expert: Path, tiny_model: Path) -> None:
+    from steer.models.training import collate, completion_loss, encode
+
+    expert = Expert.load(tiny_expert)
+    tokenizer = load_tokenizer(str(tiny_model))
+    model = load_model(str(tiny_model), dtype="float32")
+    examples = encode(Corpus(tiny.TEXTS, None, ""), expert.task, tokenizer)
+    batch = collate([examples[row] for row in expert.held_out], tokenizer.pad_token_id)
+    with torch.no_grad():
+        before, count = completion_loss(model, batch)
+        after, _ = completion_loss(PeftModel.from_pretrained(model, tiny_expert), batch)
+    # It was fitted in bf16 where the machine has it.
+    assert before.item() / count == pytest.approx(expert.losses[0].held_out, abs=0.05)
+    assert after.item() / count == pytest.approx(expert.losses[1].held_out, abs=0.05)
+    assert after < before - 1
+
+
+def test_labels_make_it_conditional(tiny_label_expert: Path) -> None:
+    expert = Expert.load(tiny_label_expert)
+    assert expert.labels == ("how", "why")
+    assert expert.task.render("how").startswith("Write one how question")
+
+
+def test_the_task_is_kept(tiny_model: Path, tmp_path: Path) -> None:
+    task = Task(
+        tiny.LABEL_PROMPT,
+        labels=("why", "how"),
+        pattern=".+",
+        min_chars=3,
+        form="question",
+        name="riddles",
+        max_new_tokens=7,
+        hub=Hub(dataset="someone/riddles"),
+    )
+    corpus = Corpus(tiny.TEXTS, tiny.LABELS, "tiny")
+    made = fit(corpus, task, tmp_path / "out", base=str(tiny_model), settings=FAST)
+    expert = Expert.load(tmp_path / "out")
+    assert expert == made
+    assert expert.task == replace(task, hub=None)
+    assert expert.max_completion_tokens == 7
+
+
+def test_an_expert_from_before_tasks_had_names_loads(tiny_expert: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_expert, tmp_path / "old")
+    card = json.loads((folder / "expert.json").read_text())
+    for name in ("task_name", "form", "pattern", "min_chars", "max_new_tokens"):
+        del card[name]
+    (folder / "expert.json").write_text(json.dumps(card))
+    assert Expert.load(folder).task == Task(tiny.PROMPT)
+    assert Expert.load(folder).max_completion_tokens > 7
+
+
+def test_equal_texts_are_on_one_side(tiny_model: Path, tmp_path: Path) -> None:
+    corpus = Corpus(tiny.TEXTS[:20] * 3, None, "thrice")
+    out = tmp_path / "out"
+    expert = fit(corpus, tiny.PROMPT, out, base=str(tiny_model), settings=FAST)
+    held_out = {corpus.texts[row] for row in expert.held_out}
+    assert (len(held_out), len(expert.held_out)) == (2, 6)
+
+
+def test_long_texts_are_left_out_and_counted(tiny_model: Path, tmp_path: Path) -> None:
+    texts = (*tiny.TEXTS[:30], "long " * 500, *tiny.TEXTS[30:60], "longer " * 600)
+    settings = FitSettings(**FAST.model_dump() | {"max_tokens": 2000})
+    corpus = Corpus(texts, None, "long")
+    expert = fit(corpus, tiny.PROMPT, tmp_path / "out", base=str(tiny_model), settings=settings)
+    assert expert.dropped == 2
+    assert "2 of 62 texts were left out" in expert.warnings[0]
+    assert "more than 512 tokens (first: row 31)" in expert.warnings[0]
+    assert expert.max_completion_tokens < 30
+
+
+def losses(*held_out: float) -> list[EpochLoss]:
+    return [
+        EpochLoss(epoch=epoch, train=1 / (epoch + 1), held_out=loss)
+        for epoch, loss in enumerate(held_out)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("held_out", "found"),
+    [
+        ((3, 2, 1.5, 1.75), ["overfits after epoch 2: the held-out loss rose from 1.500 to 1.750"]),
+        ((3, 2, 1.5), ["still falling at epoch 2"]),
+        ((3, 3.5), ["did not help: the held-out loss is 3.500 at best, 3.000 before"]),
+        ((3, 2, 2), []),
+    ],
+)
+def test_warnings_are_plain_sentences(held_out: tuple[float, ...], found: list[str]) -> None:
+    split = module._Split(train=(0,), held_out=(1,), too_long=())
+    settings = FitSettings(epochs=max(1, len(held_out) - 1))
+    given = module._warnings(losses(*held_out), split, 512, settings)
+    assert len(given) == len(found)
+    assert all(part in sentence for part, sentence in zip(found, given, strict=True))
+
+
+def test_an_early_stop_is_not_called_still_falling() -> None:
+    split = module._Split(train=(0,), held_out=(1,), too_long=())
+    assert module._warnings(losses(3, 2), split, 512, FitSettings(epochs=2)) == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({"corpus": Corpus(tiny.TEXTS[:9], None, "few")}, "9 different texts can be fitted on"),
+        ({"corpus": Corpus(("same text",) * 50, None, "one")}, "1 different texts"),
+        ({"settings": FitSettings(max_tokens=12)}, "200 of 200 have more than 12 tokens"),
+        ({"task": "A {label} one:"}, "the texts have no labels"),
+        ({"task": " "}, "the prompt is empty"),
+        ({"corpus": Corpus(tiny.TEXTS, tiny.LABELS, "x")}, "the prompt has no {label}"),
+        ({"task": Task(tiny.LABEL_PROMPT, ("how", "who"))}, "labels are how, who but those of"),
+        (
+            {"task": COMMONSENSE, "corpus": Corpus(tiny.TEXTS, tiny.LABELS, "x")},
+            "the task's labels are none but those of x are how, why",
+        ),
+        ({"base": "no-one/no-model"}, "cannot load model no-one/no-model"),
+    ],
+)
+def test_mistakes_leave_nothing(
+    change: dict, found: str, tiny_model: Path, tiny_corpus: Corpus, tmp_path: Path
+) -> None:
+    given = {"corpus": tiny_corpus, "task": tiny.PROMPT, "base": str(tiny_model)}
+    with pytest.raises(SteerError) as error:
+        fit(out=tmp_path / "out", **given | change)
+    assert found in str(error.value)
+    assert "\n" not in str(error.value)
+    assert left_in(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{"epochs": 0}, {"lr": float("nan")}, {"held_out": 0}, {"batch": 0}, {"seed": -1}, {"ep": 1}],
+)
+def test_settings_out_of_range(setting: dict) -> None:
+    with pytest.raises(SteerError, match=next(iter(setting))):
+        FitSettings(**setting)
+
+
+def test_what_exists_is_kept(tiny_corpus: Corpus, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(SteerError, match="exists already"):
+        fit(tiny_corpus, tiny.PROMPT, tmp_path / "out", base="never looked at")
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+@pytest.mark.parametrize("stage", ["load", "evaluate", "train", "save"])
+def test_an_interrupt_leaves_nothing(
+    stage: str, tiny_model: Path, tiny_corpus: Corpus, tmp_path: Path
+) -> None:
+    def interrupt(progress: module.Progress) -> None:
+        if progress.stage == stage:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(tiny_corpus, tiny.PROMPT, tmp_path / "out", str(tiny_model), FAST, interrupt)
+    assert left_in(tmp_path) == []
+
+
+def test_a_full_disk_leaves_nothing(tiny_model: Path, tiny_corpus: Corpus, tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+    try:
+        with pytest.raises(SteerError, match="no space to write"):
+            fit(tiny_corpus, tiny.PROMPT, tmp_path / "out", str(tiny_model), FAST)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert left_in(tmp_path) == []
+
+
+def test_load_refuses_what_is_no_expert(tiny_expert: Path, tmp_path: Path) -> None:
+    def refused(path: Path) -> str:
+        with pytest.raises(SteerError) as error:
+            Expert.load(path)
+        assert "\n" not in str(error.value)
+        return str(error.value)
+
+    assert "does not exist" in refused(tmp_path / "none")
+    (tmp_path / "file").touch()
+    assert "is a file" in refused(tmp_path / "file")
+    assert "no expert.json" in refused(tmp_path)
+    for name in ("adapter_model.safetensors", "adapter_config.json"):
+        folder = shutil.copytree(tiny_expert, tmp_path / name.partition(".")[0])
+        (folder / name).unlink()
+        assert f"has no {name}" in refused(folder)
+    folder = shutil.copytree(tiny_expert, tmp_path / "damaged")
+    for content in ("{", "[]", "{}", '{"prompt": 3}'):
+        (folder / "expert.json").write_text(content)
+        assert "damaged expert" in refused(folder)
+
+
+def test_adapter_fingerprint_is_of_the_weights_not_the_folder(
+    tiny_expert: Path, tmp_path: Path
+) -> None:
+    found = Expert.load(tiny_expert).adapter_fingerprint
+    copy = shutil.copytree(tiny_expert, tmp_path / "copy")
+    assert Expert.load(copy).adapter_fingerprint == found
+    weights = bytearray((copy / "adapter_model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (copy / "adapter_model.safetensors").write_bytes(weights)
+    assert Expert.load(copy).adapter_fingerprint != found
+
+
+def test_the_name_of_the_embedded_model_is_kept_not_its_cache(
+    tiny_model: Path, tiny_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "_converted", lambda: tiny_model)
+    expert = fit(tiny_corpus, tiny.PROMPT, tmp_path / "out", models.EMBEDDED, FAST)
+    config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == expert.base == models.EMBEDDED
+    assert expert.base_fingerprint == model_fingerprint(str(tiny_model))
+    assert str(tiny_model) not in (tmp_path / "out" / "expert.json").read_text()

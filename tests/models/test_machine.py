@@ -1,0 +1,94 @@
+"""What a processor computes is found out by trying, and a dtype it converts is said to be slow."""
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+
+from steer.cli.main import main
+from steer.models import machine
+from steer.models.base import pick_dtype
+from steer.runs.store import Run
+
+CPU = torch.device("cpu")
+ON = {"architecture": "x86_64", "avx512_bf16": True}
+
+
+def found(monkeypatch: pytest.MonkeyPatch, features: dict, packs: bool) -> machine.Processor:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features)
+    monkeypatch.setattr(machine, "_packs", lambda dtype: packs)
+    return machine.find_processor()
+
+
+def test_a_packed_product_is_the_product() -> None:
+    """Or there is none here, and nothing is packed."""
+    weight = torch.randn(24, 40).to(torch.bfloat16)
+    x = torch.randn(3, 40).to(torch.bfloat16)
+    if not machine._packs(torch.bfloat16):
+        with pytest.raises((AttributeError, RuntimeError)):
+            machine.packed_linear(x, machine.pack(weight), None)
+        return
+    product = machine.packed_linear(x, machine.pack(weight), None)
+    torch.testing.assert_close(product, torch.nn.functional.linear(x, weight), atol=0.1, rtol=0.02)
+
+
+def test_bf16_counts_where_the_processor_has_it_and_the_kernels_work(monkeypatch) -> None:
+    assert torch.bfloat16 in found(monkeypatch, ON, packs=True).native
+
+
+@pytest.mark.parametrize(
+    ("features", "packs"),
+    [
+        (ON, False),  # a limit was set: ONEDNN_MAX_CPU_ISA
+        ({"architecture": "x86_64", "avx512_f": True}, True),  # packs, but converts
+        ({"architecture": "x86_64", "avx2": True}, False),
+        ({}, False),
+    ],
+)
+def test_bf16_does_not_count_where_it_is_converted(monkeypatch, features, packs) -> None:
+    processor = found(monkeypatch, features, packs)
+    assert torch.bfloat16 not in processor.native
+    assert (torch.bfloat16 in processor.packed) is packs
+
+
+def test_arm_needs_no_packing(monkeypatch) -> None:
+    assert found(monkeypatch, {"architecture": "aarch64", "bf16": True}, packs=False).native
+
+
+def test_an_operator_that_is_not_there_is_not_used(monkeypatch) -> None:
+    def missing(*_):
+        raise RuntimeError("needs the cpu support avx_ne_convert")
+
+    monkeypatch.setattr(machine, "pack", missing)
+    assert not machine._packs(torch.bfloat16)
+
+
+def test_auto_never_converts(plain_processor) -> None:
+    assert pick_dtype("auto", CPU) == torch.float32
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_dtype_that_is_converted_is_said_to_be_slow(plain_processor, caplog, dtype) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert pick_dtype(dtype, CPU) == getattr(torch, dtype)
+    (line,) = caplog.messages
+    assert dtype in line and "--dtype float32" in line and "\n" not in line
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_the_command_works_in_a_dtype_that_is_converted(
+    plain_processor,
+    tiny_expert: Path,
+    tiny_corpus,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    dtype: str,
+) -> None:
+    texts = tmp_path / "texts.txt"
+    texts.write_text("\n".join(tiny_corpus.texts), "utf-8")
+    command = ["generate", str(tiny_expert), "--real", str(texts), "--n", "2", "--min-chars", "0"]
+    code = main([*command, "--dtype", dtype, "--out", str(tmp_path / "run")])
+    assert code in (0, 3)
+    assert Run.open(tmp_path / "run").rounds
+    assert "Traceback" not in capsys.readouterr().err

@@ -1,0 +1,141 @@
+"""The report in a real browser: needs the package playwright and an installed Chromium."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from steer.report.report import write_report
+from tests.report.test_report import METHODS, REAL, StubEmbedder, make
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+BROWSER = next(filter(None, map(shutil.which, NAMES)), None)
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed")
+
+SCREENS = {"phone": (390, 844), "desktop": (1440, 900)}
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("steer.report.report.load_embedder", lambda name, cache: StubEmbedder())
+        write_report(make(folder / "out", grid=True), REAL, folder / "report.html")
+    return folder / "report.html"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+def open_page(browser: Any, report: Path, screen: str = "desktop", scheme: str = "light") -> Any:
+    """The page once all is drawn; `problems` has what the console said and what was asked for."""
+    width, height = SCREENS[screen]
+    page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+    page.problems = []
+    page.on("console", lambda message: page.problems.append(message.text))
+    page.on("pageerror", lambda error: page.problems.append(str(error)))
+    page.on("dialog", lambda dialog: page.problems.append(dialog.message))
+    page.on("request", lambda request: page.problems.append(request.url))
+    page.goto(report.as_uri())
+    page.wait_for_selector("html[data-ready]", state="attached")
+    return page
+
+
+def wait_until(page: Any, condition: str) -> None:
+    """Playwright's own way needs `eval`, which the page's policy forbids."""
+    for _ in range(100):
+        if page.evaluate(condition):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(f"never true: {condition}")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("screen", SCREENS)
+def test_it_opens_whole_and_quiet(browser: Any, report: Path, screen: str, scheme: str) -> None:
+    page = open_page(browser, report, screen, scheme)
+    outside = [each for each in page.problems if not each.startswith(("data:", "blob:"))]
+    assert outside == [report.as_uri()]
+    assert page.evaluate("document.documentElement.scrollWidth") == SCREENS[screen][0]
+    plots = page.query_selector_all(".plot")
+    assert len(plots) == 2 + 5 + 1 + len(METHODS)
+    for plot in plots:
+        assert plot.query_selector(".main-svg")
+        box, card = plot.bounding_box(), plot.query_selector("xpath=..").bounding_box()
+        assert card["x"] <= box["x"] and box["x"] + box["width"] <= card["x"] + card["width"]
+    drawn = "document.querySelectorAll('[data-kind=map] .point').length"
+    assert page.evaluate(drawn) == len(REAL.texts) + 20 * len(METHODS)
+    page.close()
+
+
+def test_figures_follow_the_colour_scheme(browser: Any, report: Path) -> None:
+    page = open_page(browser, report)
+    ink = "getComputedStyle(document.querySelector('.plot .xtick text')).fill"
+    surface = "getComputedStyle(document.querySelector('.card')).backgroundColor"
+    light = page.evaluate(ink), page.evaluate(surface)
+    page.emulate_media(color_scheme="dark")
+    wait_until(page, f"{ink} !== '{light[0]}'")
+    assert page.evaluate(surface) != light[1]
+    page.emulate_media(media="print")
+    wait_until(page, f"{ink} === '{light[0]}'")
+    page.close()
+
+
+def test_a_table_sorts_by_keyboard(browser: Any, report: Path) -> None:
+    page = open_page(browser, report)
+    table = page.locator("table[data-group=fidelity]")
+    names = table.locator("tbody th")
+    assert names.all_inner_texts() == [*METHODS]
+    table.locator("thead button").focus()
+    page.keyboard.press("Enter")
+    assert names.all_inner_texts() == ["steer", "gamma", "plain <b>"]
+    assert table.locator("thead th").last.get_attribute("aria-sort") == "descending"
+    page.keyboard.press("Enter")
+    assert names.all_inner_texts() == ["plain <b>", "gamma", "steer"]
+    assert table.locator("tfoot th").all_inner_texts() == ["real texts"]
+    page.close()
+
+
+def test_methods_can_be_chosen(browser: Any, report: Path) -> None:
+    page = open_page(browser, report, "phone")
+    before = page.locator("#records li").all_inner_texts()
+    assert len(before) == 20
+    page.select_option("#records-method", "plain <b>")
+    assert page.locator("#records li").all_inner_texts() != before
+    page.select_option("#pairs-method", "gamma")
+    assert set(page.locator("#pairs strong").all_inner_texts()) == {"gamma"}
+    assert page.locator("#pairs .both").count()
+    page.select_option("#map-method", "gamma")
+    shown = "document.querySelectorAll('[data-kind=map] .point').length"
+    assert page.evaluate(shown) == len(REAL.texts) + 20
+    page.close()
+
+
+def test_a_point_shows_its_text(browser: Any, report: Path) -> None:
+    page = open_page(browser, report)
+    page.select_option("#map-method", "gamma")
+    page.locator("#map").scroll_into_view_if_needed()
+    place = page.locator("[data-kind=map] .point").last.bounding_box()
+    page.mouse.move(place["x"] + place["width"] / 2, place["y"] + place["height"] / 2)
+    wait_until(page, "!document.getElementById('map-text').innerText.includes('tap')")
+    text = page.locator("#map-text").inner_text().split("\n")[-1]
+    assert any(known in text for known in page.evaluate("page.texts"))
+    page.close()
+
+
+def test_everything_is_reached_by_keyboard(browser: Any, report: Path) -> None:
+    page = open_page(browser, report)
+    reached = set()
+    for _ in range(120):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.id || document.activeElement.className"))
+    assert {"skip", "map-method", "pairs-method", "records-method", "scroll"} <= reached
+    page.close()

@@ -1,0 +1,497 @@
+import base64
+import hashlib
+import json
+import math
+import re
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+
+from steer.config import Guidance, RunConfig
+from steer.data.catalog import load_task
+from steer.data.corpus import Corpus
+from steer.errors import SteerError
+from steer.evaluation.words import words
+from steer.report.features import closest_pairs, project
+from steer.report.figures import styles
+from steer.report.material import answer_shares, read_material
+from steer.report.report import ReportSettings, write_report
+from steer.report.tables import headlines, measure_tables
+from steer.report.texts import Texts, mask, shared_words
+from steer.report.tradeoff import pareto_front
+from steer.runs.generation import generate
+from steer.runs.records import Record
+from tests import stub
+
+HOSTILE = (
+    '</script><script>alert(1)</script> & "quoted" secretword',
+    "<img src=x onerror=alert(2)> %{customdata} {{ 7 * 7 }} secretword",
+    "naïve \u2028 separator ]]> --> <!-- `${alert(3)}` secretword",
+)
+REAL = Corpus((*HOSTILE, *stub.corpus(40).texts), None, "real.jsonl")
+LABELLED = stub.corpus(40, labels=("toxic", "non-toxic"))
+METHODS = {"steer": Guidance(), "plain <b>": Guidance(gamma=0, eta=0), "gamma": Guidance(eta=0)}
+COLUMNS = [
+    ("auroc_trees", "fidelity", "as real"),
+    ("near_copies", "copying", "lower"),
+    ("fidelity_score", "summary", "higher"),
+    ("diversity_score", "summary", "higher"),
+    ("coherence_score", "summary", "higher"),
+    ("summary", "summary", "higher"),
+]
+VALUES = {
+    "steer": (0.6, 0.02, 0.8, 0.9, 0.7, 0.79),
+    "plain <b>": (0.9, 0.01, 0.5, 0.6, 0.8, 0.61),
+    "gamma": (0.4, 0.03, 0.7, 0.5, 0.6, 0.59),
+    "real": (0.51, 0.01, 1.0, 1.0, 1.0, 1.0),
+}
+
+
+class StubEmbedder:
+    """Hashes character 3-grams into 16 dimensions."""
+
+    name = "stub"
+
+    def embed(self, texts: list[str], on_texts: Callable[[int, int], None]) -> np.ndarray:
+        on_texts(len(texts), len(texts))
+        rows = np.ones((len(texts), 16), dtype=np.float32)
+        for row, text in zip(rows, texts, strict=True):
+            for i in range(len(text)):
+                row[zlib.crc32(text[i : i + 3].encode()) % 16] += 1
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+@pytest.fixture(autouse=True)
+def _embedder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("steer.report.report.load_embedder", lambda name, cache: StubEmbedder())
+
+
+def evaluation(names: list[str]) -> dict[str, Any]:
+    def estimate(value: float) -> dict[str, float]:
+        return {"value": value, "low": value - 0.05, "high": value + 0.05}
+
+    rows = [
+        {"name": name}
+        | {key: estimate(v) for (key, *_), v in zip(COLUMNS, VALUES[name], strict=True)}
+        for name in names
+    ]
+    columns = [
+        {"key": key, "group": group, "title": key.split("_")[0], "aim": aim, "meaning": "it"}
+        for key, group, aim in COLUMNS
+    ]
+    return {
+        "n": 10,
+        "embedder": "stub",
+        "judges": ["a judge"],
+        "settings": {"seed": 0},
+        "notes": ["a note <i>"],
+        "columns": columns,
+        "rows": rows,
+    }
+
+
+def make(
+    out: Path, real: Corpus = REAL, task: dict[str, Any] | None = None, grid: bool = False
+) -> Path:
+    """A comparison folder of three methods, as `steer compare` leaves it."""
+    methods = []
+    for i, (name, guidance) in enumerate(METHODS.items()):
+        labels = dict.fromkeys(real.label_names, 10)
+        config = RunConfig(
+            n=None if labels else 20, labels=labels, guidance=guidance, panel_size=3, seed=i
+        )
+        expert = stub.StubExpert(real.label_names, "Write {label}:" if labels else "Write:")
+        run = f"runs/{i}"
+        generate(config, real, expert, stub.StubEngine(real), out / run)
+        methods.append(
+            {
+                "name": name,
+                "run": run,
+                "settings": {"eta": guidance.eta},
+                "wanted": 20,
+                "seconds": 3,
+            }
+        )
+        if grid:
+            methods[-1]["cell"] = {"gamma": 0.2 * (i % 2), "eta": 0.2 * (i // 2)}
+    found = {
+        "format": 1,
+        "steer": "0.1.0",
+        "command": "steer compare <expert>",
+        "expert": "expert",
+        "task": task or {"name": "hypotheses", "form": "text"},
+        "methods": methods,
+        "grid": {"x": "gamma", "y": "eta"} if grid else None,
+    }
+    (out / "comparison.json").write_text(json.dumps(found))
+    (out / "evaluation.json").write_text(json.dumps(evaluation([*METHODS, "real"])))
+    return out
+
+
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(tmp_path_factory.mktemp("comparison") / "out")
+
+
+def write(source: Path | list[Path], out: Path, real: Corpus = REAL, **settings: Any) -> str:
+    write_report(source, real, out, settings=ReportSettings(**settings))
+    return out.read_text("utf-8")
+
+
+def split(html: str) -> tuple[str, Any]:
+    """The page without its scripts, and the data."""
+    data = re.search(r'<script type="application/json" id="data">(.*?)</script>', html, re.S)
+    assert data
+    return re.sub(r"<script.*?</script>|<style>.*?</style>", "", html, flags=re.S), json.loads(
+        data[1]
+    )
+
+
+def test_the_page_has_every_part(comparison: Path, tmp_path: Path) -> None:
+    page, data = split(write(comparison, tmp_path / "report.html"))
+    sections = re.findall(r'<section id="([\w-]+)"', page)
+    assert sections == re.findall(r'<a href="#([\w-]+)">', page.split("<nav")[1].split("</nav>")[0])
+    assert {"summary", "trade-off", "map", "rejects", "neighbours", "provenance"} <= set(sections)
+    assert {name: len(made) for name, made in data["figures"].items()} == {
+        "trade": 2,
+        "grid": 0,
+        "map": 1,
+        "lengths": 3,
+    }
+    for phrase in (
+        "steer compare &lt;expert&gt;",
+        "a note &lt;i&gt;",
+        "a judge",
+        "plain &lt;b&gt;",
+    ):
+        assert phrase in page
+    assert "needs an evaluation" not in page
+
+
+def test_nothing_is_loaded_and_nothing_else_may_run(comparison: Path, tmp_path: Path) -> None:
+    html = write(comparison, tmp_path / "report.html")
+    page, _ = split(html)
+    assert not re.findall(r'(?:src|href)\s*=\s*"(?!#|data:)', page)
+    assert "@import" not in html.split("<style>")[1].split("</style>")[0]
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', html)
+    assert policy and "default-src 'none'" in policy[1]
+    assert "unsafe-inline" not in policy[1].split("script-src")[1].split(";")[0]
+    assert html.count("<script") == html.count("</script>") == 3
+    for script in re.findall(r"<script>(.*?)</script>", html, re.S):
+        digest = hashlib.sha256(script.encode()).digest()
+        assert f"'sha256-{base64.b64encode(digest).decode()}'" in policy[1]
+
+
+def test_hostile_texts_stay_texts(comparison: Path, tmp_path: Path) -> None:
+    html = write(comparison, tmp_path / "report.html", points=100)
+    page, data = split(html)
+    shown = {" ".join(text.split()) for text in HOSTILE}
+    assert shown <= set(data["texts"])
+    assert "alert(" not in page.replace("</script><script>", "")
+    assert "<b>" not in page
+
+
+def test_a_masked_page_has_no_word_of_a_text(tmp_path: Path) -> None:
+    real = Corpus((*HOSTILE, *LABELLED.texts[3:]), LABELLED.labels, "real.jsonl")
+    folder = make(tmp_path / "out", real, {"name": "comments", "form": "text"})
+    html = write(folder, tmp_path / "report.html", real)
+    runs = [method.run for method in read_material(folder).methods]
+    texts = [a.text for run in runs for a in (*run.records, *run.rejects)] + [*real.texts]
+    page, data = split(html)
+    written = (page + json.dumps(data, ensure_ascii=False)).casefold()
+    found = {w for text in texts for w in re.findall(r"\w{4,}", text.casefold())}
+    assert len(found) > 20
+    own = {"script", "customdata", "here"}  # words of the page itself
+    assert {word for word in found - own if re.search(rf"\b{word}\b", written)} == set()
+    assert "masked" in page
+    open_page, open_data = split(write(folder, tmp_path / "open.html", real, mask=False))
+    assert "secretword" in json.dumps(open_data)
+    assert "are masked" not in open_page
+
+
+def test_masking_keeps_words_apart() -> None:
+    assert mask("You are a f*ck-up, café 12!") == "Y·· a·· · ·*c·-u·, c··· 1·!"
+    assert mask("f u c k") == "· · · ·"
+    texts = Texts(masked=True)
+    assert texts.add("ab  cd\n") == texts.add("ax cy") == 0
+    assert texts.shown == ["a· c·"]
+
+
+def test_shared_words_are_marked() -> None:
+    one, other = "The big Red dog ran home", "a big red DOG sat at home"
+    assert shared_words(one, other) == "022201"
+    assert shared_words(other, one) == "0222001"
+    assert shared_words("a b", "c") == "00"
+    for text in HOSTILE:
+        assert len(shared_words(text, other)) == len(mask(" ".join(text.split())).split(" "))
+
+
+def test_figures_are_valid_and_colours_stay_the_same(tmp_path: Path) -> None:
+    folder = make(tmp_path / "out", grid=True)
+    _, data = split(write(folder, tmp_path / "report.html"))
+    assert len(data["figures"]["grid"]) == 5
+    tokens: dict[str, set[str]] = {}
+    for figure in (each for group in data["figures"].values() for each in group):
+        for trace in figure["data"]:
+            if trace["type"] != "heatmap" and trace.get("marker"):
+                tokens.setdefault(trace["name"], set()).add(trace["marker"]["color"])
+        plain = json.loads(re.sub(r'"@\w+"', '"#123456"', json.dumps(figure)))
+        go.Figure(plain["data"], plain["layout"])
+    assert all(len(found) == 1 for found in tokens.values())
+    assert len(tokens) == len({token for found in tokens.values() for token in found}) == 4
+
+
+def test_the_heat_map_frames_the_best_cell(tmp_path: Path) -> None:
+    _, data = split(write(make(tmp_path / "out", grid=True), tmp_path / "report.html"))
+    auroc = next(figure for figure in data["figures"]["grid"] if "auroc" in figure["title"])
+    trace = auroc["data"][0]
+    assert trace["text"] == [[".600", ".900"], [".400", ""]]
+    # As real is best and the real texts have 0.51: 0.6 is nearest, and drawn lightest.
+    assert trace["z"][0][0] == max(z for row in trace["z"] for z in row if z is not None)
+    assert trace["z"][1][1] is None
+    (frame,) = auroc["layout"]["shapes"]
+    assert (frame["x0"], frame["y0"]) == (-0.5, -0.5)
+
+
+def test_best_follows_the_aim() -> None:
+    tables = measure_tables(evaluation([*METHODS, "real"]))
+    assert tables[0].group == "summary"
+    best = {
+        column["key"]: {name for name, cells in table.rows.items() if cells[i].best}
+        for table in tables
+        for i, column in enumerate(table.columns)
+    }
+    assert best == {
+        "auroc_trees": {"steer"},
+        "near_copies": {"plain <b>"},
+        "fidelity_score": {"steer"},
+        "diversity_score": {"steer"},
+        "coherence_score": {"plain <b>"},
+        "summary": {"steer"},
+    }
+
+
+def test_sorting_puts_the_best_first() -> None:
+    table = next(t for t in measure_tables(evaluation([*METHODS, "real"])) if t.group == "fidelity")
+    order = sorted(METHODS, key=lambda name: -(table.rows[name][0].good or 0))
+    assert order == ["steer", "gamma", "plain <b>"]
+
+
+def test_headlines_name_rivals_within_the_noise() -> None:
+    found = {each.title: each for each in headlines(evaluation([*METHODS, "real"]))}
+    assert next(iter(found)) == "overall"
+    assert found["overall"].names == ("steer",)
+    assert found["overall"].rivals == ()
+    assert found["coherence"].names == ("plain <b>",)
+    assert found["coherence"].rivals == ("steer",)
+
+
+def test_what_was_not_measured_is_left_out() -> None:
+    found = evaluation([*METHODS, "real"])
+    for row in found["rows"]:
+        row["coherence_score"] = {"value": None, "reason": "no judge: name one"}
+    (summary, *_) = measure_tables(found)
+    assert [column["key"] for column in summary.columns] == [
+        "fidelity_score",
+        "diversity_score",
+        "summary",
+    ]
+    found["rows"][0]["summary"] = {"value": None, "reason": "why"}
+    (summary, *_) = measure_tables(found)
+    assert summary.rows["steer"][2].reason == "why"
+    assert not summary.rows["steer"][2].best
+
+
+def test_whiskers_lie_within_the_column() -> None:
+    for table in measure_tables(evaluation([*METHODS, "real"])):
+        for cells in table.rows.values():
+            for cell in cells:
+                if cell.whisker:
+                    whisker = cell.whisker
+                    assert 0 <= whisker.low <= whisker.at <= whisker.high <= 100
+
+
+def test_the_pareto_front_is_what_nothing_beats() -> None:
+    points = {"a": (0.0, 1.0), "b": (0.5, 0.5), "c": (0.4, 0.4), "d": (1.0, 0.0), "e": (0.5, 0.5)}
+    assert pareto_front(points) == ["a", "b", "e", "d"]
+    rng = np.random.default_rng(1)
+    many = {str(i): (float(x), float(y)) for i, (x, y) in enumerate(rng.random((60, 2)))}
+    front = pareto_front(many)
+    ys = [many[name][1] for name in front]
+    assert ys == sorted(ys, reverse=True)
+    for name in set(many) - set(front):
+        assert any(all(np.array(many[f]) >= np.array(many[name])) for f in front)
+
+
+def test_pairs_are_the_nearest(comparison: Path, tmp_path: Path) -> None:
+    _, data = split(write(comparison, tmp_path / "report.html", neighbours=4))
+    pairs = data["pairs"]
+    assert [p["cosine"] for p in pairs] == sorted((p["cosine"] for p in pairs), reverse=True)
+    method = read_material(comparison).methods[0]
+    rows = StubEmbedder().embed([*method.texts], lambda *_: None)
+    real = StubEmbedder().embed([*REAL.texts], lambda *_: None)
+    naive = sorted((max(float(a @ b) for b in real) for a in rows), reverse=True)[:4]
+    found = [p["cosine"] for p in pairs if p["method"] == method.name]
+    assert found == pytest.approx(naive, abs=6e-4)
+
+
+def test_a_pair_shows_its_longest_run() -> None:
+    run = stub.FIELDS | {"text": "one two three four five"}
+    rows = np.eye(2, dtype=np.float32)
+    (pair,) = closest_pairs(
+        {"m": [Record(**run)]}, {"m": rows[1:]}, ["other", "x two three FOUR y"], rows, 5
+    )
+    assert (pair.real, pair.run, pair.cosine) == ("x two three FOUR y", 3, 1.0)
+
+
+def test_the_plane_keeps_the_main_directions() -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(50, 6)) * [9, 5, 0.1, 0.1, 0.1, 0.1]
+    plane = project(rows)
+    assert plane is not None and plane.share > 0.99
+    apart = np.linalg.norm(rows[0] - rows[1])
+    assert np.linalg.norm(plane.points[0] - plane.points[1]) == pytest.approx(apart, abs=0.5)
+    assert project(np.ones((9, 4))) is None
+
+
+def test_records_are_drawn_with_the_seed(comparison: Path, tmp_path: Path) -> None:
+    def drawn(name: str, **settings: Any) -> list[str]:
+        _, data = split(write(comparison, tmp_path / name, records=5, **settings))
+        return [record["id"] for record in data["records"]["steer"]]
+
+    assert drawn("a") == drawn("b") != drawn("c", seed=1)
+    assert len(set(drawn("a"))) == 5
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_single_runs_do_without_an_evaluation(comparison: Path, tmp_path: Path) -> None:
+    for source in (comparison / "runs/0", [comparison / "runs/0", comparison / "runs/1"]):
+        page, data = split(write(source, tmp_path / "report.html"))
+        assert "steer compare EXPERT --real DATA --out OUT" in page
+        assert not data["figures"]["trade"] and data["figures"]["map"]
+    (comparison / "evaluation.json").rename(tmp_path / "kept")
+    page, _ = split(write(comparison, tmp_path / "report.html"))
+    (tmp_path / "kept").rename(comparison / "evaluation.json")
+    assert "The command that makes it: <code>steer compare &lt;expert&gt;</code>" in page
+
+
+def test_a_method_without_records_is_shown_with_its_rejects(tmp_path: Path) -> None:
+    folder = make(tmp_path / "out")
+    expert, engine = stub.StubExpert(), stub.StubEngine(REAL)
+    config = RunConfig(n=5, min_chars=1000, max_attempts=8, round_size=8, panel_size=3)
+    generate(config, REAL, expert, engine, folder / "runs/none")
+    found = json.loads((folder / "comparison.json").read_text())
+    found["methods"].append({"name": "none", "run": "runs/none", "settings": {}, "wanted": 5})
+    (folder / "comparison.json").write_text(json.dumps(found))
+    page, data = split(write(folder, tmp_path / "report.html"))
+    assert "Too few records to be measured: none." in page
+    assert data["records"]["none"] == []
+    assert len(data["figures"]["lengths"]) == 3
+    with pytest.raises(SteerError, match="no accepted records"):
+        write(folder / "runs/none", tmp_path / "report.html")
+
+
+def test_runs_of_comments_are_masked_too(tmp_path: Path) -> None:
+    prompt = load_task("comments").prompt
+    expert = stub.StubExpert(("non-toxic", "toxic"), prompt)
+    config = RunConfig(labels={"toxic": 5}, panel_size=3)
+    generate(config, LABELLED, expert, stub.StubEngine(LABELLED), tmp_path / "run")
+    _, data = split(write(tmp_path / "run", tmp_path / "report.html", LABELLED))
+    assert all("·" in text for text in data["texts"])
+
+
+def test_labels_have_symbols(tmp_path: Path) -> None:
+    _, data = split(write(make(tmp_path / "out", LABELLED), tmp_path / "r.html", LABELLED))
+    trace = data["figures"]["map"][0]["data"][-1]
+    symbols = dict(zip(trace["meta"], trace["marker"]["symbol"], strict=True))
+    assert symbols == {"non-toxic": "circle", "toxic": "square"}
+
+
+def test_rejects_add_up(comparison: Path, tmp_path: Path) -> None:
+    page, _ = split(write(comparison, tmp_path / "report.html"))
+    table = page.split("Table: rejects by reason")[1].split("</table>")[0]
+    rows = table.split("<tbody>")[1].split("</tr>")[:-1]
+    for row, method in zip(rows, read_material(comparison).methods, strict=True):
+        shares = [float(share) for share in re.findall(r"--share: ([\d.]+)", row)]
+        assert sum(shares) == pytest.approx(len(method.run.rejects) / method.attempts, abs=1e-3)
+
+
+def test_answer_letters(tmp_path: Path) -> None:
+    questions = [
+        f"Why {i}? A. a B. b C. c D. d E. e Answer: {letter}" for i, letter in enumerate("AAB")
+    ]
+    assert answer_shares([*questions, "no question"])[0] == 3
+    assert answer_shares(questions)[1]["A"] == pytest.approx(2 / 3)
+    real = Corpus((*questions, *REAL.texts), None, "real")
+    folder = make(tmp_path / "out", REAL, {"name": "commonsense", "form": "question"})
+    page, _ = split(write(folder, tmp_path / "report.html", real))
+    assert "66.7%" in page.split("Table: answer letters")[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("comparison.json", "{", "is damaged"),
+        ("evaluation.json", "{", "evaluate again"),
+        ("evaluation.json", "[]", "evaluate again"),
+        ("evaluation.json", '{"columns": [{}]}', "evaluate again"),
+        ("evaluation.json", '{"columns": [{"key": "a"}], "rows": [{"name": "b"}]}', "lacks"),
+    ],
+)
+def test_damaged_files_are_named(
+    comparison: Path, tmp_path: Path, name: str, content: str, message: str
+) -> None:
+    kept = (comparison / name).read_bytes()
+    (comparison / name).write_text(content)
+    try:
+        with pytest.raises(SteerError, match=message):
+            write(comparison, tmp_path / "report.html")
+    finally:
+        (comparison / name).write_bytes(kept)
+    assert not list(tmp_path.iterdir())
+
+
+def test_mistakes_leave_nothing(comparison: Path, tmp_path: Path) -> None:
+    for source, out, message in [
+        (tmp_path, tmp_path / "r.html", "is no run"),
+        ([], tmp_path / "r.html", "nothing to report on"),
+        ([comparison / "runs/0"] * 2, tmp_path / "r.html", "named twice"),
+        (comparison, tmp_path, "cannot write"),
+        (comparison, tmp_path / "no" / "r.html", "cannot write"),
+    ]:
+        with pytest.raises(SteerError, match=message):
+            write(source, out)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_not_a_number_is_missing(comparison: Path, tmp_path: Path) -> None:
+    found = evaluation([*METHODS, "real"])
+    found["rows"][0]["fidelity_score"] = {"value": math.nan}
+    kept = (comparison / "evaluation.json").read_bytes()
+    (comparison / "evaluation.json").write_text(json.dumps(found))
+    _, data = split(write(comparison, tmp_path / "report.html"))
+    (comparison / "evaluation.json").write_bytes(kept)
+    assert len(data["figures"]["trade"][1]["data"]) == 4
+
+
+def test_many_methods_reuse_colours_in_other_shapes() -> None:
+    found = styles([str(i) for i in range(30)])
+    looks = [(look.colour, look.shape) for look in found.values()]
+    assert len(set(looks)) == len(looks) == 31
+
+
+def test_lengths_are_shares_of_all(comparison: Path, tmp_path: Path) -> None:
+    _, data = split(write(comparison, tmp_path / "report.html"))
+    for figure in data["figures"]["lengths"]:
+        for trace in figure["data"]:
+            assert sum(trace["y"]) == pytest.approx(1, abs=1e-2)
+    bars = data["figures"]["lengths"][0]["data"][0]
+    counts = [len(words(text)) for text in read_material(comparison).methods[0].texts]
+    low, high = re.findall(r"\d+", bars["text"][0])
+    share = sum(int(low) <= count <= int(high) for count in counts) / len(counts)
+    assert bars["y"][0] == pytest.approx(share, abs=1e-3)
