@@ -20,17 +20,17 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks.command import require_place, run
-from benchmarks.lab import PROMPT, Lab, prepare
+from benchmarks.lab import PROMPT, Lab, prepare, stand_in
 from benchmarks.machine import machine
-from benchmarks.ours import PLAIN, STEER, Expert, Ours
+from benchmarks.ours import PLAIN, STEER, Ours
 from benchmarks.pairs import Load, Side, timed
 from benchmarks.table import Talk, keep
 from steer.config import Guidance, RunConfig, Sampling
 from steer.data.corpus import Corpus
-from steer.engines.interface import Completion, Request, Step
+from steer.engines.interface import Arithmetic, Completion, Request, Step
 from steer.guidance import Stream, steer_streams
 from steer.models.base import pick_device
-from steer.runs.generation import Progress, generate
+from steer.runs.generation import RunProgress, generate
 
 RESULTS = Path(__file__).parent / "results"
 Point = dict[str, Any]
@@ -107,13 +107,13 @@ class Curves:
         self.report(f"a run of {self.plan.records} records with a stub engine")
         marks = [(0, time.perf_counter())]
 
-        def listen(progress: Progress) -> None:
+        def listen(progress: RunProgress) -> None:
             if progress.attempts > marks[-1][0]:
                 marks.append((progress.attempts, time.perf_counter()))
 
         config = RunConfig(n=self.plan.records, sampling=Sampling(max_new_tokens=8))
         stub = Stub(self.lab.corpus)
-        expert = Expert(self.lab.task, stub.base_fingerprint)
+        expert = stand_in(PROMPT, stub.base_fingerprint)
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "run"
             generate(config, self.lab.corpus, expert, stub, out, listen)
@@ -168,6 +168,7 @@ class Stub:
     name = "stub"
     end_of_text = "</s>"
     base_fingerprint = "stub"
+    arithmetic = Arithmetic("float32", 1)
 
     def __init__(self, real: Corpus) -> None:
         self.words = sorted({word for text in real.texts for word in text.split()})

@@ -19,6 +19,7 @@ from steer.config import PanelForm
 from steer.data.corpus import Corpus, load_corpus
 from steer.data.tasks import Task
 from steer.models.base import load_model, pick_device, resolve_model
+from steer.models.fitting import Expert
 from steer.quiet import quiet_logs
 from steer.runs.pool import Pool, draw_panels, render_panel
 
@@ -82,6 +83,13 @@ def prepare(folder: Path, model: str | None, device: str) -> Lab:
     write_adapter(load_model(name), lab.adapter)
     (folder / "lab.json").write_text(json.dumps({"base": name, "device": where}))
     return lab
+
+
+def stand_in(prompt: str, base: str, adapter: str = "benchmark") -> Expert:
+    """What a run asks of an expert; `base` and `adapter` are fingerprints, with no model behind."""
+    known: dict[str, Any] = {"path": Path("benchmark"), "prompt": prompt, "labels": ()}
+    known |= {"base": "benchmark", "base_fingerprint": base, "adapter_fingerprint": adapter}
+    return Expert.model_construct(**known)
 
 
 def write_corpus(folder: Path) -> list[str]:

@@ -3,35 +3,23 @@
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.lab import PANEL_SIZE, PROMPT, SEED, Lab
+from benchmarks.lab import PANEL_SIZE, PROMPT, SEED, Lab, stand_in
 from benchmarks.pairs import Load, check_tokens
 from steer.config import Guidance, RunConfig, Sampling
-from steer.data.tasks import Task
 from steer.engines.hf.engine import HFEngine
 from steer.engines.interface import Completion, Request, Step
 from steer.guidance import steer_streams
-from steer.runs.generation import Progress, generate
+from steer.runs.generation import RunProgress, generate
 from steer.seeds import derive
 
 STEER = Guidance()
 PLAIN = Guidance(gamma=0, eta=0, alpha=0)
-
-
-@dataclass(frozen=True)
-class Expert:
-    """What the round loop wants to know of an expert."""
-
-    task: Task
-    base_fingerprint: str
-    prompt: str = PROMPT
-    base: str = "benchmark"
-    adapter_fingerprint: str = "benchmark"
 
 
 class Endless(HFEngine):
@@ -100,7 +88,7 @@ class Ours:
             panel_size=PANEL_SIZE,
             seed=SEED,
         )
-        expert = Expert(self.lab.task, self.engine.base_fingerprint)
+        expert = stand_in(PROMPT, self.engine.base_fingerprint)
         clock = Clock()
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "run"
@@ -117,7 +105,7 @@ class Clock:
         self.steps: list[float] = []
         self.tokens = 0
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: RunProgress) -> None:
         self.tokens = progress.tokens
         if progress.round_size and not progress.attempts:
             self.steps.append(time.perf_counter() - self.began)

@@ -28,17 +28,17 @@ import psutil
 from rich.console import Console
 
 from benchmarks.command import require_place, run, write_results
+from benchmarks.lab import stand_in
 from benchmarks.machine import machine, versions
 from steer.config import RunConfig, Sampling
 from steer.data import neardup
 from steer.data.corpus import Corpus
-from steer.data.tasks import Task
-from steer.engines.interface import Completion, Request, Step
+from steer.engines.interface import Arithmetic, Completion, Request, Step
 from steer.errors import SteerError
 from steer.runs.cluster import Cluster, generate_on_ray
-from steer.runs.generation import Progress, generate, run_rounds
+from steer.runs.generation import RunProgress, generate, run_rounds
 from steer.runs.records import Record
-from steer.runs.state import Parts, Round, RunLoop
+from steer.runs.state import Inputs, Round, RunState
 
 RESULTS = Path(__file__).parent / "results"
 ROOT = Path(__file__).parent.parent
@@ -68,18 +68,7 @@ QUICK = Plan(
 )
 
 
-@dataclass(frozen=True)
-class Expert:
-    """What a run asks of an expert; no model is behind it."""
-
-    prompt: str = "A line:"
-    base: str = "stub"
-    base_fingerprint: str = "stub"
-    adapter_fingerprint: str = "stub"
-
-    @property
-    def task(self) -> Task:
-        return Task(self.prompt)
+EXPERT = stand_in("A line:", "stub", "stub")
 
 
 def text(seed: int) -> str:
@@ -91,6 +80,7 @@ class Writer:
     """An engine that writes such texts and sleeps `seconds` for each."""
 
     name, end_of_text, base_fingerprint = "stub", "</s>", "stub"
+    arithmetic = Arithmetic("float32", 1)
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds = seconds
@@ -113,6 +103,7 @@ class WriterSpec:
     seconds: float
     device: str = "cpu"
     gpus: int = 1
+    threads: int | None = None
 
     def load(self) -> Writer:
         return Writer(self.seconds)
@@ -128,18 +119,18 @@ class Simulated:
     def __init__(self, workers: int) -> None:
         self.workers = workers
         self.engine = Writer()
-        self.taken: deque[tuple[RunLoop, Round, bytes]] = deque()
+        self.taken: deque[tuple[RunState, Round, bytes]] = deque()
         self.seconds = self.cpu = 0.0
 
-    def fits(self, loop: RunLoop, round: Round) -> bool:
+    def fits(self, loop: RunState, round: Round) -> bool:
         return len(self.taken) < self.workers
 
-    def take(self, loop: RunLoop, round: Round) -> None:
+    def take(self, loop: RunState, round: Round) -> None:
         self.taken.append((loop, round, pickle.dumps(list(round.requests))))
 
     def wait(
         self, on_step: Callable[[Step], None]
-    ) -> list[tuple[RunLoop, Round, list[Completion]]]:
+    ) -> list[tuple[RunState, Round, list[Completion]]]:
         loop, round, sent = self.taken.popleft()
         began, cpu = time.perf_counter(), time.process_time()
         answer = pickle.dumps(self.engine.generate(pickle.loads(sent), Sampling()))
@@ -234,19 +225,19 @@ def sleeping(plan: Plan, report: Callable[[str], None]) -> list[Point]:
     return points
 
 
-def _marks(plan: Plan, workers: int) -> list[tuple[float, Progress]]:
+def _marks(plan: Plan, workers: int) -> list[tuple[float, RunProgress]]:
     """The times and the progress of one run on Ray."""
     size = min(64, plan.round_size)
     config = RunConfig(n=plan.sleeping, round_size=size, lag=2 * max(plan.workers))
     spec, cluster = WriterSpec(plan.seconds), Cluster("local", workers)
-    marks: list[tuple[float, Progress]] = []
+    marks: list[tuple[float, RunProgress]] = []
 
-    def note(progress: Progress) -> None:
+    def note(progress: RunProgress) -> None:
         marks.append((time.perf_counter(), progress))
 
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
-        generate_on_ray(config, real_texts(), Expert(), spec, out, cluster, note)
+        generate_on_ray(config, real_texts(), EXPERT, spec, out, cluster, note)
     return marks
 
 
@@ -260,13 +251,11 @@ def simulated(plan: Plan, report: Callable[[str], None]) -> list[Point]:
         more = config.model_copy(update={"lag": 2 * workers})
         with tempfile.TemporaryDirectory() as folder:
             began, cpu = time.perf_counter(), time.process_time()
-            (run,) = run_rounds(
-                {Path(folder) / "run": more}, real_texts(), Expert(), Writer(), crew
-            )
+            (run,) = run_rounds({Path(folder) / "run": more}, real_texts(), EXPERT, Writer(), crew)
             seconds = time.perf_counter() - began - crew.seconds
             cpu = time.process_time() - cpu - crew.cpu
             resumed = time.perf_counter()
-            generate(more, real_texts(), Expert(), Writer(), Path(folder) / "run")
+            generate(more, real_texts(), EXPERT, Writer(), Path(folder) / "run")
             resumed = time.perf_counter() - resumed
         points.append(
             {
@@ -290,7 +279,7 @@ def memory(plan: Plan, report: Callable[[str], None]) -> list[Point]:
 
 def _grow(plan: Plan) -> list[Point]:
     config = RunConfig(n=plan.sizes[-1] + 1, round_size=plan.round_size, lag=16)
-    loop = RunLoop(config, Parts(real_texts(), None, Expert(), Writer(), None))
+    loop = RunState(config, Inputs(real_texts(), None, EXPERT, Writer(), None))
     store = Growing(plan.sizes, plan.round_size)
     with mock.patch.object(neardup, "_signature", Drawn):
         loop.start(store)  # type: ignore[arg-type]

@@ -108,7 +108,8 @@ class RunConfig(Config):
     `panel_size` examples, selected as `steer.runs.panels` says. `max_attempts` (default: four for
     each record wanted) ends a run whose records are rejected too often. A record must match the
     regular expression `pattern` and have `min_chars` characters; where they are None, the task's
-    hold. Round r knows the rounds up to r - `lag`, so that up to `lag` rounds can be made at once.
+    hold. `method` is the name that the settings go by, for readers. Round r knows the rounds up to
+    r - `lag`, so that up to `lag` rounds can be made at once.
     """
 
     n: int | None = Field(None, ge=1)
@@ -125,6 +126,7 @@ class RunConfig(Config):
     pattern: str | None = None
     min_chars: int | None = Field(None, ge=0)
     max_attempts: int | None = Field(None, ge=1)
+    method: str | None = None
 
     @model_validator(mode="after")
     def _check(self) -> "RunConfig":
@@ -162,8 +164,9 @@ class RunConfig(Config):
 
 
 class Sources(Config):
-    """What a run read: its engine, prompt, and fingerprints, and as a help to readers the names
-    of the base model and of the real texts' source (which may differ when a run is resumed).
+    """What a run read: its engine, prompt, and fingerprints. As a help to readers also the names of
+    the base model, of the real texts' source and of the expert's folder, and what rounding depends
+    on, `dtype` and `threads`; all of these may differ when a run is resumed.
     `towards_fingerprint` is that of the texts positive panels are drawn from, `embedder` what
     selected the panels; None where there are none."""
 
@@ -176,6 +179,9 @@ class Sources(Config):
     real: str
     towards_fingerprint: str | None = None
     embedder: str | None = None
+    expert: str | None = None
+    dtype: str | None = None
+    threads: int | None = None
 
 
 def differences(saved: Config, given: Config, ignore: tuple[str, ...] = ()) -> list[str]:

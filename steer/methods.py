@@ -31,6 +31,7 @@ class Method(Config):
             panel_size=self.panel_size,
             panel_form=self.panel_form,
             panel_selection=self.panel_selection,
+            method=self.name,
             **others,
         )
 

@@ -3,12 +3,13 @@
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from steer.config import Sampling
 from steer.data.corpus import Corpus
 from steer.data.tasks import Task
-from steer.engines.interface import Completion, FinishReason, Request, Step
+from steer.engines.interface import Arithmetic, Completion, FinishReason, Request, Step
 
 WORDS = tuple(first + last for first in "bcdfgklmnr" for last in ("alan", "emer", "itis"))
 
@@ -52,6 +53,7 @@ class StubExpert:
     base: str = "stub-base"
     base_fingerprint: str = "base0"
     adapter_fingerprint: str = "adapter0"
+    path: Path = Path("stub-expert")
 
     @property
     def task(self) -> Task:
@@ -68,6 +70,7 @@ class StubEngine:
     name = "stub"
     end_of_text = "</s>"
     base_fingerprint = "base0"
+    arithmetic = Arithmetic("float32", 1)
 
     def __init__(self, real: Corpus, pause: Callable[[], None] = lambda: None) -> None:
         self.real = real.texts

@@ -22,6 +22,7 @@ class StubSpec:
     adapter: str = "adapter0"
     device: str = "cpu"
     gpus: int = 1
+    threads: int | None = None
 
     def adapter_fingerprint(self) -> str:
         return self.adapter

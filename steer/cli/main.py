@@ -17,9 +17,9 @@ from pydantic import ValidationError
 from typer.exceptions import TyperException
 
 from steer.cli import compare as studies
+from steer.cli import generate as generating
 from steer.cli import options
 from steer.cli import progress as console
-from steer.config import RunConfig
 from steer.data.corpus import Corpus, load_corpus
 from steer.errors import SteerError
 from steer.version import __version__
@@ -27,7 +27,7 @@ from steer.version import __version__
 if TYPE_CHECKING:
     from steer.runs.store import Run
 
-MISTAKE, SPENT, STOPPED = 2, 3, 130
+MISTAKE, STOPPED = 2, 130
 
 app = typer.Typer(
     name="steer",
@@ -37,7 +37,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-_run = RunConfig(n=1)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -131,121 +130,6 @@ def fit(
                 on_progress=console.fitting(meter),
             )
     views.show_expert(expert)
-
-
-@app.command(
-    epilog="Example: [b]steer generate expert --real hypotheses.jsonl --n 500 --out run[/b]\n\n"
-    "On eight GPUs: [b]steer generate expert --real hypotheses.jsonl --n 500000 "
-    "--out s3://bucket/run --ray auto --workers 8 --lag 16[/b]"
-)
-def generate(
-    expert: options.ExpertFolder,
-    real: options.Real,
-    out: Annotated[
-        str,
-        typer.Option(
-            metavar="RUN", help="The run, new or stopped: a folder, or such as s3://bucket/run."
-        ),
-    ],
-    n: Annotated[int | None, typer.Option(help="Records wanted.")] = None,
-    label: Annotated[
-        list[str] | None,
-        typer.Option(metavar="LABEL=N", help="Records wanted with a label; once for each."),
-    ] = None,
-    text_column: options.TextColumn = None,
-    label_column: options.LabelColumn = None,
-    seed: options.Seed = _run.seed,
-    method: options.MethodName = "steer",
-    gamma: options.Gamma = None,
-    eta: options.Eta = None,
-    rho: options.Rho = None,
-    towards: options.Towards = None,
-    alpha: options.Alpha = None,
-    weights: options.WeightsOption = None,
-    temperature: options.Temperature = None,
-    top_k: options.TopK = None,
-    top_p: options.TopP = None,
-    min_p: options.MinP = None,
-    max_new_tokens: options.MaxNewTokens = None,
-    panel_size: options.PanelSize = None,
-    rows_per_panel: options.RowsPerPanel = _run.rows_per_panel,
-    panel_form: options.PanelFormOption = None,
-    panel_selection: options.PanelSelection = None,
-    round_size: options.RoundSize = _run.round_size,
-    pattern: options.Pattern = None,
-    min_chars: options.MinChars = None,
-    max_attempts: options.MaxAttempts = None,
-    base: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Where the expert's base model is now, if elsewhere.",
-            rich_help_panel=options.SPEED,
-        ),
-    ] = None,
-    engine: options.EngineOption = "hf",
-    rows: options.Rows = None,
-    dtype: options.DTypeOption = "auto",
-    device: options.Device = "auto",
-    lag: options.Lag = _run.lag,
-    ray: options.Ray = None,
-    workers: options.Workers = None,
-    gpus: options.Gpus = 1,
-) -> None:
-    """Generate records until N are accepted; the same command continues a stopped run."""
-    with console.on_stop(f"the finished rounds are in {out}; the same command continues"):
-        from steer.cli import tables as views
-        from steer.data.catalog import load_texts
-        from steer.engines.choice import EngineSpec
-        from steer.methods import adjust, find_method
-        from steer.models.fitting import Expert
-        from steer.runs.generation import finished
-        from steer.runs.generation import generate as generate_run
-
-        if workers is not None and ray is None:
-            raise SteerError("--workers needs --ray; give --ray local for workers on this machine")
-        fitted = Expert.load(expert)
-        chosen = {"gamma": gamma, "eta": eta, "rho": rho, "alpha": alpha, "weights": weights}
-        chosen |= {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
-        chosen |= {"panel_size": panel_size, "panel_form": panel_form}
-        chosen |= {"panel_selection": panel_selection}
-        named = find_method(method, bool(fitted.labels))
-        config = adjust(named, method, options.given(chosen)).configure(
-            {
-                "n": n,
-                "labels": options.label_counts(label or []),
-                "seed": seed,
-                "rows_per_panel": rows_per_panel,
-                "round_size": round_size,
-                "lag": lag,
-                "pattern": pattern,
-                "min_chars": min_chars,
-                "max_attempts": max_attempts,
-            },
-            fitted.max_completion_tokens if max_new_tokens is None else max_new_tokens,
-        )
-        spec = EngineSpec(base or fitted.base, fitted.path, engine, rows, dtype, device, gpus)
-        spec.require(config.sampling)
-        corpus = load_texts(fitted.task, real, text_column, label_column)
-        moved = load_corpus(towards, text_column) if towards else None
-        place = options.run_place(out)
-        with console.Meter() as meter:
-            meter.update("loading")
-            shown = console.generating(meter)
-            run = finished(config, corpus, fitted, engine, place, towards=moved)
-            if run is None and ray is not None:
-                from steer.runs.cluster import Cluster, generate_on_ray
-
-                cluster = Cluster(ray, workers or 1)
-                run = generate_on_ray(
-                    config, corpus, fitted, spec, place, cluster, shown, towards=moved
-                )
-            elif run is None:
-                loaded = spec.load()
-                run = generate_run(config, corpus, fitted, loaded, place, shown, towards=moved)
-    views.show_outcome(run)
-    if not run.complete:
-        raise typer.Exit(SPENT)
 
 
 @app.command(epilog="Example: [b]steer evaluate run --real hypotheses.jsonl --json table.json[/b]")
@@ -363,4 +247,5 @@ def _texts(source: str, text_column: str | None, label_column: str | None) -> "C
     return run
 
 
+generating.register(app)
 studies.register(app)

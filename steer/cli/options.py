@@ -238,6 +238,14 @@ Gpus = Annotated[
 DTypeOption = Annotated[
     str, typer.Option("--dtype", metavar="auto|float32|bfloat16|float16", rich_help_panel=SPEED)
 ]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        help="Threads of the CPU; equal runs need equal numbers. "
+        "(default: those the run was begun with, else one a processor)",
+        rich_help_panel=SPEED,
+    ),
+]
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda", rich_help_panel=SPEED)]
 
 

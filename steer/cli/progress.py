@@ -166,13 +166,13 @@ def _losses(progress: "expert.Progress") -> str:
     return ", ".join(f"{name} {loss:.2f}" for name, loss in parts.items() if loss is not None)
 
 
-def generating(meter: Meter) -> "Callable[[generation.Progress], None]":
+def generating(meter: Meter) -> "Callable[[generation.RunProgress], None]":
     """Shows a run: accepted of n, tokens a second, acceptance rate, time left; on several workers
     also how many are ready, the rounds being made, and records a second."""
     began: float | None = None
     first = 0
 
-    def update(progress: "generation.Progress") -> None:
+    def update(progress: "generation.RunProgress") -> None:
         nonlocal began, first
         if began is None:
             began, first = time.monotonic(), progress.accepted
@@ -183,7 +183,7 @@ def generating(meter: Meter) -> "Callable[[generation.Progress], None]":
 
 
 def _show_run(
-    meter: Meter, stage: str, progress: "generation.Progress", seconds: float, gained: int = 0
+    meter: Meter, stage: str, progress: "generation.RunProgress", seconds: float, gained: int = 0
 ) -> None:
     rate = progress.acceptance_rate
     notes = [f"{progress.accepted}/{progress.wanted} accepted"]
@@ -203,11 +203,11 @@ def _show_run(
 
 def comparing(
     meter: Meter, names: Sequence[str]
-) -> "Callable[[comparison.Entry, generation.Progress], None]":
+) -> "Callable[[comparison.Entry, generation.RunProgress], None]":
     """Shows the run of each method in turn."""
     began, current = 0.0, ""
 
-    def update(entry: "comparison.Entry", progress: "generation.Progress") -> None:
+    def update(entry: "comparison.Entry", progress: "generation.RunProgress") -> None:
         nonlocal began, current
         if entry.name != current:
             began, current = time.monotonic(), entry.name

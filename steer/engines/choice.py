@@ -8,6 +8,7 @@ from steer.config import Sampling
 from steer.engines.interface import Engine
 from steer.errors import SteerError
 from steer.models.base import DType
+from steer.models.machine import use_cpus
 
 EngineName = Literal["hf", "vllm"]
 
@@ -15,7 +16,8 @@ EngineName = Literal["hf", "vllm"]
 @dataclass(frozen=True)
 class EngineSpec:
     """Which engine to load, and how; see `steer.engines.hf.engine.HFEngine` and
-    `steer.engines.vllm.engine.VLLMEngine`. Raises `SteerError` for a name or dtype that does not
+    `steer.engines.vllm.engine.VLLMEngine`. `threads` are those of the CPU (None: one a processor,
+    or as OMP_NUM_THREADS says). Raises `SteerError` for a name or dtype that does not
     exist, and for several GPUs with hf."""
 
     base: str
@@ -25,6 +27,7 @@ class EngineSpec:
     dtype: str = "auto"
     device: str = "auto"
     gpus: int = 1
+    threads: int | None = None
 
     def __post_init__(self) -> None:
         for name, value, kind in (
@@ -34,6 +37,8 @@ class EngineSpec:
             if value not in get_args(kind):
                 allowed = ", ".join(get_args(kind))
                 raise SteerError(f"--{name} is {value!r}: choose one of {allowed}")
+        if self.threads is not None and self.threads < 1:
+            raise SteerError(f"--threads is {self.threads}: at least one must compute")
         if self.gpus > 1 and self.name != "vllm":
             raise SteerError(f"--gpus is {self.gpus}, but only --engine vllm uses more than one")
 
@@ -46,6 +51,7 @@ class EngineSpec:
 
     def load(self) -> Engine:
         """Raises `SteerError` when the engine, the model or the adapter cannot be used."""
+        use_cpus(self.threads)
         settings: dict[str, Any] = {"rows": self.rows, "dtype": self.dtype, "device": self.device}
         if self.name == "vllm":
             from steer.engines.vllm.engine import VLLMEngine

@@ -46,6 +46,15 @@ class Step:
     finished: int
 
 
+@dataclass(frozen=True)
+class Arithmetic:
+    """What an engine's rounding depends on, and with it the last bits of its numbers: the dtype
+    that it computes in, and the threads that share a sum; None on a GPU."""
+
+    dtype: str
+    threads: int | None = None
+
+
 class Engine(Protocol):
     """Generates completions; batches, caches and replaces finished rows inside."""
 
@@ -55,6 +64,11 @@ class Engine(Protocol):
     @property
     def end_of_text(self) -> str:
         """How the tokenizer writes the end of a text, such as "</s>"."""
+        ...
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """How it computes, now that it is loaded."""
         ...
 
     def generate(

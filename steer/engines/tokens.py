@@ -1,9 +1,12 @@
-"""What every engine reads, and how it ends: token ids of contexts, tokens that end a text."""
+"""What every engine reads, how it ends and how it computes: token ids of contexts, tokens that end
+a text, dtype and threads."""
 
 from collections.abc import Iterable
 
+import torch
 from transformers import PreTrainedTokenizerBase
 
+from steer.engines.interface import Arithmetic
 from steer.errors import SteerError
 from steer.models.base import encode_prompt
 
@@ -12,6 +15,12 @@ def encode(tokenizer: PreTrainedTokenizerBase, context: str) -> list[int]:
     """Token ids of a context; a context without any is the start of text."""
     start = tokenizer.bos_token_id
     return encode_prompt(tokenizer, context) or [tokenizer.eos_token_id if start is None else start]
+
+
+def arithmetic(dtype: torch.dtype, device: str) -> Arithmetic:
+    """That of a loaded engine whose weights have `dtype`, on a `device` such as "cpu"."""
+    threads = torch.get_num_threads() if device == "cpu" else None
+    return Arithmetic(str(dtype).removeprefix("torch."), threads)
 
 
 def end_tokens(

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from steer.config import Sampling
-from steer.engines.interface import Completion, Engine, Request, complete
+from steer.engines.interface import Arithmetic, Completion, Engine, Request, complete
 from steer.errors import SteerError
+from steer.models.machine import use_cpus
 
 
 class Spec(Protocol):
@@ -18,6 +19,9 @@ class Spec(Protocol):
 
     @property
     def gpus(self) -> int: ...
+
+    @property
+    def threads(self) -> int | None: ...
 
     def load(self) -> Engine: ...
 
@@ -33,8 +37,14 @@ class Loaded:
     name: str
     base_fingerprint: str
     end_of_text: str
+    arithmetic: Arithmetic
     adapter_fingerprint: str
     node: str
+
+    @property
+    def model(self) -> tuple[str, str, str]:
+        """What all workers of a run have in common."""
+        return self.name, self.base_fingerprint, self.end_of_text
 
 
 class Worker:
@@ -46,16 +56,27 @@ class Worker:
     def ready(self) -> None:
         """Answers once the process is there."""
 
-    def load(self, spec: Spec) -> Loaded:
-        """Raises `SteerError` when the engine cannot be loaded, whatever the reason."""
+    def load(self, spec: Spec, threads: int | None) -> Loaded:
+        """Loads the engine, to compute with so many `threads` of the CPU.
+
+        Raises `SteerError` when the engine cannot be loaded, whatever the reason.
+        """
         node = socket.gethostname()
         try:
+            use_cpus(threads)
             self._engine = engine = self._engine or spec.load()
             adapter = spec.adapter_fingerprint()
         except Exception as error:  # the other process has to say it, in a line
             cause = " ".join(str(error).split()) or repr(error)
             raise SteerError(f"a worker on {node} cannot load its model: {cause}") from None
-        return Loaded(engine.name, engine.base_fingerprint, engine.end_of_text, adapter, node)
+        return Loaded(
+            engine.name,
+            engine.base_fingerprint,
+            engine.end_of_text,
+            engine.arithmetic,
+            adapter,
+            node,
+        )
 
     def make(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion] | None:
         """The answers to a round's requests; None when nothing was loaded in this life."""

@@ -23,7 +23,8 @@ from steer.evaluation.evaluate import Evaluation, EvaluationSettings, evaluate
 from steer.evaluation.evaluate import Progress as EvaluationProgress
 from steer.files import check_format, disk_errors, write_atomic
 from steer.methods import Method
-from steer.runs.generation import ExpertLike, Progress, generate, generate_together
+from steer.models.fitting import Expert
+from steer.runs.generation import RunProgress, generate, generate_together
 from steer.runs.store import Run
 from steer.version import __version__
 
@@ -118,7 +119,7 @@ class Setup:
     positive panels are drawn from; `command` and `expert_path` are kept for the reader."""
 
     real: Corpus
-    expert: ExpertLike
+    expert: Expert
     engine: Engine
     wanted: Mapping[str | None, int]
     max_new_tokens: int
@@ -148,7 +149,7 @@ def compare(
     methods: Sequence[Method],
     setup: Setup,
     out: Path,
-    on_progress: Callable[[Entry, Progress], None] | None = None,
+    on_progress: Callable[[Entry, RunProgress], None] | None = None,
 ) -> Comparison:
     """A run of each method in the folder `out`, one after the other; a stopped comparison
     continues, and one that is there takes further methods in.
@@ -182,7 +183,7 @@ def sweep(
     base: Method,
     setup: Setup,
     out: Path,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[RunProgress], None] | None = None,
 ) -> Comparison:
     """A run of `base` for every combination of two settings of its guidance, such as gamma and
     eta, in the folder `out`; settings are mixed in the engine's batches. A stopped sweep continues.

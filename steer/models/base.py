@@ -43,7 +43,7 @@ HUB_DEFAULT = "HuggingFaceTB/SmolLM2-135M"
 
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 _EMULATED = (
     "this {device} does not compute in {dtype}: every product is converted, which takes several "
@@ -145,12 +145,12 @@ def pick_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
     named one that the hardware does not multiply."""
     if isinstance(dtype, torch.dtype):
         return dtype
-    if dtype in _DTYPES:
-        if not computes(_DTYPES[dtype], device):
+    if dtype in DTYPES:
+        if not computes(DTYPES[dtype], device):
             log.warning(_EMULATED.format(dtype=dtype, device=device.type))
-        return _DTYPES[dtype]
+        return DTYPES[dtype]
     if dtype != "auto":
-        raise SteerError(f"unknown dtype {dtype!r}; choose one of auto, {', '.join(_DTYPES)}")
+        raise SteerError(f"unknown dtype {dtype!r}; choose one of auto, {', '.join(DTYPES)}")
     return torch.bfloat16 if computes(torch.bfloat16, device) else torch.float32
 
 

@@ -89,7 +89,12 @@ def total_memory(device: torch.device) -> int:
     return int(psutil.virtual_memory().total)
 
 
-def use_cpus() -> None:
-    """Let PyTorch use no more threads than this process may run on (affinity, container limits):
-    more wait for each other."""
-    torch.set_num_threads(min(torch.get_num_threads(), joblib.cpu_count()))
+def cpus() -> int:
+    """How many processors this process may run on (affinity, container limits)."""
+    return int(joblib.cpu_count())
+
+
+def use_cpus(threads: int | None = None) -> None:
+    """Let PyTorch use so many `threads` (None: as many as now), but no more than there are
+    processors: more wait for each other."""
+    torch.set_num_threads(min(threads or torch.get_num_threads(), cpus()))

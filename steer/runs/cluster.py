@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import joblib
 
@@ -21,8 +21,10 @@ from steer.data.corpus import Corpus
 from steer.engines.interface import Completion, Step
 from steer.engines.worker import Loaded, Spec, Worker
 from steer.errors import SteerError
-from steer.runs.generation import Progress, run_rounds
-from steer.runs.state import ExpertLike, Round, RunLoop
+from steer.models.fitting import Expert
+from steer.runs.generation import RunProgress, run_rounds
+from steer.runs.rounds import Round
+from steer.runs.state import RunState
 from steer.runs.store import Run
 
 POLL_SECONDS = 1.0
@@ -54,11 +56,11 @@ class Cluster:
 def generate_on_ray(
     config: RunConfig,
     real: Corpus,
-    expert: ExpertLike,
+    expert: Expert,
     spec: Spec,
     out: Path | str,
     cluster: Cluster,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[RunProgress], None] | None = None,
     *,
     towards: Corpus | None = None,
 ) -> Run:
@@ -119,133 +121,145 @@ def _connect(ray: Any, address: str, more: dict[str, Any]) -> None:
 
 @dataclass
 class _Hand:
-    """A worker as the driver sees it: `job` is the round it makes, `since` when it was given it,
-    `losses` how often it was lost while it loaded its model, without having loaded it since."""
+    """A worker as the driver sees it: its process is there (`started`), with its model (`loaded`);
+    `job` is the round it makes, `since` when it was given it, `hung` whether it was given up.
+    `losses` counts how often it was lost while it loaded, without having loaded since."""
 
     actor: Any
-    state: Literal["starting", "loading", "idle", "making", "hung"] = "starting"
-    job: tuple[RunLoop, Round] | None = None
+    started: bool = False
+    loaded: bool = False
+    job: tuple[RunState, Round] | None = None
     since: float = 0.0
+    hung: bool = False
     losses: int = 0
+
+    @property
+    def idle(self) -> bool:
+        return self.loaded and self.job is None
+
+
+Made = tuple[RunState, Round, list[Completion]]
 
 
 class _Crew:
-    """Workers of a Ray cluster, which Ray starts, and starts again when they were lost."""
+    """Workers of a Ray cluster, which Ray starts, and starts again when they were lost.
+
+    Each call of a worker stands in `_calls` with what is done with its answer.
+    """
 
     def __init__(
-        self, ray: Any, spec: Spec, workers: int, sampling: Sampling, expert: ExpertLike
+        self, ray: Any, spec: Spec, workers: int, sampling: Sampling, expert: Expert
     ) -> None:
         self._ray, self._spec, self._sampling, self._expert = ray, spec, sampling, expert
-        self._calls: dict[Any, _Hand] = {}
-        self._waiting: deque[tuple[RunLoop, Round]] = deque()
+        self._calls: dict[Any, tuple[_Hand, Callable[[_Hand, Any], Made | None]]] = {}
+        self._waiting: deque[tuple[RunState, Round]] = deque()
         self._losses: Counter[int] = Counter()
-        self._loaded: Loaded | None = None
+        self._first: Loaded | None = None
         self._now = self._slowest = 0.0
-        made = ray.remote(Worker).options(max_restarts=-1, **_needs(ray, spec, workers))
+        needs = _needs(ray, spec, workers)
+        self._threads = None if "num_gpus" in needs else _threads(spec, int(needs["num_cpus"]))
+        made = ray.remote(Worker).options(max_restarts=-1, **needs)
         self._hands = [_Hand(made.remote()) for _ in range(workers)]
         for hand in self._hands:
             self._start(hand)
 
     def first(self) -> Loaded:
         """What the first worker that is ready says of its engine."""
-        while self._loaded is None:
+        while self._first is None:
             self._collect()
-        return self._loaded
+        return self._first
 
     @property
     def workers(self) -> int:
-        return sum(hand.state in ("idle", "making") for hand in self._hands)
+        return sum(hand.loaded and not hand.hung for hand in self._hands)
 
-    def fits(self, loop: RunLoop, round: Round) -> bool:
-        return sum(hand.state == "idle" for hand in self._hands) > len(self._waiting)
+    def fits(self, run: RunState, round: Round) -> bool:
+        return sum(hand.idle for hand in self._hands) > len(self._waiting)
 
-    def take(self, loop: RunLoop, round: Round) -> None:
-        self._waiting.append((loop, round))
+    def take(self, run: RunState, round: Round) -> None:
+        self._waiting.append((run, round))
         self._hand_out()
 
-    def wait(
-        self, on_step: Callable[[Step], None]
-    ) -> list[tuple[RunLoop, Round, list[Completion]]]:
+    def wait(self, on_step: Callable[[Step], None]) -> list[Made]:
         made = self._collect()
         self._hand_out()
         return made
 
     def _hand_out(self) -> None:
-        idle = [hand for hand in self._hands if hand.state == "idle"]
+        idle = [hand for hand in self._hands if hand.idle]
         for hand, _ in zip(idle, list(self._waiting), strict=False):
-            hand.state, hand.job, hand.since = "making", self._waiting.popleft(), self._now
-            requests = hand.job[1].requests
-            self._calls[hand.actor.make.remote(requests, self._sampling)] = hand
+            hand.job, hand.since = self._waiting.popleft(), self._now
+            call = hand.actor.make.remote(hand.job[1].requests, self._sampling)
+            self._calls[call] = hand, self._has_made
 
-    def _start(self, hand: _Hand) -> None:
-        # Ray retries this one call for as long as it takes to start the process again, on another
-        # machine if need be. The others are not retried: a lost round is for whoever is free.
-        hand.state, hand.job = "starting", None
-        self._calls[hand.actor.ready.options(max_task_retries=-1).remote()] = hand
-
-    def _collect(self) -> list[tuple[RunLoop, Round, list[Completion]]]:
+    def _collect(self) -> list[Made]:
         """The rounds that ended; workers that are ready, or lost, are noted."""
         began = time.monotonic()
         ended, _ = self._ray.wait(list(self._calls), timeout=POLL_SECONDS)
         # No more than was waited for: a machine that was suspended has not seen a worker hang.
         self._now += min(time.monotonic() - began, POLL_SECONDS)
-        made = []
-        for call in ended:
-            hand = self._calls.pop(call)
-            job = hand.job
-            completions = self._result(call, hand)
-            if job is not None and completions is not None:
-                made.append((*job, completions))
+        made = [self._answer(call) for call in ended]
         self._end_hung()
-        return made
+        return [each for each in made if each is not None]
+
+    def _answer(self, call: Any) -> Made | None:
+        """Does what is to be done with the answer to a call; a round that was made, if it was."""
+        hand, use = self._calls.pop(call)
+        errors = self._ray.exceptions
+        try:
+            answer = self._ray.get(call)
+        except errors.RayTaskError as error:
+            raise error.cause if isinstance(error.cause, SteerError) else error from None
+        except errors.RayError as error:  # the process, its machine, or what it had answered
+            self._lost(hand, error)
+            return None
+        return use(hand, answer)
+
+    def _start(self, hand: _Hand) -> None:
+        # Ray retries this one call for as long as it takes to start the process again, on another
+        # machine if need be. The others are not retried: a lost round is for whoever is free.
+        hand.started = hand.loaded = hand.hung = False
+        hand.job = None
+        call = hand.actor.ready.options(max_task_retries=-1).remote()
+        self._calls[call] = hand, self._has_started
+
+    def _has_started(self, hand: _Hand, _: None) -> None:
+        hand.started = True
+        self._calls[hand.actor.load.remote(self._spec, self._threads)] = hand, self._has_loaded
+
+    def _has_loaded(self, hand: _Hand, loaded: Loaded) -> None:
+        self._check(loaded)
+        hand.loaded, hand.losses = True, 0
+
+    def _has_made(self, hand: _Hand, completions: list[Completion] | None) -> Made | None:
+        if completions is None or hand.hung or hand.job is None:
+            # Ray has started its process again while it was idle; or Ray is about to end it.
+            self._lost(hand, "its process ended")
+            return None
+        self._slowest = max(self._slowest, self._now - hand.since)
+        job, hand.job = hand.job, None
+        return *job, completions
 
     def _end_hung(self) -> None:
         """Has Ray end the workers that hang; their rounds are then those of lost ones. How long a
         round takes nobody knows before one was made, so until then none hangs."""
         limit = max(LEAST_SECONDS, HUNG_AFTER * self._slowest)
         for hand in self._hands if self._slowest else ():
-            if hand.state == "making" and hand.job and self._now - hand.since > limit:
+            if hand.job and not hand.hung and self._now - hand.since > limit:
                 log.warning(
                     "a worker hangs: round %d takes more than %.0f seconds; another will make it",
                     hand.job[1].number,
                     limit,
                 )
-                hand.state = "hung"
+                hand.hung = True
                 self._ray.kill(hand.actor, no_restart=False)
-
-    def _result(self, call: Any, hand: _Hand) -> list[Completion] | None:
-        """A round's completions, if the call gave any; takes the worker one state further, or
-        back to the start when it was lost."""
-        errors = self._ray.exceptions
-        try:
-            found = self._ray.get(call)
-        except errors.RayTaskError as error:
-            raise error.cause if isinstance(error.cause, SteerError) else error from None
-        except errors.RayError as error:  # the process, its machine, or what it had answered
-            self._lost(hand, error)
-            return None
-        if hand.state == "starting":
-            hand.state = "loading"
-            self._calls[hand.actor.load.remote(self._spec)] = hand
-            return None
-        if hand.state == "loading":
-            self._check(found)
-            found, hand.losses = None, 0
-        elif found is None or hand.state == "hung":
-            # Ray has started its process again while it was idle; or Ray is about to end it.
-            self._lost(hand, "its process ended")
-            return None
-        else:
-            self._slowest = max(self._slowest, self._now - hand.since)
-        hand.state, hand.job = "idle", None
-        return found
 
     def _lost(self, hand: _Hand, error: Exception | str) -> None:
         """Has the worker started again, and its round made by another one."""
-        if hand.state == "starting":
+        if not hand.started:
             last = str(error).strip().splitlines()[-1]
             raise SteerError(f"a worker cannot start; is steer installed on every node? {last}")
-        if hand.state == "loading":
+        if not hand.loaded:
             hand.losses += 1
         if hand.job is not None:
             self._losses[hand.job[1].number] += 1
@@ -258,18 +272,39 @@ class _Crew:
             )
         self._start(hand)
 
-    def _check(self, found: Loaded) -> None:
-        """Raises `SteerError` when a worker would make other records than the first one."""
-        expected = self._loaded or found
-        same = (found.name, found.base_fingerprint, found.end_of_text)
-        if found.adapter_fingerprint not in ("", self._expert.adapter_fingerprint):
-            raise SteerError(f"the expert on {found.node} is another one; copy this one there")
-        if same != (expected.name, expected.base_fingerprint, expected.end_of_text):
+    def _check(self, loaded: Loaded) -> None:
+        """Raises `SteerError` when a worker would make other records than the first one; warns of
+        one that rounds otherwise."""
+        first = self._first or loaded
+        if loaded.adapter_fingerprint not in ("", self._expert.adapter_fingerprint):
+            raise SteerError(f"the expert on {loaded.node} is another one; copy this one there")
+        if loaded.model != first.model:
             raise SteerError(
-                f"the base model on {found.node} ({found.base_fingerprint}) is another one than on "
-                f"{expected.node} ({expected.base_fingerprint}); use the same one everywhere"
+                f"the base model on {loaded.node} ({loaded.base_fingerprint}) is another one than "
+                f"on {first.node} ({first.base_fingerprint}); use the same one everywhere"
             )
-        self._loaded = expected
+        if loaded.arithmetic != first.arithmetic:
+            log.warning(
+                "%s computes with %s and %s with %s: which records come out depends on who makes "
+                "them; name one --dtype, and one number of --threads",
+                loaded.node,
+                loaded.arithmetic,
+                first.node,
+                first.arithmetic,
+            )
+        self._first = first
+
+
+def _threads(spec: Spec, share: int) -> int:
+    """Of a worker's CPU: as many as were asked for, where its share of the processors has them."""
+    if spec.threads is not None and spec.threads > share:
+        log.warning(
+            "a worker has %d of the %d threads that were asked for, so its records may differ in "
+            "the last bits; fewer --workers have more",
+            share,
+            spec.threads,
+        )
+    return min(spec.threads or share, share)
 
 
 def _needs(ray: Any, spec: Spec, workers: int) -> dict[str, float]:

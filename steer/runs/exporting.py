@@ -67,22 +67,41 @@ def _write(path: Path, content: bytes) -> None:
         write_atomic(path, content)
 
 
+def _origin(run: Run) -> dict[str, Any]:
+    """What is the same for all records of a run: the file has no run.json beside it."""
+    return {
+        "method": run.config.method,
+        "settings": run.config.model_dump(mode="json", exclude={"method"}),
+        "expert": run.sources.expert,
+        "base": run.sources.base,
+        "run": str(run.path),
+        "steer": run.version,
+    }
+
+
+def _rows(run: Run) -> list[dict[str, Any]]:
+    """The records with their log-probabilities as columns of their own, and their origin with its
+    settings as JSON text."""
+    origin = _origin(run)
+    origin["settings"] = json.dumps(origin["settings"], ensure_ascii=False)
+    return [_row(record) | origin for record in run.records]
+
+
 def _row(record: Record) -> dict[str, Any]:
-    """The record with its log-probabilities as columns of their own."""
     row = record.to_json()
     log_probs: Mapping[str, float | None] = row.pop("log_probs")
     return row | {f"log_prob_{name}": log_probs.get(name) for name in STREAMS}
 
 
 def _jsonl(run: Run) -> bytes:
-    lines = (json.dumps(record.to_json(), ensure_ascii=False) for record in run.records)
+    origin = _origin(run)
+    lines = (json.dumps(record.to_json() | origin, ensure_ascii=False) for record in run.records)
     return "".join(f"{line}\n" for line in lines).encode()
 
 
 def _csv(run: Run) -> bytes:
     rows = [
-        _row(record) | {"panel": " ".join(record.panel), "positive": " ".join(record.positive)}
-        for record in run.records
+        row | {name: " ".join(row[name]) for name in ("panel", "positive")} for row in _rows(run)
     ]
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, fieldnames=list(rows[0]))
@@ -95,10 +114,11 @@ def _parquet(run: Run) -> bytes:
     import pyarrow
     import pyarrow.parquet
 
-    rows = [_row(record) for record in run.records]
+    rows = _rows(run)
     # Types are set where a column may be all null or empty, so that parts always fit together.
     ids = pyarrow.list_(pyarrow.string())
-    types = {"label": pyarrow.string(), "panel": ids, "positive": ids}
+    types = {"panel": ids, "positive": ids}
+    types |= {name: pyarrow.string() for name in ("label", "method", "expert")}
     types |= {f"log_prob_{name}": pyarrow.float64() for name in STREAMS}
     columns = {
         name: pyarrow.array([row[name] for row in rows], type=types.get(name)) for name in rows[0]
@@ -159,9 +179,9 @@ Prompt:
 
 ## How they were made
 
-With steer {version}: STEER, arXiv 2308.07645. Every row says in its columns which guidance, panel
-and seed it came from; `panel` names real texts ("real:" and the row, from 0) and records of this
-run ("rec:" and the attempt). Log-probabilities are means in nats a token. Settings:
+With steer {version}: STEER, arXiv 2308.07645. Every row says in its columns which method, settings,
+expert, panel and seed it came from; `panel` names real texts ("real:" and the row, from 0) and
+records of this run ("rec:" and the attempt). Log-probabilities are means in nats a token. Settings:
 
 {config}
 """

@@ -1,10 +1,13 @@
-"""How many records a round attempts, from the rounds that it may know of."""
+"""A round in the making, and how many records it attempts: that follows from the rounds that it may
+know of."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from steer.config import RunConfig
+from steer.engines.interface import Completion, Request
+from steer.runs.panels import Panel
 
 SMALLEST_ROUND = 8
 
@@ -17,6 +20,49 @@ class Tally:
     attempts: int = 0
     passed: int = 0
     accepted: int = 0
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a round may know: the counts for each label, and how large the pool was."""
+
+    tallies: Mapping[str | None, Tally]
+    pool: Mapping[str | None, int]
+
+
+class Round:
+    """`counts` attempts for each label, numbered from `first`, planned from what is `known`.
+
+    `requests` are what an engine is to answer next. `panels` has one for each attempt once they
+    are chosen, `completions` the answers once they are there.
+    """
+
+    def __init__(
+        self, number: int, counts: Mapping[str | None, int], first: int, known: Known
+    ) -> None:
+        self.number, self.counts, self.first, self.known = number, counts, first, known
+        self.requests: Sequence[Request] = ()
+        self.panels: Sequence[Panel] = ()
+        self.completions: Sequence[Completion] | None = None
+        self.started = False
+
+    @property
+    def size(self) -> int:
+        """How many records it attempts."""
+        return sum(self.counts.values())
+
+    @property
+    def labels(self) -> list[str | None]:
+        """The label of each attempt, in order."""
+        return [label for label, count in self.counts.items() for _ in range(count)]
+
+    def ask(self, requests: Sequence[Request], panels: Sequence[Panel] = ()) -> None:
+        """Sets what an engine is to answer next; without `panels` these are drafts."""
+        self.started, self.requests, self.panels = True, requests, panels
+
+    def finish(self, completions: Sequence[Completion]) -> None:
+        """Takes the answers to the round's own requests."""
+        self.completions = completions
 
 
 def plan_round(

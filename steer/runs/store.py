@@ -29,7 +29,7 @@ from steer.version import __version__
 FORMAT = 1
 _IDENTITY = "run.json"
 _ROUND = re.compile(r"\d{6,}\.jsonl")
-_NAMES = ("base", "real")
+_NAMES = ("method", "base", "real", "expert", "dtype", "threads")  # may differ
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,11 @@ class Store:
     def __init__(self, place: Place) -> None:
         self._place = place
 
+    @property
+    def sources(self) -> Sources:
+        """What the run was begun with."""
+        return _read_identity(self._place)[2]
+
     def rounds(self) -> Iterator[list[Record | Reject]]:
         """The attempts of each committed round, in order. Raises `SteerError` when damaged."""
         return _read_rounds(self._place)
@@ -125,6 +130,15 @@ def open_store(out: Path | str, config: RunConfig, sources: Sources) -> Iterator
         yield Store(place)
 
 
+def recorded_sources(out: Path | str) -> Sources | None:
+    """What the run at `out` was begun with; None where there is none.
+
+    Raises `SteerError` when it is damaged.
+    """
+    place = place_of(out)
+    return _read_identity(place)[2] if place.has(_IDENTITY) else None
+
+
 def is_over(out: Path | str, config: RunConfig, sources: Sources) -> bool:
     """Whether there is a run at `out`, with these settings and sources, that has all its records
     or used up its attempts. Raises `SteerError` when it is damaged."""
@@ -140,7 +154,7 @@ def is_over(out: Path | str, config: RunConfig, sources: Sources) -> bool:
 
 def _differences(place: Place, config: RunConfig, sources: Sources) -> list[str]:
     _, old_config, old_sources = _read_identity(place)
-    return differences(old_config, config) + differences(old_sources, sources, ignore=_NAMES)
+    return differences(old_config, config, _NAMES) + differences(old_sources, sources, _NAMES)
 
 
 def _compare(place: Place, config: RunConfig, sources: Sources) -> None:

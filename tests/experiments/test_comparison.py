@@ -18,7 +18,7 @@ from steer.experiments.comparison import (
     utility,
 )
 from steer.methods import find_methods
-from steer.runs.generation import Progress
+from steer.runs.generation import RunProgress
 from steer.runs.store import Run
 from tests import stub
 
@@ -57,7 +57,7 @@ def test_a_run_of_each_method(tmp_path: Path) -> None:
 
 
 def test_a_stopped_comparison_continues_and_takes_methods_in(tmp_path: Path) -> None:
-    def stop(entry: comparison.Entry, progress: Progress) -> None:
+    def stop(entry: comparison.Entry, progress: RunProgress) -> None:
         if entry.name != "nucleus" and progress.attempts:
             raise KeyboardInterrupt
 

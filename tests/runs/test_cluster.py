@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from steer.cli.main import main
 from steer.config import RunConfig, Sampling
 from steer.errors import SteerError
 from steer.runs import cluster as distributed
 from steer.runs.cluster import Cluster, generate_on_ray
-from steer.runs.generation import Progress, generate
-from steer.runs.state import Round
+from steer.runs.generation import RunProgress, generate
+from steer.runs.rounds import Round
 from steer.runs.store import Run
 from tests import stub
 from tests.runs.test_generation import rounds
@@ -69,7 +70,7 @@ def here(out: Path, config: RunConfig) -> Run:
 
 def test_any_number_of_workers_makes_the_same_run(tmp_path: Path, nodes: Any) -> None:
     expected = rounds(here(tmp_path / "here", CONFIG).path)
-    seen: list[Progress] = []
+    seen: list[RunProgress] = []
     for workers in (1, 3):
         pids = tmp_path / f"pids-{workers}"
         pids.mkdir()
@@ -160,7 +161,7 @@ def test_a_hung_worker_is_noticed(
     pids, stopped = tmp_path / "pids", []
     pids.mkdir()
 
-    def stop_one(progress: Progress) -> None:
+    def stop_one(progress: RunProgress) -> None:
         if not stopped and progress.accepted:
             stopped.append(workers(pids)[0])
             os.kill(stopped[0], signal.SIGSTOP)
@@ -189,7 +190,7 @@ def test_a_worker_that_was_lost_while_it_was_idle(tmp_path: Path, nodes: Any) ->
         while is_worker(idle) or not any_worker():
             assert time.monotonic() < until
             time.sleep(0.1)
-        crew.take(None, Round(0, {}, 0, None, requests=()))  # type: ignore[arg-type]
+        crew.take(None, Round(0, {}, 0, None))  # type: ignore[arg-type]
         while not (made := crew.wait(lambda step: None)):
             assert time.monotonic() < until
         assert [completions for _, _, completions in made] == [[]]
@@ -279,18 +280,23 @@ def test_no_cluster_there(tmp_path: Path) -> None:
 def test_the_command_makes_the_run_of_one_process(
     tiny_expert: Path, tiny_texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The hf engine, two workers on this machine, against the same lag without Ray."""
+    """The hf engine, two workers on this machine, against the same lag without Ray: with the same
+    threads, as sums in fp32 and their last bits depend on these."""
     monkeypatch.setenv("RAY_worker_niceness", "0")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     command = ["generate", str(tiny_expert), "--real", str(tiny_texts), "--n", "12"]
     command += ["--min-chars", "0", "--round-size", "8", "--lag", "2", "--max-attempts", "48"]
+    command += ["--threads", "1"]
+    threads = torch.get_num_threads()
     codes = [
         main([*command, "--out", str(tmp_path / "there"), "--ray", "local", "--workers", "2"]),
         main([*command, "--out", str(tmp_path / "here")]),
     ]
+    torch.set_num_threads(threads)
     assert codes[0] == codes[1]
     assert rounds(tmp_path / "there") == rounds(tmp_path / "here")
     assert Run.open(tmp_path / "there").rounds > 2
+    for name in ("there", "here"):
+        assert Run.open(tmp_path / name).sources.threads == 1
 
     # What is finished is shown, and nothing is loaded for it.
     def load(*_: Any, **__: Any) -> None:

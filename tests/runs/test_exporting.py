@@ -6,20 +6,25 @@ import pyarrow.parquet
 import pytest
 import yaml
 
-from steer.config import RunConfig, Sources
+from steer.config import Guidance, RunConfig, Sources
 from steer.errors import SteerError
+from steer.methods import find_method
 from steer.runs.exporting import export
 from steer.runs.generation import generate
 from steer.runs.records import Record
 from steer.runs.store import Run, open_store
 from tests import stub
 
+ORIGIN = ("method", "settings", "expert", "base", "run", "steer")
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     real = stub.corpus(30, labels=("a", "b|c"))
     expert = stub.StubExpert(labels=("a", "b|c"), prompt="A {label} line\nwith {braces}:")
-    config = RunConfig(labels={"a": 6, "b|c": 4})
+    nucleus = find_method("nucleus:top_p=0.8", labelled=True)
+    config = nucleus.configure({"labels": {"a": 6, "b|c": 4}}, max_new_tokens=40)
+    config = config.model_copy(update={"guidance": Guidance()})
     out = tmp_path_factory.mktemp("runs") / "run"
     return generate(config, real, expert, stub.StubEngine(real), out)
 
@@ -27,7 +32,37 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_jsonl_holds_the_records(run: Run, tmp_path: Path) -> None:
     assert export(run.path, tmp_path / "out.jsonl") == 10
     lines = (tmp_path / "out.jsonl").read_text("utf-8").splitlines()
-    assert tuple(Record.from_json(json.loads(line)) for line in lines) == run.records
+    rows = [json.loads(line) for line in lines]
+    for row in rows:
+        for name in ORIGIN:
+            del row[name]
+    assert tuple(map(Record.from_json, rows)) == run.records
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])
+def test_every_record_says_what_made_it(run: Run, tmp_path: Path, ending: str) -> None:
+    """Enough to make it again: method, every setting, expert, base model and run."""
+    out = tmp_path / f"out.{ending}"
+    export(run.path, out)
+    if ending == "jsonl":
+        row = json.loads(out.read_text("utf-8").splitlines()[-1])
+    elif ending == "csv":
+        row = list(csv.DictReader(out.read_text("utf-8").splitlines()))[-1]
+    else:
+        row = pyarrow.parquet.read_table(out).to_pylist()[-1]
+    settings = row["settings"] if ending == "jsonl" else json.loads(row["settings"])
+    assert RunConfig(**settings, method=row["method"]) == run.config
+    assert row["method"] == "nucleus:top_p=0.8"
+    assert (row["expert"], row["base"], row["run"]) == ("stub-expert", "stub-base", str(run.path))
+
+
+def test_a_run_made_before_origins_were_kept_is_exported(run: Run, tmp_path: Path) -> None:
+    old = Sources(**run.sources.model_dump(exclude={"expert", "dtype", "threads"}))
+    with open_store(tmp_path / "run", RunConfig(n=1), old) as store:
+        store.commit(0, [Record(**stub.FIELDS)])
+    export(tmp_path / "run", tmp_path / "out.parquet")
+    (row,) = pyarrow.parquet.read_table(tmp_path / "out.parquet").to_pylist()
+    assert (row["method"], row["expert"], row["base"]) == (None, None, "stub-base")
 
 
 def test_csv_has_a_row_a_record(run: Run, tmp_path: Path) -> None:

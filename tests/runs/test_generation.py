@@ -6,7 +6,7 @@ import pytest
 
 from steer.config import Guidance, RunConfig, Sampling
 from steer.errors import SteerError
-from steer.runs.generation import Progress, generate, generate_together
+from steer.runs.generation import RunProgress, generate, generate_together
 from steer.runs.records import Record
 from steer.runs.store import Run
 from tests import stub
@@ -118,7 +118,7 @@ def test_a_finished_run_is_only_read(finished: Run) -> None:
 def test_ctrl_c_then_the_same_command(tmp_path: Path, finished: Run, steps: int) -> None:
     calls = iter(range(1000))
 
-    def stop(_: Progress) -> None:
+    def stop(_: RunProgress) -> None:
         if next(calls) == steps:
             raise KeyboardInterrupt
 
@@ -171,7 +171,7 @@ def test_labels_with_real_texts_that_have_none(tmp_path: Path) -> None:
 
 
 def test_progress(tmp_path: Path) -> None:
-    seen: list[Progress] = []
+    seen: list[RunProgress] = []
     made = run(tmp_path / "run", on_progress=seen.append)
     assert seen[0].acceptance_rate is None
     assert [p.accepted for p in seen] == sorted(p.accepted for p in seen)
@@ -227,9 +227,9 @@ def test_runs_made_together_are_the_runs_made_alone(tmp_path: Path, finished: Ru
 
 def test_a_stopped_set_of_runs_continues(tmp_path: Path, finished: Run) -> None:
     jobs = {tmp_path / name: CONFIG for name in "ab"}
-    seen: list[Progress] = []
+    seen: list[RunProgress] = []
 
-    def stop(progress: Progress) -> None:
+    def stop(progress: RunProgress) -> None:
         seen.append(progress)
         if progress.accepted > 40:
             raise KeyboardInterrupt

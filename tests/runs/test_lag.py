@@ -8,9 +8,9 @@ import pytest
 
 from steer.config import RunConfig, Sampling
 from steer.engines.interface import Completion, Step, complete
-from steer.runs.generation import Progress, generate, run_rounds
-from steer.runs.rounds import Tally, plan_round
-from steer.runs.state import Round, RunLoop
+from steer.runs.generation import RunProgress, generate, run_rounds
+from steer.runs.rounds import Round, Tally, plan_round
+from steer.runs.state import RunState
 from steer.runs.store import Run
 from tests import stub
 from tests.runs.test_generation import WordEmbedder, rounds
@@ -25,19 +25,19 @@ class Crew:
     def __init__(self, workers: int, seed: int) -> None:
         self.workers = workers
         self.rng = random.Random(seed)
-        self.taken: list[tuple[RunLoop, Round]] = []
+        self.taken: list[tuple[RunState, Round]] = []
         self.most = 0
 
-    def fits(self, loop: RunLoop, round: Round) -> bool:
+    def fits(self, loop: RunState, round: Round) -> bool:
         return len(self.taken) < self.workers
 
-    def take(self, loop: RunLoop, round: Round) -> None:
+    def take(self, loop: RunState, round: Round) -> None:
         self.taken.append((loop, round))
         self.most = max(self.most, len(self.taken))
 
     def wait(
         self, on_step: Callable[[Step], None]
-    ) -> list[tuple[RunLoop, Round, list[Completion]]]:
+    ) -> list[tuple[RunState, Round, list[Completion]]]:
         if self.rng.random() < 0.2:
             return []
         done = self.rng.sample(self.taken, self.rng.randint(1, len(self.taken)))
@@ -93,7 +93,7 @@ def test_stopped_anywhere_and_continued_by_others(tmp_path: Path) -> None:
     config = RunConfig(**SETTINGS, lag=4)
     whole = made_here(tmp_path / "whole", config)
 
-    def stop(_: Progress) -> None:
+    def stop(_: RunProgress) -> None:
         if rng.random() < 0.4:
             raise KeyboardInterrupt
 

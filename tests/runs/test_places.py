@@ -13,7 +13,7 @@ from fsspec.registry import _registry as registered
 from steer.cli.main import main
 from steer.config import RunConfig
 from steer.errors import SteerError
-from steer.runs.generation import Progress, generate
+from steer.runs.generation import RunProgress, generate
 from steer.runs.places import Folder, place_of
 from steer.runs.store import Run, open_store
 from tests import stub
@@ -52,7 +52,7 @@ def test_a_run_at_an_address_is_the_run_in_a_folder(tmp_path: Path, memory: Any)
 
 
 def test_a_stopped_run_at_an_address_continues(tmp_path: Path, memory: Any) -> None:
-    def stop(progress: Progress) -> None:
+    def stop(progress: RunProgress) -> None:
         if progress.accepted > 10:
             raise KeyboardInterrupt
 

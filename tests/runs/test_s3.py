@@ -13,7 +13,7 @@ import pytest
 from steer.cli.main import main
 from steer.config import RunConfig
 from steer.errors import SteerError
-from steer.runs.generation import Progress, generate
+from steer.runs.generation import RunProgress, generate
 from steer.runs.store import Run, open_store
 from tests import stub
 from tests.runs.test_cluster import CHILDREN, REAL
@@ -136,7 +136,7 @@ def drive(out: str, settings: dict[str, str]) -> None:
     it is forked from may have started before there was an S3."""
     os.environ.update(settings)
 
-    def die(progress: Progress) -> None:
+    def die(progress: RunProgress) -> None:
         if progress.accepted > 10:
             os.kill(os.getpid(), signal.SIGKILL)
 

@@ -17,8 +17,8 @@ from steer.engines.hf.generation import Generation
 from steer.engines.hf.lanes import IMPLEMENTATION, SHORT, Bank, Context
 from steer.engines.hf.linear import join, merge, merged_bytes, pack
 from steer.engines.hf.search import BeamSearch, ContrastiveSearch
-from steer.engines.interface import Completion, Request, Step
-from steer.engines.tokens import encode, end_tokens
+from steer.engines.interface import Arithmetic, Completion, Request, Step
+from steer.engines.tokens import arithmetic, encode, end_tokens
 from steer.errors import SteerError
 from steer.models.base import (
     context_length,
@@ -80,6 +80,11 @@ class HFEngine:
     def end_of_text(self) -> str:
         """The tokenizer's mark for the end of a text, which separates the texts of a panel."""
         return str(self.tokenizer.eos_token)
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """The dtype of the weights, and on a CPU the threads."""
+        return arithmetic(self.model.dtype, self.model.device.type)
 
     @property
     def max_context(self) -> int:

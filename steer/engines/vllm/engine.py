@@ -19,8 +19,8 @@ import torch
 from safetensors import SafetensorError
 
 from steer.config import Sampling
-from steer.engines.interface import Completion, Request, Step
-from steer.engines.tokens import encode, end_tokens
+from steer.engines.interface import Arithmetic, Completion, Request, Step
+from steer.engines.tokens import arithmetic, encode, end_tokens
 from steer.engines.vllm.room import Capacity
 from steer.errors import SteerError
 from steer.models.base import load_tokenizer, model_fingerprint, pick_dtype, resolve_model
@@ -72,7 +72,7 @@ class VLLMEngine:
             raise SteerError(f"rows is {rows}: at least one record must decode at a time")
         require_vllm()
         use_cpus()
-        kind = _platform(device)
+        self.kind = kind = _platform(device)
         self.rows = rows or ROWS[kind]
         self.tokenizer = load_tokenizer(base)
         self.base_fingerprint = model_fingerprint(base)
@@ -99,6 +99,11 @@ class VLLMEngine:
     def end_of_text(self) -> str:
         """The tokenizer's mark for the end of a text, which separates the texts of a panel."""
         return str(self.tokenizer.eos_token)
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """The dtype of the model, and on a CPU the threads."""
+        return arithmetic(self.llm.model_config.dtype, self.kind)
 
     @property
     def max_context(self) -> int:

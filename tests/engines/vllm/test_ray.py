@@ -17,7 +17,7 @@ from steer.engines.choice import EngineSpec
 from steer.engines.interface import Engine
 from steer.models.fitting import Expert
 from steer.runs.cluster import Cluster, generate_on_ray
-from steer.runs.generation import Progress, generate
+from steer.runs.generation import RunProgress, generate
 from tests.tiny import fit_tiny_expert, save_tiny_model
 
 if find_spec("vllm") is None:
@@ -78,10 +78,10 @@ def alive(process: psutil.Process) -> bool:
         return False
 
 
-def after_the_first_round(act: Callable[[], None]) -> Callable[[Progress], None]:
+def after_the_first_round(act: Callable[[], None]) -> Callable[[RunProgress], None]:
     done = []
 
-    def watch(progress: Progress) -> None:
+    def watch(progress: RunProgress) -> None:
         if progress.accepted + progress.attempts and not done and workers():
             done.append(True)
             act()

@@ -1,0 +1,149 @@
+"""`steer generate`: from its options to one call of `steer.runs.launch.launch`."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from steer.cli import options
+from steer.cli import progress as console
+from steer.config import RunConfig
+from steer.data.corpus import load_corpus
+from steer.errors import SteerError
+
+if TYPE_CHECKING:
+    from steer.models.fitting import Expert
+    from steer.runs.store import Run
+
+SPENT = 3
+"""Exit code when the attempts were used up before all records were accepted."""
+
+_EXAMPLES = (
+    "Example: [b]steer generate expert --real hypotheses.jsonl --n 500 --out run[/b]\n\n"
+    "On eight GPUs: [b]steer generate expert --real hypotheses.jsonl --n 500000 "
+    "--out s3://bucket/run --ray auto --workers 8 --lag 16[/b]"
+)
+_run = RunConfig(n=1)
+_OF_METHOD = (
+    *("gamma", "eta", "rho", "alpha", "weights", "temperature", "top_k", "top_p", "min_p"),
+    *("panel_size", "panel_form", "panel_selection"),
+)
+_OF_RUN = (
+    *("n", "seed", "rows_per_panel", "round_size", "lag"),
+    *("pattern", "min_chars", "max_attempts"),
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command to `app`."""
+    app.command(epilog=_EXAMPLES)(generate)
+
+
+def generate(
+    context: typer.Context,
+    expert: options.ExpertFolder,
+    real: options.Real,
+    out: Annotated[
+        str,
+        typer.Option(
+            metavar="RUN", help="The run, new or stopped: a folder, or such as s3://bucket/run."
+        ),
+    ],
+    n: Annotated[int | None, typer.Option(help="Records wanted.")] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LABEL=N", help="Records wanted with a label; once for each."),
+    ] = None,
+    text_column: options.TextColumn = None,
+    label_column: options.LabelColumn = None,
+    seed: options.Seed = _run.seed,
+    method: options.MethodName = "steer",
+    gamma: options.Gamma = None,
+    eta: options.Eta = None,
+    rho: options.Rho = None,
+    towards: options.Towards = None,
+    alpha: options.Alpha = None,
+    weights: options.WeightsOption = None,
+    temperature: options.Temperature = None,
+    top_k: options.TopK = None,
+    top_p: options.TopP = None,
+    min_p: options.MinP = None,
+    max_new_tokens: options.MaxNewTokens = None,
+    panel_size: options.PanelSize = None,
+    rows_per_panel: options.RowsPerPanel = _run.rows_per_panel,
+    panel_form: options.PanelFormOption = None,
+    panel_selection: options.PanelSelection = None,
+    round_size: options.RoundSize = _run.round_size,
+    pattern: options.Pattern = None,
+    min_chars: options.MinChars = None,
+    max_attempts: options.MaxAttempts = None,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Where the expert's base model is now, if elsewhere.",
+            rich_help_panel=options.SPEED,
+        ),
+    ] = None,
+    engine: options.EngineOption = "hf",
+    rows: options.Rows = None,
+    dtype: options.DTypeOption = "auto",
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    lag: options.Lag = _run.lag,
+    ray: options.Ray = None,
+    workers: options.Workers = None,
+    gpus: options.Gpus = 1,
+) -> None:
+    """Generate records until N are accepted; the same command continues a stopped run."""
+    with console.on_stop(f"the finished rounds are in {out}; the same command continues"):
+        from steer.cli import tables
+
+        run = _make(context.params)
+    tables.show_outcome(run)
+    if not run.complete:
+        raise typer.Exit(SPENT)
+
+
+def _make(given: Mapping[str, Any]) -> "Run":
+    """The run that the options, by the names of the command's parameters, ask for."""
+    from steer.data.catalog import load_texts
+    from steer.engines.choice import EngineSpec
+    from steer.models.fitting import Expert
+    from steer.runs.cluster import Cluster
+    from steer.runs.launch import launch
+
+    if given["workers"] is not None and given["ray"] is None:
+        raise SteerError("--workers needs --ray; give --ray local for workers on this machine")
+    expert = Expert.load(given["expert"])
+    machine = {name: given[name] for name in ("rows", "dtype", "device", "gpus", "threads")}
+    spec = EngineSpec(given["base"] or expert.base, expert.path, given["engine"], **machine)
+    config = _config(given, expert)
+    spec.require(config.sampling)  # a mistake shows before the texts are read
+    texts = load_texts(expert.task, given["real"], given["text_column"], given["label_column"])
+    towards = given["towards"] and load_corpus(given["towards"], given["text_column"])
+    with console.Meter() as meter:
+        meter.update("loading")
+        return launch(
+            config,
+            texts,
+            expert,
+            spec,
+            options.run_place(given["out"]),
+            console.generating(meter),
+            towards=towards or None,
+            cluster=Cluster(given["ray"], given["workers"] or 1) if given["ray"] else None,
+        )
+
+
+def _config(given: Mapping[str, Any], expert: "Expert") -> RunConfig:
+    from steer.methods import adjust, find_method
+
+    named = find_method(given["method"], bool(expert.labels))
+    chosen = options.given({name: given[name] for name in _OF_METHOD})
+    settings = {name: given[name] for name in _OF_RUN}
+    settings["labels"] = options.label_counts(given["label"] or [])
+    most = given["max_new_tokens"]
+    return adjust(named, given["method"], chosen).configure(
+        settings, expert.max_completion_tokens if most is None else most
+    )

@@ -1,0 +1,60 @@
+"""All that `steer generate` does once its options are read."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from steer.config import RunConfig
+from steer.data.corpus import Corpus
+from steer.engines.choice import EngineSpec
+from steer.models.base import DTYPES, pick_device
+from steer.models.fitting import Expert
+from steer.models.machine import computes, cpus
+from steer.runs.cluster import Cluster, generate_on_ray
+from steer.runs.generation import RunProgress, finished, generate
+from steer.runs.store import Run, recorded_sources
+
+
+def launch(
+    config: RunConfig,
+    real: Corpus,
+    expert: Expert,
+    spec: EngineSpec,
+    out: Path | str,
+    on_progress: Callable[[RunProgress], None] | None = None,
+    *,
+    towards: Corpus | None = None,
+    cluster: Cluster | None = None,
+) -> Run:
+    """As `steer.generate`, with an engine loaded from `spec` if there is anything left to make, in
+    this process or by the workers of a Ray `cluster`.
+
+    A run that is continued computes with the dtype and the threads that it was begun with, unless
+    `spec` names others, and as far as this machine has them. Raises `SteerError` also for a
+    sampling that the engine does not know, and when the engine cannot be loaded.
+    """
+    spec.require(config.sampling)
+    run = finished(config, real, expert, spec.name, out, towards=towards)
+    if run is not None:
+        return run
+    spec = as_begun(spec, out)
+    if cluster is not None:
+        return generate_on_ray(
+            config, real, expert, spec, out, cluster, on_progress, towards=towards
+        )
+    return generate(config, real, expert, spec.load(), out, on_progress, towards=towards)
+
+
+def as_begun(spec: EngineSpec, out: Path | str) -> EngineSpec:
+    """`spec` with the dtype and the threads that the run at `out` was begun with, where it leaves
+    them open and this machine has them; `spec` as it is where there is no run."""
+    begun = recorded_sources(out)
+    if begun is None:
+        return spec
+    threads, dtype = spec.threads, spec.dtype
+    if threads is None and begun.threads is not None and begun.threads <= cpus():
+        threads = begun.threads
+    if dtype == "auto" and begun.dtype in DTYPES:
+        named = DTYPES[begun.dtype]
+        dtype = begun.dtype if computes(named, pick_device(spec.device)) else dtype
+    return replace(spec, threads=threads, dtype=dtype)

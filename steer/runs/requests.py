@@ -1,0 +1,56 @@
+"""What a round asks of an engine: its panels are chosen, its streams built, its seeds derived."""
+
+from collections.abc import Mapping, Sequence
+
+from steer.config import RunConfig
+from steer.data.tasks import Task
+from steer.engines.interface import Completion, Request
+from steer.guidance import Stream, build_streams
+from steer.runs.panels import Panel, Panels
+from steer.runs.rounds import Round
+from steer.seeds import derive
+
+
+class RoundRequests:
+    """Makes the requests of a run's rounds. Where panels are chosen by drafts (the texts that the
+    expert alone would write), a round asks for these first."""
+
+    def __init__(self, config: RunConfig, task: Task, panels: Panels) -> None:
+        self._config, self._task, self._panels = config, task, panels
+
+    def begin(self, round: Round) -> None:
+        """Gives the round its first requests."""
+        if self._panels.drafted:
+            round.ask(self._drafts(round))
+        else:
+            self._guided(round, {})
+
+    def go_on(self, round: Round, drafts: Sequence[Completion]) -> None:
+        """Gives a round whose drafts are there its own requests."""
+        texts: dict[str | None, list[str]] = {label: [] for label in round.counts}
+        for label, draft in zip(round.labels, drafts, strict=True):
+            texts[label].append(draft.text)
+        self._guided(round, texts)
+
+    def _guided(self, round: Round, drafts: Mapping[str | None, Sequence[str]]) -> None:
+        panels: list[Panel] = []
+        for label, count in round.counts.items():
+            panels += self._panels.draw(
+                label, count, round.number, drafts.get(label, ()), round.known.pool[label]
+            )
+        requests = [
+            self._request(number, build_streams(self._config.guidance, panel.contexts))
+            for number, panel in enumerate(panels, round.first)
+        ]
+        round.ask(requests, panels)
+
+    def _drafts(self, round: Round) -> list[Request]:
+        return [
+            self._request(number, (Stream("expert", 1.0, True, self._task.render(label)),))
+            for number, label in enumerate(round.labels, round.first)
+        ]
+
+    def _request(self, number: int, streams: tuple[Stream, ...]) -> Request:
+        guidance = self._config.guidance
+        seed = derive(self._config.seed, "record", number)
+        return Request(number, streams, seed, guidance.alpha, guidance.adaptive)

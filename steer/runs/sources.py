@@ -1,0 +1,65 @@
+"""What runs are made from, and what of it makes a run that run."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from steer.config import RunConfig, Sources
+from steer.data.corpus import Corpus
+from steer.engines.interface import Arithmetic
+from steer.models.embedder import Embedder
+from steer.models.fitting import Expert
+
+
+class EngineLike(Protocol):
+    """What a run needs to know of the engine, wherever it is; every engine has it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def base_fingerprint(self) -> str: ...
+    @property
+    def end_of_text(self) -> str: ...
+    @property
+    def arithmetic(self) -> Arithmetic: ...
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the runs made together share."""
+
+    real: Corpus
+    towards: Corpus | None
+    expert: Expert
+    engine: EngineLike
+    embedder: Embedder | None
+
+    def sources(self, config: RunConfig) -> Sources:
+        """What a run with these settings reads, and how it computes."""
+        embedder = self.embedder.name if self.embedder else None
+        read = sources(config, self.real, self.towards, self.expert, self.engine.name, embedder)
+        how = self.engine.arithmetic
+        return read.model_copy(update={"dtype": how.dtype, "threads": how.threads})
+
+
+def sources(
+    config: RunConfig,
+    real: Corpus,
+    towards: Corpus | None,
+    expert: Expert,
+    engine: str,
+    embedder: str | None,
+) -> Sources:
+    """What a run with these settings reads, with an engine and an embedder of these names."""
+    moved = towards if config.guidance.rho else None
+    return Sources(
+        engine=engine,
+        prompt=expert.prompt,
+        model_fingerprint=expert.base_fingerprint,
+        adapter_fingerprint=expert.adapter_fingerprint,
+        data_fingerprint=real.fingerprint,
+        base=expert.base,
+        real=real.source,
+        expert=str(expert.path),
+        towards_fingerprint=moved.fingerprint if moved else None,
+        embedder=embedder if config.panel_selection != "random" else None,
+    )
