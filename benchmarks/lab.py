@@ -87,7 +87,12 @@ def prepare(folder: Path, model: str | None, device: str) -> Lab:
 
 def stand_in(prompt: str, base: str, adapter: str = "benchmark") -> Expert:
     """What a run asks of an expert; `base` and `adapter` are fingerprints, with no model behind."""
-    known: dict[str, Any] = {"path": Path("benchmark"), "prompt": prompt, "labels": ()}
+    known: dict[str, Any] = {
+        "path": Path("benchmark"),
+        "prompt": prompt,
+        "labels": (),
+        "max_new_tokens": 128,
+    }
     known |= {"base": "benchmark", "base_fingerprint": base, "adapter_fingerprint": adapter}
     return Expert.model_construct(**known)
 

@@ -108,8 +108,9 @@ class RunConfig(Config):
     `panel_size` examples, selected as `steer.runs.panels` says. `max_attempts` (default: four for
     each record wanted) ends a run whose records are rejected too often. A record must match the
     regular expression `pattern` and have `min_chars` characters; where they are None, the task's
-    hold. `method` is the name that the settings go by, for readers. Round r knows the rounds up to
-    r - `lag`, so that up to `lag` rounds can be made at once.
+    hold. A sampling without `max_new_tokens` takes those of the expert. `method` is the name that
+    the settings go by, for readers. Round r knows the rounds up to r - `lag`, so that up to `lag`
+    rounds can be made at once.
     """
 
     n: int | None = Field(None, ge=1)
@@ -143,6 +144,16 @@ class RunConfig(Config):
                 f"max_attempts is {self.attempts}: fewer than the {self.total} records wanted"
             )
         return self
+
+    @property
+    def says_how_long(self) -> bool:
+        """Whether the most tokens of a record were given; else the run takes the expert's."""
+        return "max_new_tokens" in self.sampling.model_fields_set
+
+    def up_to(self, tokens: int) -> "RunConfig":
+        """The same settings, for records of so many `tokens` at most."""
+        sampling = Sampling(**dict(self.sampling) | {"max_new_tokens": tokens})
+        return self.model_copy(update={"sampling": sampling})
 
     @property
     def wanted(self) -> dict[str | None, int]:

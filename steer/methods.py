@@ -22,9 +22,12 @@ class Method(Config):
     panel_selection: Selection = "random"
     labelled: bool = False
 
-    def configure(self, others: dict[str, Any], max_new_tokens: int) -> RunConfig:
-        """The run of this method; `others` are the other settings of `RunConfig`."""
-        sampling = Sampling(**dict(self.sampling) | {"max_new_tokens": max_new_tokens})
+    def configure(self, others: dict[str, Any], max_new_tokens: int | None) -> RunConfig:
+        """The run of this method; `others` are the other settings of `RunConfig`. Without
+        `max_new_tokens` records are as long as the expert's may be."""
+        values = {name: value for name, value in self.sampling if name != "max_new_tokens"}
+        most = {} if max_new_tokens is None else {"max_new_tokens": max_new_tokens}
+        sampling = Sampling(**values | most)
         return RunConfig(
             guidance=self.guidance,
             sampling=sampling,

@@ -56,6 +56,10 @@ class StubExpert:
     path: Path = Path("stub-expert")
 
     @property
+    def max_completion_tokens(self) -> int:
+        return 128
+
+    @property
     def task(self) -> Task:
         return Task(self.prompt, self.labels)
 

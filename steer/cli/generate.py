@@ -12,7 +12,6 @@ from steer.data.corpus import load_corpus
 from steer.errors import SteerError
 
 if TYPE_CHECKING:
-    from steer.models.fitting import Expert
     from steer.runs.store import Run
 
 SPENT = 3
@@ -118,7 +117,7 @@ def _make(given: Mapping[str, Any]) -> "Run":
     expert = Expert.load(given["expert"])
     machine = {name: given[name] for name in ("rows", "dtype", "device", "gpus", "threads")}
     spec = EngineSpec(given["base"] or expert.base, expert.path, given["engine"], **machine)
-    config = _config(given, expert)
+    config = _config(given, bool(expert.labels))
     spec.require(config.sampling)  # a mistake shows before the texts are read
     texts = load_texts(expert.task, given["real"], given["text_column"], given["label_column"])
     towards = given["towards"] and load_corpus(given["towards"], given["text_column"])
@@ -136,14 +135,11 @@ def _make(given: Mapping[str, Any]) -> "Run":
         )
 
 
-def _config(given: Mapping[str, Any], expert: "Expert") -> RunConfig:
+def _config(given: Mapping[str, Any], labelled: bool) -> RunConfig:
     from steer.methods import adjust, find_method
 
-    named = find_method(given["method"], bool(expert.labels))
+    named = find_method(given["method"], labelled)
     chosen = options.given({name: given[name] for name in _OF_METHOD})
     settings = {name: given[name] for name in _OF_RUN}
     settings["labels"] = options.label_counts(given["label"] or [])
-    most = given["max_new_tokens"]
-    return adjust(named, given["method"], chosen).configure(
-        settings, expert.max_completion_tokens if most is None else most
-    )
+    return adjust(named, given["method"], chosen).configure(settings, given["max_new_tokens"])

@@ -17,7 +17,7 @@ from steer.models.fitting import Expert
 from steer.runs.rounds import Round
 from steer.runs.sources import EngineLike, Inputs, sources
 from steer.runs.state import RunState
-from steer.runs.store import Run, is_over, open_store
+from steer.runs.store import Run, begun_with, is_over, open_store
 
 log = logging.getLogger(__name__)
 
@@ -125,6 +125,7 @@ def generate_together(
     and the records it would have alone, up to the rounding of low precision. Raises `SteerError`
     also when the runs differ in their sampling.
     """
+    jobs = {out: with_length(config, expert, out) for out, config in jobs.items()}
     configs = list(jobs.values())
     if any(config.sampling != configs[0].sampling for config in configs):
         raise SteerError("runs made together must have the same sampling; make them one by one")
@@ -151,6 +152,7 @@ def run_rounds(
     selecting = any(config.panel_selection != "random" for config in jobs.values())
     embedder = load_embedder(cache=Cache()) if selecting else None
     inputs = Inputs(real, towards, expert, engine, embedder)
+    jobs = {out: with_length(config, expert, out) for out, config in jobs.items()}
     runs = [RunState(config, inputs) for config in jobs.values()]
     with ExitStack() as stack:
         for run, out in zip(runs, jobs, strict=True):
@@ -159,6 +161,16 @@ def run_rounds(
             run.start(store)
         _make_rounds(runs, crew, on_progress or (lambda _: None))
     return [Run.open(out) for out in jobs]
+
+
+def with_length(config: RunConfig, expert: Expert, out: Path | str) -> RunConfig:
+    """`config` with the most tokens of a record. Where it does not say, they are those of the run
+    at `out`, else of the expert: the longest text that it was fitted on, or its task's limit."""
+    if config.says_how_long:
+        return config
+    begun = begun_with(out)
+    most = begun[0].sampling.max_new_tokens if begun else expert.max_completion_tokens
+    return config.up_to(most)
 
 
 def _warn_of_rounding(begun: Sources, now: Sources) -> None:

@@ -11,8 +11,8 @@ from steer.models.base import DTYPES, pick_device
 from steer.models.fitting import Expert
 from steer.models.machine import computes, cpus
 from steer.runs.cluster import Cluster, generate_on_ray
-from steer.runs.generation import RunProgress, finished, generate
-from steer.runs.store import Run, recorded_sources
+from steer.runs.generation import RunProgress, finished, generate, with_length
+from steer.runs.store import Run, begun_with
 
 
 def launch(
@@ -34,6 +34,7 @@ def launch(
     sampling that the engine does not know, and when the engine cannot be loaded.
     """
     spec.require(config.sampling)
+    config = with_length(config, expert, out)
     run = finished(config, real, expert, spec.name, out, towards=towards)
     if run is not None:
         return run
@@ -48,9 +49,10 @@ def launch(
 def as_begun(spec: EngineSpec, out: Path | str) -> EngineSpec:
     """`spec` with the dtype and the threads that the run at `out` was begun with, where it leaves
     them open and this machine has them; `spec` as it is where there is no run."""
-    begun = recorded_sources(out)
-    if begun is None:
+    known = begun_with(out)
+    if known is None:
         return spec
+    begun = known[1]
     threads, dtype = spec.threads, spec.dtype
     if threads is None and begun.threads is not None and begun.threads <= cpus():
         threads = begun.threads

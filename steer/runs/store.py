@@ -130,13 +130,13 @@ def open_store(out: Path | str, config: RunConfig, sources: Sources) -> Iterator
         yield Store(place)
 
 
-def recorded_sources(out: Path | str) -> Sources | None:
-    """What the run at `out` was begun with; None where there is none.
+def begun_with(out: Path | str) -> tuple[RunConfig, Sources] | None:
+    """The settings and sources of the run at `out`; None where there is none.
 
     Raises `SteerError` when it is damaged.
     """
     place = place_of(out)
-    return _read_identity(place)[2] if place.has(_IDENTITY) else None
+    return _read_identity(place)[1:] if place.has(_IDENTITY) else None
 
 
 def is_over(out: Path | str, config: RunConfig, sources: Sources) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from steer.config import RunConfig
+from steer.config import RunConfig, Sampling
 from steer.engines.choice import EngineSpec
 from steer.engines.interface import Arithmetic
 from steer.errors import SteerError
@@ -109,6 +109,22 @@ def test_a_continued_run_equals_one_that_was_never_stopped_whatever_the_threads_
     finally:
         torch.set_num_threads(cpus())
     assert rounds(tmp_path / "stopped") == rounds(tmp_path / "whole")
+
+
+def test_records_are_as_long_as_the_experts_where_nothing_is_said(
+    tiny_expert: Path, tiny_corpus, tmp_path: Path
+) -> None:
+    """In Python as by the command; and a run goes on with the length that it was begun with."""
+    expert = Expert.load(tiny_expert)
+    engine = EngineSpec(expert.base, expert.path).load()
+    config = RunConfig(n=1, min_chars=0, max_attempts=1)
+    run = generate(config, tiny_corpus, expert, engine, tmp_path / "run")
+    most = expert.max_completion_tokens
+    assert run.config.sampling.max_new_tokens == most != Sampling().max_new_tokens
+    shorter = config.up_to(most - 1)
+    generate(shorter, tiny_corpus, expert, engine, tmp_path / "shorter")
+    again = generate(config, tiny_corpus, expert, engine, tmp_path / "shorter")
+    assert again.config.sampling.max_new_tokens == most - 1
 
 
 def test_a_finished_run_loads_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
