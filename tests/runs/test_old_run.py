@@ -1,4 +1,4 @@
-"""A run that an earlier version made (`old-run`, with this engine) opens, continues, is exported."""
+"""A run that an earlier version made (`old-run`, by this engine) opens, continues, is exported."""
 
 import json
 import random
