@@ -19,15 +19,13 @@ from steer.data.tasks import Form, Task
 from steer.errors import SteerError
 from steer.files import new_folder, refuse_existing
 from steer.models.base import (
-    ADAPTER_CONFIG,
-    ADAPTER_WEIGHTS,
-    adapter_fingerprint,
     context_length,
-    default_model,
     load_model,
     load_tokenizer,
     model_fingerprint,
 )
+from steer.models.fingerprints import ADAPTER_CONFIG, ADAPTER_WEIGHTS, adapter_fingerprint
+from steer.models.packaged import default_model
 from steer.models.training import (
     EpochLoss,
     Example,

@@ -13,8 +13,8 @@ from steer.data.corpus import Corpus
 from steer.data.hub import Hub
 from steer.data.tasks import Task
 from steer.errors import SteerError
-from steer.models import base as models
 from steer.models import fitting as module
+from steer.models import packaged
 from steer.models.base import load_model, load_tokenizer, model_fingerprint
 from steer.models.fitting import EpochLoss, Expert, FitSettings, fit
 from tests import tiny
@@ -290,9 +290,9 @@ def test_adapter_fingerprint_is_of_the_weights_not_the_folder(
 def test_the_name_of_the_embedded_model_is_kept_not_its_cache(
     tiny_model: Path, tiny_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(models, "_converted", lambda: tiny_model)
-    expert = fit(tiny_corpus, tiny.PROMPT, tmp_path / "out", models.EMBEDDED, FAST)
+    monkeypatch.setattr(packaged, "_converted", lambda: tiny_model)
+    expert = fit(tiny_corpus, tiny.PROMPT, tmp_path / "out", packaged.EMBEDDED, FAST)
     config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
-    assert config["base_model_name_or_path"] == expert.base == models.EMBEDDED
+    assert config["base_model_name_or_path"] == expert.base == packaged.EMBEDDED
     assert expert.base_fingerprint == model_fingerprint(str(tiny_model))
     assert str(tiny_model) not in (tmp_path / "out" / "expert.json").read_text()
