@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from steer.experiments.comparison import Comparison, Setup, compare, evaluate_comparison, sweep
     from steer.experiments.tuning import TuneSettings, Tuning, tune
     from steer.methods import Method, find_methods
-    from steer.models.fitting import Expert, FitSettings, fit
+    from steer.models.expert import Expert, FitSettings
+    from steer.models.fitting import fit
     from steer.report.report import ReportSettings, write_report
     from steer.runs.exporting import export
     from steer.runs.generation import generate, generate_together
@@ -36,8 +37,8 @@ _MODULES = {
     "Corpus": "data.corpus",
     "Evaluation": "evaluation.table",
     "EvaluationSettings": "evaluation.evaluate",
-    "Expert": "models.fitting",
-    "FitSettings": "models.fitting",
+    "Expert": "models.expert",
+    "FitSettings": "models.expert",
     "Guidance": "config",
     "HFEngine": "engines.hf.engine",
     "Hub": "data.hub",

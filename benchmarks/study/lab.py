@@ -24,7 +24,7 @@ from steer.experiments.comparison import (
     utility,
 )
 from steer.methods import Method, find_methods
-from steer.models.fitting import Expert
+from steer.models.expert import Expert
 from steer.models.packaged import GEMMA
 from steer.runs.generation import generate_together
 

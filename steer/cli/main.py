@@ -110,7 +110,7 @@ def fit(
     with console.on_stop(f"{out} was not made; the same command starts again"):
         from steer.cli import tables as views
         from steer.data.catalog import load_task, load_texts
-        from steer.models.fitting import FitSettings
+        from steer.models.expert import FitSettings
         from steer.models.fitting import fit as fit_expert
 
         options.one_of("--task", "--prompt", (task, prompt))
@@ -198,7 +198,7 @@ def generate(
         from steer.data.catalog import load_texts
         from steer.engines.choice import EngineSpec
         from steer.methods import adjust, find_method
-        from steer.models.fitting import Expert
+        from steer.models.expert import Expert
         from steer.runs.generation import finished
         from steer.runs.generation import generate as generate_run
 

@@ -19,7 +19,7 @@ from steer.runs.store import Run
 if TYPE_CHECKING:  # these load model libraries, which `steer show` does without
     from steer.experiments.comparison import Comparison
     from steer.experiments.tuning import Tuning
-    from steer.models.fitting import Expert
+    from steer.models.expert import Expert
 
 
 def show_expert(expert: "Expert") -> None:

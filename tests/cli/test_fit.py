@@ -7,7 +7,7 @@ import datasets
 import pytest
 
 from steer.cli.main import main
-from steer.models.fitting import Expert
+from steer.models.expert import Expert
 from tests import tiny
 
 FAST = ("--epochs", "1", "--rank", "2", "--batch", "32")

@@ -3,6 +3,7 @@ import shutil
 from pathlib import Path
 
 from steer.models.base import model_fingerprint
+from steer.models.expert import Expert
 from steer.models.fingerprints import sampled_digest
 from tests import tiny
 
@@ -44,3 +45,15 @@ def test_large_files_are_sampled_from_start_to_end(tmp_path: Path) -> None:
             stream.write(b"x")
         digests.add(sampled_digest(file))
     assert len(digests) == 3
+
+
+def test_adapter_fingerprint_is_of_the_weights_not_the_folder(
+    tiny_expert: Path, tmp_path: Path
+) -> None:
+    found = Expert.load(tiny_expert).adapter_fingerprint
+    copy = shutil.copytree(tiny_expert, tmp_path / "copy")
+    assert Expert.load(copy).adapter_fingerprint == found
+    weights = bytearray((copy / "adapter_model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (copy / "adapter_model.safetensors").write_bytes(weights)
+    assert Expert.load(copy).adapter_fingerprint != found
