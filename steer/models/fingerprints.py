@@ -8,6 +8,25 @@ from steer.errors import SteerError
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 WEIGHTS = ("*.safetensors", "*.bin")
+# An adapter's settings that do not change what it computes: names, and what only training reads.
+_NAMES = (
+    "auto_mapping",
+    "base_model_name_or_path",
+    "inference_mode",
+    "lora_dropout",
+    "parent_library",
+    "peft_version",
+    "revision",
+    "task_type",
+)
+# Settings of PEFT that are off at these values; the others are off when they are empty.
+_OFF = {
+    "bias": "none",
+    "init_lora_weights": True,
+    "megatron_core": "megatron.core",
+    "peft_type": "LORA",
+    "qalora_group_size": 16,
+}
 _VOLATILE = ("transformers_version", "torch_dtype", "dtype", "architectures", "use_cache")
 
 
@@ -30,11 +49,19 @@ def folder_fingerprint(folder: Path, name: str) -> str:
 
 
 def adapter_fingerprint(folder: Path) -> str:
-    """16 hex digits over an adapter's weights and what scales them; not over names and versions."""
+    """16 hex digits over an adapter's weights and every setting that changes what they do; not
+    over names and versions."""
     config = json.loads((folder / ADAPTER_CONFIG).read_text())
-    scale = json.dumps([config["r"], config["lora_alpha"], sorted(config["target_modules"])])
+    scale = [config.pop("r"), config.pop("lora_alpha"), sorted(config.pop("target_modules"))]
+    # Without settings that are on, the digest is the one that runs and experts hold since before.
+    settings = {name: value for name, value in config.items() if _is_on(name, value)}
+    content = json.dumps([*scale, settings] if settings else scale, sort_keys=True)
     weights = sampled_digest(folder / ADAPTER_WEIGHTS)
-    return hashlib.sha256(scale.encode() + weights).hexdigest()[:16]
+    return hashlib.sha256(content.encode() + weights).hexdigest()[:16]
+
+
+def _is_on(name: str, value: object) -> bool:
+    return name not in _NAMES and bool(value) and value != _OFF.get(name)
 
 
 def sampled_digest(file: Path, samples: int = 256, size: int = 4096) -> bytes:

@@ -2,9 +2,12 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
+from peft import LoraConfig
+
 from steer.models.base import model_fingerprint
 from steer.models.expert import Expert
-from steer.models.fingerprints import sampled_digest
+from steer.models.fingerprints import adapter_fingerprint, sampled_digest
 from tests import tiny
 
 
@@ -57,3 +60,52 @@ def test_adapter_fingerprint_is_of_the_weights_not_the_folder(
     weights[-1] ^= 1
     (copy / "adapter_model.safetensors").write_bytes(weights)
     assert Expert.load(copy).adapter_fingerprint != found
+
+
+def adapter(folder: Path, **settings: object) -> Path:
+    """Folder of an adapter with these settings, and PEFT's own where there are none."""
+    targets = ["q_proj", "up_proj", "v_proj"]
+    settings = {"r": 32, "lora_alpha": 64, "task_type": "CAUSAL_LM"} | settings
+    LoraConfig(target_modules=targets, **settings).save_pretrained(folder)
+    (folder / "adapter_model.safetensors").write_bytes(b"weights")
+    return folder
+
+
+def test_adapters_with_default_settings_keep_their_fingerprints(tmp_path: Path) -> None:
+    """Runs and experts made by the first versions hold these."""
+    assert adapter_fingerprint(adapter(tmp_path)) == "758750f845d0c1d9"
+    bare = {"r": 4, "lora_alpha": 8, "target_modules": ["v_proj", "q_proj"]}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(bare))
+    assert adapter_fingerprint(tmp_path) == "1fa4b0c6d3893988"
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"use_rslora": True},
+        {"use_dora": True},
+        {"rank_pattern": {"q_proj": 8}},
+        {"alpha_pattern": {"q_proj": 8}},
+        {"alpha_pattern": {"q_proj": 9}},
+        {"bias": "lora_only"},
+        {"fan_in_fan_out": True},
+        {"layers_to_transform": [0]},
+        {"init_lora_weights": "pissa"},
+        {"modules_to_save": ["lm_head"]},
+    ],
+)
+def test_what_changes_an_adapter_changes_its_fingerprint(setting: dict, tmp_path: Path) -> None:
+    plain = adapter_fingerprint(adapter(tmp_path / "plain", alpha_pattern={"q_proj": 7}))
+    found = adapter_fingerprint(adapter(tmp_path / "changed", **setting))
+    assert found not in ("758750f845d0c1d9", plain)
+
+
+def test_names_and_dropout_do_not_change_an_adapters_fingerprint(tmp_path: Path) -> None:
+    named = adapter(
+        tmp_path,
+        base_model_name_or_path="elsewhere",
+        inference_mode=True,
+        lora_dropout=0.1,
+        revision="main",
+    )
+    assert adapter_fingerprint(named) == "758750f845d0c1d9"
