@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from steer.config import Guidance, RunConfig, Sampling
     from steer.data.catalog import load_task, load_texts
     from steer.data.corpus import Corpus, load_corpus
-    from steer.data.hub import Hub
-    from steer.data.tasks import Task
+    from steer.data.tasks import Hub, Task
     from steer.engines.hf.engine import HFEngine
     from steer.engines.logits_processor import SteerLogitsProcessor
     from steer.engines.vllm.engine import VLLMEngine
@@ -41,7 +40,7 @@ _MODULES = {
     "FitSettings": "models.expert",
     "Guidance": "config",
     "HFEngine": "engines.hf.engine",
-    "Hub": "data.hub",
+    "Hub": "data.tasks",
     "Labelled": "evaluation.sets",
     "Method": "methods",
     "Record": "runs.records",

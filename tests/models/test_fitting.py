@@ -9,8 +9,7 @@ from peft import PeftModel
 
 from steer.data.catalog import COMMONSENSE
 from steer.data.corpus import Corpus
-from steer.data.hub import Hub
-from steer.data.tasks import Task
+from steer.data.tasks import Hub, Task
 from steer.errors import SteerError
 from steer.models import fitting as module
 from steer.models import packaged
