@@ -41,7 +41,7 @@ class EpochLoss(Config):
 
 
 class Lengths(Config):
-    """Tokens of the completions, the end of text included."""
+    """Tokens of the completions trained and tested on, the end of text included."""
 
     mean: float
     p95: int
@@ -49,8 +49,9 @@ class Lengths(Config):
 
 
 class Expert(Config):
-    """A fitted expert in its folder. `held_out` are row indices (from 0) that were not trained
-    on; `dropped` counts texts left out because they were too long."""
+    """A fitted expert in its folder. `rows` counts the texts that were read, `dropped` those left
+    out because they were too long; `held_out` are the row indices (from 0) of those that were
+    only tested on."""
 
     path: Path = Field(exclude=True)
     adapter_fingerprint: str = Field(exclude=True)
@@ -89,8 +90,13 @@ class Expert(Config):
         )
 
     @property
+    def trained_on(self) -> int:
+        """How many texts it was trained on: those read, but for the dropped and the held out."""
+        return self.rows - self.dropped - len(self.held_out)
+
+    @property
     def max_completion_tokens(self) -> int:
-        """The task's limit, else the tokens of the longest text it was fitted on, the end of
+        """The task's limit, else the tokens of the longest text that was not dropped, the end of
         text included."""
         return self.max_new_tokens or self.completion_tokens.max
 

@@ -139,7 +139,7 @@ def test_long_texts_are_left_out_and_counted(tiny_model: Path, tmp_path: Path) -
     settings = FitSettings(**FAST.model_dump() | {"max_tokens": 2000})
     corpus = Corpus(texts, None, "long")
     expert = fit(corpus, tiny.PROMPT, tmp_path / "out", base=str(tiny_model), settings=settings)
-    assert expert.dropped == 2
+    assert (expert.rows, expert.dropped, len(expert.held_out), expert.trained_on) == (62, 2, 6, 54)
     assert "2 of 62 texts were left out" in expert.warnings[0]
     assert "more than 512 tokens (first: row 31)" in expert.warnings[0]
     assert expert.max_completion_tokens < 30
