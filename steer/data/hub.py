@@ -3,8 +3,9 @@
 from collections import Counter
 from typing import Any
 
-from steer.data.corpus import Corpus, Table, read_hub
+from steer.data.corpus import Corpus
 from steer.data.questions import LETTERS, Question, render_question
+from steer.data.table import Table, read_hub
 from steer.data.tasks import Hub
 from steer.errors import SteerError
 

@@ -11,7 +11,7 @@ from typing import Any
 from peft import LoraConfig, get_peft_model
 from transformers import set_seed
 
-from steer.data.corpus import Corpus
+from steer.data.corpus import Corpus, as_corpus
 from steer.data.tasks import Task
 from steer.errors import SteerError
 from steer.files import new_folder, refuse_existing
@@ -41,7 +41,7 @@ _FEWEST = 10
 
 
 def fit(
-    corpus: Corpus,
+    corpus: Corpus | Sequence[str],
     task: str | Task,
     out: str | Path,
     base: str | None = None,
@@ -50,12 +50,12 @@ def fit(
 ) -> Expert:
     """Fit a LoRA adapter on the texts as completions of the prompt, and save it at `out`.
 
-    A prompt alone is a task with the corpus's labels, and a template with `{label}` when there
-    are any. `out` is made in one piece at the end, or not at all. Raises `SteerError` when it
-    exists, for an unknown base model, too few texts, labels that are not the task's, and what
-    `Task` refuses.
+    A list of strings is a corpus without labels (`Corpus.of` adds them). A prompt alone is a
+    task with the corpus's labels, and a template with `{label}` when there are any. `out` is
+    made in one piece at the end, or not at all. Raises `SteerError` when it exists, for an
+    unknown base model, too few texts, labels that are not the task's, and what `Task` refuses.
     """
-    out, settings = Path(out), settings or FitSettings()
+    corpus, out, settings = as_corpus(corpus), Path(out), settings or FitSettings()
     report = on_progress or (lambda _: None)
     refuse_existing(out)
     task = Task(task, corpus.label_names) if isinstance(task, str) else task

@@ -62,6 +62,12 @@ def test_fit_returns_what_load_reads(tiny_model: Path, tiny_corpus: Corpus, tmp_
     assert list(dict.fromkeys(stages)) == ["load", "evaluate", "train", "save"]
 
 
+def test_a_list_of_texts_will_do(tiny_model: Path, tiny_corpus: Corpus, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    expert = fit(list(tiny.TEXTS), tiny.PROMPT, out, base=str(tiny_model), settings=FAST)
+    assert (expert.data_source, expert.data_fingerprint) == ("texts", tiny_corpus.fingerprint)
+
+
 def test_fitting_again_gives_the_same(
     tiny_model: Path, tiny_corpus: Corpus, tmp_path: Path
 ) -> None:
@@ -188,6 +194,7 @@ def test_an_early_stop_is_not_called_still_falling() -> None:
             {"task": COMMONSENSE, "corpus": Corpus(tiny.TEXTS, tiny.LABELS, "x")},
             "the task's labels are none but those of x are how, why",
         ),
+        ({"corpus": "real.jsonl"}, "texts is a str: 'real.jsonl'; give a list of strings"),
         ({"base": "no-one/no-model"}, "cannot load model no-one/no-model"),
     ],
 )
