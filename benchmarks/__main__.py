@@ -16,7 +16,8 @@ from benchmarks.machine import machine, versions
 from benchmarks.suite import CUDA, QUICK, TARGETS, Plan, Suite
 from benchmarks.table import Talk, show, write
 from steer.errors import SteerError
-from steer.models.base import EMBEDDED, default_model, pick_device
+from steer.models.base import pick_device
+from steer.models.packaged import EMBEDDED, default_model
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -42,7 +42,7 @@ from steer.data.corpus import load_corpus
 from steer.engines.hf import engine as hf
 from steer.engines.hf.engine import HFEngine
 from steer.engines.scoring import Rows
-from steer.models.fitting import Expert
+from steer.models.expert import Expert
 from steer.runs.generation import generate
 
 RESULTS = Path(__file__).parent / "results"

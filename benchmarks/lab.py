@@ -19,7 +19,7 @@ from steer.config import PanelForm
 from steer.data.corpus import Corpus, load_corpus
 from steer.data.tasks import Task
 from steer.models.base import load_model, pick_device, resolve_model
-from steer.models.fitting import Expert
+from steer.models.expert import Expert
 from steer.quiet import quiet_logs
 from steer.runs.pool import Pool, draw_panels, render_panel
 

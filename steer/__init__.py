@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from steer.config import Guidance, RunConfig, Sampling
     from steer.data.catalog import load_task, load_texts
     from steer.data.corpus import Corpus, load_corpus
-    from steer.data.hub import Hub
-    from steer.data.tasks import Task
+    from steer.data.tasks import Hub, Task
     from steer.engines.hf.engine import HFEngine
     from steer.engines.logits_processor import SteerLogitsProcessor
     from steer.engines.vllm.engine import VLLMEngine
@@ -24,7 +23,8 @@ if TYPE_CHECKING:
     from steer.experiments.comparison import Comparison, Setup, compare, evaluate_comparison, sweep
     from steer.experiments.tuning import TuneSettings, Tuning, tune
     from steer.methods import Method, find_methods
-    from steer.models.fitting import Expert, FitSettings, fit
+    from steer.models.expert import Expert, FitSettings
+    from steer.models.fitting import fit
     from steer.report.report import ReportSettings, write_report
     from steer.runs.exporting import export
     from steer.runs.generation import generate, generate_together
@@ -36,11 +36,11 @@ _MODULES = {
     "Corpus": "data.corpus",
     "Evaluation": "evaluation.table",
     "EvaluationSettings": "evaluation.evaluate",
-    "Expert": "models.fitting",
-    "FitSettings": "models.fitting",
+    "Expert": "models.expert",
+    "FitSettings": "models.expert",
     "Guidance": "config",
     "HFEngine": "engines.hf.engine",
-    "Hub": "data.hub",
+    "Hub": "data.tasks",
     "Labelled": "evaluation.sets",
     "Method": "methods",
     "Record": "runs.records",

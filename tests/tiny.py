@@ -85,7 +85,8 @@ def save_tiny_model(
 
 def fit_tiny_expert(out: Path, base: Path, corpus: Corpus, prompt: str = PROMPT) -> Path:
     """Fit an expert of rank 4 for one epoch of a few steps; gives its folder."""
-    from steer.models.fitting import FitSettings, fit  # slow to load, and few tests need it
+    from steer.models.expert import FitSettings
+    from steer.models.fitting import fit  # slow to load, and few tests need it
 
     settings = FitSettings(epochs=1, rank=4, batch=32, lr=1e-2)
     return fit(corpus, prompt, out, base=str(base), settings=settings).path

@@ -24,8 +24,8 @@ from steer.experiments.comparison import (
     utility,
 )
 from steer.methods import Method, find_methods
-from steer.models.base import GEMMA
-from steer.models.fitting import Expert
+from steer.models.expert import Expert
+from steer.models.packaged import GEMMA
 from steer.runs.generation import generate_together
 
 JUDGED = 40  # texts of each row: the judge of another family takes most of the study's time

@@ -17,8 +17,8 @@ from steer.data.corpus import load_corpus
 from steer.errors import SteerError
 from steer.evaluation.estimate import Estimate
 from steer.files import write_atomic
+from steer.models.expert import FitSettings
 from steer.models.fitting import fit as fit_expert
-from steer.models.training import FitSettings
 
 
 def _settings(name: str, *values: float) -> tuple[str, ...]:

@@ -24,9 +24,8 @@ from steer.files import write_atomic
 from steer.methods import find_method
 from steer.models.cache import Cache
 from steer.models.embedder import Embedder, load_embedder
-from steer.models.fitting import Expert
+from steer.models.expert import Expert, FitSettings
 from steer.models.fitting import fit as fit_expert
-from steer.models.training import FitSettings
 from steer.runs.generation import generate
 from steer.runs.store import Run
 

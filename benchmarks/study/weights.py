@@ -18,7 +18,7 @@ from torch import Tensor
 from benchmarks.study.lab import Lab
 from benchmarks.study.streams import STREAMS, Reader
 from steer.files import write_atomic
-from steer.models.fitting import Expert
+from steer.models.expert import Expert
 
 TEXTS = 40
 STEPS = 6

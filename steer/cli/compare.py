@@ -247,7 +247,7 @@ class _Given:
         seed: int,
     ) -> None:
         from steer.data.catalog import load_texts
-        from steer.models.fitting import Expert
+        from steer.models.expert import Expert
 
         self.expert, self.seed = Expert.load(expert), seed
         self.real = load_texts(self.expert.task, real, *columns)

@@ -108,7 +108,7 @@ def _make(given: Mapping[str, Any]) -> "Run":
     """The run that the options, by the names of the command's parameters, ask for."""
     from steer.data.catalog import load_texts
     from steer.engines.choice import EngineSpec
-    from steer.models.fitting import Expert
+    from steer.models.expert import Expert
     from steer.runs.cluster import Cluster
     from steer.runs.launch import launch
 

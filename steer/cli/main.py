@@ -109,7 +109,7 @@ def fit(
     with console.on_stop(f"{out} was not made; the same command starts again"):
         from steer.cli import tables as views
         from steer.data.catalog import load_task, load_texts
-        from steer.models.fitting import FitSettings
+        from steer.models.expert import FitSettings
         from steer.models.fitting import fit as fit_expert
 
         options.one_of("--task", "--prompt", (task, prompt))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # these load model libraries
     from steer.evaluation import evaluate as evaluation
     from steer.experiments import comparison
     from steer.experiments import tuning as _tuning
-    from steer.models import fitting as expert
+    from steer.models.training import FitProgress
     from steer.runs import generation
 
 PLAIN_SECONDS = 15.0
@@ -139,11 +139,11 @@ def counted(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def fitting(meter: Meter) -> "Callable[[expert.Progress], None]":
+def fitting(meter: Meter) -> "Callable[[FitProgress], None]":
     """Shows a fit: epoch, loss, tokens a second, time left (less if it stops early)."""
     last = ""
 
-    def update(progress: "expert.Progress") -> None:
+    def update(progress: "FitProgress") -> None:
         nonlocal last
         if progress.stage == "load":
             meter.update("loading")
@@ -161,7 +161,7 @@ def fitting(meter: Meter) -> "Callable[[expert.Progress], None]":
     return update
 
 
-def _losses(progress: "expert.Progress") -> str:
+def _losses(progress: "FitProgress") -> str:
     parts = {"loss": progress.loss, "held-out": progress.held_out_loss}
     return ", ".join(f"{name} {loss:.2f}" for name, loss in parts.items() if loss is not None)
 

@@ -19,14 +19,19 @@ from steer.runs.store import Run
 if TYPE_CHECKING:  # these load model libraries, which `steer show` does without
     from steer.experiments.comparison import Comparison
     from steer.experiments.tuning import Tuning
-    from steer.models.fitting import Expert
+    from steer.models.expert import Expert
 
 
 def show_expert(expert: "Expert") -> None:
-    """Where the expert is, how its losses went, and what to be warned of."""
+    """Where the expert is, what became of the texts, how its losses went, and what to be warned
+    of."""
     out = _console()
+    others = f"{len(expert.held_out)} held out" + (
+        f", {expert.dropped} dropped as too long" if expert.dropped else ""
+    )
     out.print(
-        f"[bold]{escape(str(expert.path))}[/bold]: {expert.base} fitted on {expert.rows} texts"
+        f"[bold]{escape(str(expert.path))}[/bold]: {expert.base} fitted on {expert.trained_on} "
+        f"of {expert.rows} texts ({others})"
     )
     table = Table(box=box.SIMPLE_HEAD)
     for name in ("epoch", "loss", "held-out loss", ""):

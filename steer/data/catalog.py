@@ -8,8 +8,8 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from steer.data.corpus import Corpus, load_corpus
-from steer.data.hub import Hub, load_hub
-from steer.data.tasks import Task
+from steer.data.hub import load_hub
+from steer.data.tasks import Hub, Task
 from steer.errors import SteerError
 
 # Prompts and lengths are the paper's (arXiv 2308.07645).

@@ -4,13 +4,50 @@ import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from steer.data.hub import Hub
+from pydantic import Field, model_validator
+
+from steer.config import Config
 from steer.data.questions import parse_question
 from steer.errors import SteerError
 
 PLACEHOLDER = "{label}"
 
 Form = Literal["text", "question"]
+
+
+class Hub(Config):
+    """Where on the Hugging Face hub a task's real texts are: a dataset and its columns.
+
+    `text` is the column of the texts. For multiple-choice questions it is the column of the
+    questions, `options` that of the options, each {"label": ["A", ...], "text": [...]}, and
+    `answer` that of the answer letters. `label` is the column of the labels, and `names` what
+    its values are called. Texts are put on one line; those shorter than `min_chars` or longer
+    than `max_chars` are left out, and of those with the same label the first `most` are taken.
+    """
+
+    dataset: str
+    config: str | None = None
+    split: str = "train"
+    text: str = "text"
+    options: str | None = None
+    answer: str | None = None
+    label: str | None = None
+    names: dict[str | int, str] = Field(default_factory=dict)
+    min_chars: int = Field(1, ge=1)
+    max_chars: int | None = Field(None, ge=1)
+    most: int | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> "Hub":
+        if (self.options is None) != (self.answer is None):
+            raise SteerError("hub has one of options and answer; name both columns, or neither")
+        return self
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that are read."""
+        named = (self.text, self.options, self.answer, self.label)
+        return [name for name in named if name is not None]
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from steer.config import Sampling
 from steer.engines.interface import Engine
 from steer.errors import SteerError
 from steer.models.base import DType
+from steer.models.fingerprints import adapter_fingerprint
 from steer.models.machine import use_cpus
 
 EngineName = Literal["hf", "vllm"]
@@ -63,6 +64,4 @@ class EngineSpec:
 
     def adapter_fingerprint(self) -> str:
         """As the expert has it; "" without an adapter."""
-        from steer.models.base import adapter_fingerprint
-
         return adapter_fingerprint(self.adapter) if self.adapter else ""

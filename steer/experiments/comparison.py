@@ -23,7 +23,7 @@ from steer.evaluation.evaluate import Evaluation, EvaluationSettings, evaluate
 from steer.evaluation.evaluate import Progress as EvaluationProgress
 from steer.files import check_format, disk_errors, write_atomic
 from steer.methods import Method
-from steer.models.fitting import Expert
+from steer.models.expert import Expert
 from steer.runs.generation import RunProgress, generate, generate_together
 from steer.runs.store import Run
 from steer.version import __version__

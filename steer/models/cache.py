@@ -10,8 +10,6 @@ from typing import TypeVar
 
 import numpy as np
 
-from steer.models.base import cache_folder
-
 CHUNK = 128
 _PATIENCE = 2.0  # seconds for another process's write
 _KEYS = 500
@@ -76,6 +74,14 @@ class Cache:
         with closing(sqlite3.connect(self.path, timeout=_PATIENCE)) as file, file:
             file.execute(_TABLE)
             return action(file)
+
+
+def cache_folder() -> Path:
+    """Where what can be made again is kept: `STEER_CACHE`, or `steer` in the user's cache."""
+    if chosen := os.environ.get("STEER_CACHE"):
+        return Path(chosen).expanduser()
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home).expanduser() if home else Path.home() / ".cache") / "steer"
 
 
 def default_path() -> Path:

@@ -26,7 +26,7 @@ from steer.models.base import (
     pick_dtype,
 )
 from steer.models.cache import Cache, OnTexts, remembered
-from steer.models.fitting import Expert
+from steer.models.expert import CARD, Expert
 from steer.quiet import quiet_logs
 
 IGNORE = -100
@@ -185,9 +185,6 @@ def _shifted(on_texts: OnTexts | None, before: int, total: int) -> OnTexts | Non
         return None
     report = on_texts
     return lambda done, _: report(before + done, total)
-
-
-CARD = "expert.json"
 
 
 def load_judge(

@@ -1,14 +1,13 @@
-"""Fitting on completions: examples, batches, and the Trainer that reports what happens."""
+"""Fitting on completions: encoded texts, batches, and the Trainer that reports what happens."""
 
 import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import (
@@ -20,41 +19,17 @@ from transformers import (
     TrainingArguments,
 )
 
-from steer.config import Config
 from steer.data.corpus import Corpus
 from steer.data.tasks import Task
 from steer.errors import SteerError
 from steer.models.base import encode_prompt
+from steer.models.expert import EpochLoss, FitSettings
 
 IGNORE = -100
 
 
-class FitSettings(Config):
-    """How an expert is fitted. `epochs` is the most: it stops once the held-out loss has not
-    improved for `patience` epochs. `held_out` is the share of different texts kept for that;
-    `max_tokens` limits prompt and text together."""
-
-    epochs: int = Field(6, ge=1, le=1000)
-    patience: int = Field(1, ge=1)
-    lr: float = Field(3e-4, gt=0, le=1)
-    rank: int = Field(32, ge=1, le=1024)
-    alpha: int = Field(64, ge=1)
-    batch: int = Field(8, ge=1)
-    held_out: float = Field(0.1, gt=0, le=0.5)
-    max_tokens: int = Field(512, ge=8)
-    seed: int = Field(0, ge=0, lt=2**32)
-
-
-class EpochLoss(Config):
-    """Mean loss over completion tokens, in nats a token; epoch 0 is the base model itself."""
-
-    epoch: int
-    train: float | None
-    held_out: float
-
-
 @dataclass(frozen=True)
-class Progress:
+class FitProgress:
     """Where a fit is. `tokens` are those trained on so far, padding not counted, in `seconds`
     of training; losses are in nats a completion token, None while not known."""
 
@@ -74,13 +49,19 @@ class Progress:
         return self.tokens / self.seconds if self.seconds else 0.0
 
 
-OnProgress = Callable[[Progress], None]
-Example = dict[str, Any]
-"""`input_ids`: prompt, completion and end of text; `prompt`: how many of them are prompt."""
+OnFitProgress = Callable[[FitProgress], None]
 
 
-def encode(corpus: Corpus, task: Task, tokenizer: PreTrainedTokenizerBase) -> list[Example]:
-    """One example a text. The prompt is encoded alone, as in generation, so that what follows
+class Encoded(TypedDict):
+    """A text's tokens. `input_ids`: prompt, completion and end of text; `prompt`: how many of
+    them are prompt."""
+
+    input_ids: list[int]
+    prompt: int
+
+
+def encode(corpus: Corpus, task: Task, tokenizer: PreTrainedTokenizerBase) -> list[Encoded]:
+    """One element a text. The prompt is encoded alone, as in generation, so that what follows
     it there begins at the same token boundary."""
     labels: Sequence[str | None] = corpus.labels or [None] * len(corpus.texts)
     prompts = {label: encode_prompt(tokenizer, task.render(label)) for label in set(labels)}
@@ -98,7 +79,7 @@ def encode(corpus: Corpus, task: Task, tokenizer: PreTrainedTokenizerBase) -> li
     ]
 
 
-def collate(examples: Sequence[Example], pad: int) -> dict[str, Tensor]:
+def collate(examples: Sequence[Encoded], pad: int) -> dict[str, Tensor]:
     """Right-padded `input_ids`, `attention_mask` and `labels`, each (rows, longest)."""
     width = max(len(example["input_ids"]) for example in examples)
     ids = torch.full((len(examples), width), pad)
@@ -141,7 +122,7 @@ class CompletionTrainer(Trainer):
 
     model: Any
 
-    def __init__(self, *args: Any, on_progress: OnProgress, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, on_progress: OnFitProgress, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.on_progress = on_progress
         self.losses: list[EpochLoss] = []
@@ -196,7 +177,7 @@ class CompletionTrainer(Trainer):
         state, epochs = self.state, int(self.args.num_train_epochs)
         epoch = -(-state.global_step * epochs // max(state.max_steps, 1))
         self.on_progress(
-            Progress(
+            FitProgress(
                 stage,
                 epoch,
                 epochs,
@@ -220,12 +201,12 @@ class _StepEnded(TrainerCallback):
 
 def train(
     model: Any,
-    examples: Sequence[Example],
-    held_out: Sequence[Example],
+    examples: Sequence[Encoded],
+    held_out: Sequence[Encoded],
     arguments: TrainingArguments,
     pad: int,
     patience: int,
-    on_progress: OnProgress,
+    on_progress: OnFitProgress,
 ) -> list[EpochLoss]:
     """Fit `model` in place and leave it at the epoch whose held-out loss was lowest."""
     steps = _StepEnded()

@@ -21,7 +21,7 @@ from steer.data.corpus import Corpus
 from steer.engines.interface import Completion, Step
 from steer.engines.worker import Loaded, Spec, Worker
 from steer.errors import SteerError
-from steer.models.fitting import Expert
+from steer.models.expert import Expert
 from steer.runs.generation import RunProgress, run_rounds
 from steer.runs.rounds import Round
 from steer.runs.state import RunState

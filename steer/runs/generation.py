@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Protocol
 
 from steer.config import RunConfig, Sources
-from steer.data.corpus import Corpus
+from steer.data.corpus import Corpus, as_corpus
 from steer.engines.interface import Completion, Engine, Step, complete
 from steer.errors import SteerError
 from steer.models.cache import Cache
 from steer.models.embedder import load_embedder
-from steer.models.fitting import Expert
+from steer.models.expert import Expert
 from steer.runs.rounds import Round
 from steer.runs.sources import EngineLike, Inputs, sources
 from steer.runs.state import RunState
@@ -73,13 +73,13 @@ class Crew(Protocol):
 
 def generate(
     config: RunConfig,
-    real: Corpus,
+    real: Corpus | Sequence[str],
     expert: Expert,
     engine: Engine,
     out: Path | str,
     on_progress: Callable[[RunProgress], None] | None = None,
     *,
-    towards: Corpus | None = None,
+    towards: Corpus | Sequence[str] | None = None,
 ) -> Run:
     """Generates records into the run at `out`, a folder or an address such as s3://bucket/run, or
     continues the run that is there.
@@ -113,12 +113,12 @@ def finished(
 
 def generate_together(
     jobs: Jobs,
-    real: Corpus,
+    real: Corpus | Sequence[str],
     expert: Expert,
     engine: Engine,
     on_progress: Callable[[RunProgress], None] | None = None,
     *,
-    towards: Corpus | None = None,
+    towards: Corpus | Sequence[str] | None = None,
 ) -> list[Run]:
     """As `generate`, but several runs, by their folders, whose rounds share the engine's batches:
     as many runs at a time as the first one's `round_size` has room for. Each run has its own pool
@@ -130,7 +130,8 @@ def generate_together(
     if any(config.sampling != configs[0].sampling for config in configs):
         raise SteerError("runs made together must have the same sampling; make them one by one")
     crew = _Here(engine, configs[0])
-    return run_rounds(jobs, real, expert, engine, crew, on_progress, towards=towards)
+    moved = None if towards is None else as_corpus(towards)
+    return run_rounds(jobs, as_corpus(real), expert, engine, crew, on_progress, towards=moved)
 
 
 def run_rounds(

@@ -8,7 +8,7 @@ from steer.config import RunConfig
 from steer.data.corpus import Corpus
 from steer.engines.choice import EngineSpec
 from steer.models.base import DTYPES, pick_device
-from steer.models.fitting import Expert
+from steer.models.expert import Expert
 from steer.models.machine import computes, cpus
 from steer.runs.cluster import Cluster, generate_on_ray
 from steer.runs.generation import RunProgress, finished, generate, with_length

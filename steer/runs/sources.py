@@ -7,7 +7,7 @@ from steer.config import RunConfig, Sources
 from steer.data.corpus import Corpus
 from steer.engines.interface import Arithmetic
 from steer.models.embedder import Embedder
-from steer.models.fitting import Expert
+from steer.models.expert import Expert
 
 
 class EngineLike(Protocol):

@@ -10,7 +10,8 @@ from steer.cli.main import main
 from steer.cli.options import values
 from steer.data.corpus import load_corpus
 from steer.errors import SteerError
-from steer.models.fitting import FitSettings, fit
+from steer.models.expert import FitSettings
+from steer.models.fitting import fit
 from steer.runs.store import Run
 from tests import tiny
 

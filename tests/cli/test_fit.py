@@ -7,7 +7,7 @@ import datasets
 import pytest
 
 from steer.cli.main import main
-from steer.models.fitting import Expert
+from steer.models.expert import Expert
 from tests import tiny
 
 FAST = ("--epochs", "1", "--rank", "2", "--batch", "32")
@@ -38,6 +38,17 @@ def test_a_labelled_task_with_a_file(out: Path, tiny_model: Path, real: str) -> 
     assert expert.labels == expert.task.labels == ("toxic", "non-toxic")
     assert (expert.task_name, expert.max_completion_tokens) == ("comments", 75)
     assert (expert.rows, expert.data_source) == (200, real)
+
+
+def test_what_became_of_the_texts_is_said(
+    out: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = (*tiny.TEXTS[:13], *(f"{i} {'long ' * 500}" for i in range(6)))
+    (tmp_path / "real.txt").write_text("\n".join(texts))
+    assert fit(out, tiny_model, str(tmp_path / "real.txt"), "--prompt", tiny.PROMPT) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "fitted on 12 of 19 texts (1 held out, 6 dropped as too long)" in shown
+    assert "6 of 19 texts were left out" in shown
 
 
 def test_the_answer_letter_is_no_label(out: Path, tiny_model: Path, real: str) -> None:

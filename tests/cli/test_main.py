@@ -98,7 +98,7 @@ def test_fit_shows_the_losses(
     assert main([*arguments, "--rank", "2"]) == 0
     shown = capsys.readouterr()
     assert "held-out loss" in shown.out
-    assert "fitted on 200 texts" in " ".join(shown.out.split())
+    assert "fitted on 180 of 200 texts (20 held out)" in " ".join(shown.out.split())
     assert "fitting: " in shown.err
 
 

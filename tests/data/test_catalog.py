@@ -11,9 +11,9 @@ from datasets import Dataset
 
 from steer.data.catalog import BUILT_IN, COMMENTS, COMMONSENSE, HYPOTHESES, load_task, load_texts
 from steer.data.corpus import Corpus
-from steer.data.hub import Hub, load_hub
+from steer.data.hub import load_hub
 from steer.data.questions import parse_question
-from steer.data.tasks import Task
+from steer.data.tasks import Hub, Task
 from steer.errors import SteerError
 
 Write = Callable[[str], Path]

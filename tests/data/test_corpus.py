@@ -7,7 +7,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from steer.data.corpus import Corpus, load_corpus
+from steer.data.corpus import Corpus, as_corpus, load_corpus
 from steer.errors import SteerError
 
 ROWS = [
@@ -105,7 +105,7 @@ def test_dataset_from_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     corpus = load_corpus("someone/some-data:test[:10]", label_column="label")
     assert corpus == Corpus(("a", "b"), ("yes", "no"), "someone/some-data:test[:10]")
-    load_corpus("some-data")
+    assert load_corpus("some-data", "text").source == "some-data"
     assert asked == [("someone/some-data", "test[:10]"), ("some-data", "train")]
 
 
@@ -203,3 +203,33 @@ def test_fingerprint_is_of_texts_and_labels_alone() -> None:
         Corpus(("a", "b"), ("b", "a"), "here"),
     ]
     assert len({corpus.fingerprint, *(other.fingerprint for other in others)}) == 5
+
+
+def test_a_list_of_strings_is_a_corpus() -> None:
+    assert Corpus.of(["a", "b"]) == Corpus(("a", "b"), None, "texts")
+    assert Corpus.of(iter("ab"), [1, "x"], "mine") == Corpus(("a", "b"), ("1", "x"), "mine")
+    assert as_corpus(("a", "b")) == as_corpus(Corpus.of(["a", "b"]))
+
+
+@pytest.mark.parametrize(
+    ("texts", "labels", "found"),
+    [
+        ("real.jsonl", None, "texts is a str: 'real.jsonl'; give a list of strings or a Corpus"),
+        (Path("real.jsonl"), None, "texts is a PosixPath: 'real.jsonl'; give a list"),
+        ({"a": "b"}, None, "texts is a dict"),
+        ({"a"}, None, "texts is a set"),
+        (None, None, "texts is a NoneType"),
+        ([], None, "texts is empty"),
+        (["a", 5], None, "texts: item 1 has a int in column 'text', not a string: '5'"),
+        (["a", " \n"], None, "texts: item 1 has a blank text"),
+        (["a", "\ud800"], None, "texts: item 1 holds half a character"),
+        (["a", "b"], ["x"], "texts has 2 texts but 1 labels"),
+        (["a", "b"], "xy", "labels of texts is a str"),
+        (["a", "b"], ["x", None], "texts: item 1 has no value in column 'label'"),
+    ],
+)
+def test_what_is_no_list_of_strings_is_refused(texts: Any, labels: Any, found: str) -> None:
+    with pytest.raises(SteerError) as error:
+        Corpus.of(texts, labels)
+    assert found in str(error.value)
+    assert "\n" not in str(error.value)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from steer.models.cache import CHUNK, Cache, default_path, remembered
+from steer.models.cache import CHUNK, Cache, cache_folder, default_path, remembered
 
 TEXTS = [f"text {i}" for i in range(5)]
 
@@ -163,3 +163,11 @@ def test_the_place_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.delenv("STEER_METRICS_CACHE")
     monkeypatch.setenv("STEER_CACHE", "/elsewhere")
     assert default_path() == Path("/elsewhere/metrics.sqlite")
+
+
+def test_the_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("STEER_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", "/elsewhere")
+    assert cache_folder() == Path("/elsewhere/steer")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_folder() == Path.home() / ".cache" / "steer"

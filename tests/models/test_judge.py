@@ -11,7 +11,7 @@ from steer.data.corpus import Corpus
 from steer.errors import SteerError
 from steer.models.base import load_model
 from steer.models.cache import Cache
-from steer.models.fitting import Expert
+from steer.models.expert import Expert
 from steer.models.judge import load_judge
 from steer.models.training import IGNORE, collate, encode
 from tests import tiny

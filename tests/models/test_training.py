@@ -9,7 +9,8 @@ from steer.data.corpus import Corpus
 from steer.data.tasks import Task
 from steer.errors import SteerError
 from steer.models import training
-from steer.models.training import IGNORE, FitSettings, collate, completion_loss, encode, train
+from steer.models.expert import FitSettings
+from steer.models.training import IGNORE, collate, completion_loss, encode, train
 from steer.models.training import training_arguments as arguments_for
 from tests import tiny
 

@@ -12,7 +12,7 @@ from steer.config import RunConfig, Sampling
 from steer.engines.choice import EngineSpec
 from steer.engines.interface import Arithmetic
 from steer.errors import SteerError
-from steer.models.fitting import Expert
+from steer.models.expert import Expert
 from steer.models.machine import cpus
 from steer.runs.generation import generate
 from steer.runs.launch import as_begun, launch
@@ -125,6 +125,15 @@ def test_records_are_as_long_as_the_experts_where_nothing_is_said(
     generate(shorter, tiny_corpus, expert, engine, tmp_path / "shorter")
     again = generate(config, tiny_corpus, expert, engine, tmp_path / "shorter")
     assert again.config.sampling.max_new_tokens == most - 1
+
+
+def test_a_list_of_strings_will_do(tmp_path: Path) -> None:
+    expert, engine = stub.StubExpert(), stub.StubEngine(REAL)
+    whole = generate(CONFIG, REAL, expert, engine, tmp_path / "corpus")
+    listed = generate(CONFIG, list(REAL.texts), expert, engine, tmp_path / "list")
+    assert listed.texts == whole.texts
+    with pytest.raises(SteerError, match="string"):
+        generate(CONFIG, "one text", expert, engine, tmp_path / "one")
 
 
 def test_a_finished_run_loads_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

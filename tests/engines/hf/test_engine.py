@@ -16,7 +16,8 @@ from steer.engines.interface import Request
 from steer.errors import SteerError
 from steer.guidance import steer_streams
 from steer.models import machine
-from steer.models.base import EMBEDDED, default_model, resolve_model
+from steer.models.base import resolve_model
+from steer.models.packaged import EMBEDDED, default_model
 from tests.engines.contract import (
     PANELS,
     PROMPTS,

@@ -15,7 +15,7 @@ from steer.config import RunConfig, Sampling
 from steer.data.corpus import Corpus
 from steer.engines.choice import EngineSpec
 from steer.engines.interface import Engine
-from steer.models.fitting import Expert
+from steer.models.expert import Expert
 from steer.runs.cluster import Cluster, generate_on_ray
 from steer.runs.generation import RunProgress, generate
 from tests.tiny import fit_tiny_expert, save_tiny_model
