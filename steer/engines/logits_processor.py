@@ -169,8 +169,8 @@ class SteerLogitsProcessor(LogitsProcessor):
     - `positive_panel_ids`, `positive_panel_mask`: for rho, the positive panels, one a prompt.
     - `other_prompt_ids`, `other_prompt_mask`: for the contrasts "labels" and "dexperts", the
       prompts for the other labels, equally many a prompt.
-    - `start_ids`: for the contrast "prompt", the ids of an empty text; those of the engine are
-      `tokenizer("").input_ids or [tokenizer.bos_token_id]`.
+    - `start_ids`: for the contrast "prompt", the ids of an empty text; the engine reads those of
+      `steer.engines.tokens.encode(tokenizer, "")`.
 
     Raises `SteerError` when what the guidance reads is missing, or its rows do not fit the prompts;
     and in `generate`, when its prompts are others or the streams rule out every token.
