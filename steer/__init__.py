@@ -6,118 +6,92 @@ Public names are loaded when they are first used, so that `steer --help` is quic
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from steer.version import __version__
+from steer.version import __version__ as __version__
 
-if TYPE_CHECKING:
-    from steer.config import Guidance, RunConfig, Sampling
-    from steer.data.catalog import load_task, load_texts
-    from steer.data.corpus import Corpus, load_corpus
-    from steer.data.tasks import Hub, Task
-    from steer.engines.hf.engine import HFEngine
-    from steer.engines.logits_processor import SteerLogitsProcessor
-    from steer.engines.vllm.engine import VLLMEngine
-    from steer.errors import SteerError
-    from steer.evaluation.evaluate import EvaluationSettings, evaluate
-    from steer.evaluation.sets import Labelled
-    from steer.evaluation.table import Evaluation
-    from steer.experiments.comparison import Comparison, Setup, compare, evaluate_comparison, sweep
-    from steer.experiments.tuning import TuneSettings, Tuning, tune
-    from steer.methods import Method, find_methods
-    from steer.models.expert import Expert, FitSettings
-    from steer.models.fitting import fit
-    from steer.report.report import ReportSettings, write_report
-    from steer.runs.exporting import export
-    from steer.runs.generation import generate, generate_together
-    from steer.runs.records import Record, Reject
-    from steer.runs.store import Run
+if TYPE_CHECKING:  # `as` says to type checkers that a name is public
+    from steer.config import Guidance as Guidance
+    from steer.config import RunConfig as RunConfig
+    from steer.config import Sampling as Sampling
+    from steer.data.catalog import load_task as load_task
+    from steer.data.catalog import load_texts as load_texts
+    from steer.data.corpus import Corpus as Corpus
+    from steer.data.corpus import load_corpus as load_corpus
+    from steer.data.tasks import Hub as Hub
+    from steer.data.tasks import Task as Task
+    from steer.engines.choice import EngineSpec as EngineSpec
+    from steer.engines.hf.engine import HFEngine as HFEngine
+    from steer.engines.logits_processor import SteerLogitsProcessor as SteerLogitsProcessor
+    from steer.engines.vllm.engine import VLLMEngine as VLLMEngine
+    from steer.errors import SteerError as SteerError
+    from steer.evaluation.evaluate import EvaluationSettings as EvaluationSettings
+    from steer.evaluation.evaluate import evaluate as evaluate
+    from steer.evaluation.sets import Labelled as Labelled
+    from steer.evaluation.table import Evaluation as Evaluation
+    from steer.experiments.comparison import Comparison as Comparison
+    from steer.experiments.comparison import Setup as Setup
+    from steer.experiments.comparison import compare as compare
+    from steer.experiments.comparison import evaluate_comparison as evaluate_comparison
+    from steer.experiments.comparison import sweep as sweep
+    from steer.experiments.tuning import TuneSettings as TuneSettings
+    from steer.experiments.tuning import Tuning as Tuning
+    from steer.experiments.tuning import tune as tune
+    from steer.methods import Method as Method
+    from steer.methods import find_methods as find_methods
+    from steer.models.expert import Expert as Expert
+    from steer.models.expert import FitSettings as FitSettings
+    from steer.models.fitting import fit as fit
+    from steer.report.report import ReportSettings as ReportSettings
+    from steer.report.report import write_report as write_report
+    from steer.runs.cluster import Cluster as Cluster
+    from steer.runs.exporting import export as export
+    from steer.runs.generation import generate as generate
+    from steer.runs.generation import generate_together as generate_together
+    from steer.runs.launch import launch as launch
+    from steer.runs.records import Record as Record
+    from steer.runs.records import Reject as Reject
+    from steer.runs.store import Run as Run
 
-_MODULES = {
-    "Comparison": "experiments.comparison",
-    "Corpus": "data.corpus",
-    "Evaluation": "evaluation.table",
-    "EvaluationSettings": "evaluation.evaluate",
-    "Expert": "models.expert",
-    "FitSettings": "models.expert",
-    "Guidance": "config",
-    "HFEngine": "engines.hf.engine",
-    "Hub": "data.tasks",
-    "Labelled": "evaluation.sets",
-    "Method": "methods",
-    "Record": "runs.records",
-    "Reject": "runs.records",
-    "ReportSettings": "report.report",
-    "Run": "runs.store",
-    "RunConfig": "config",
-    "Sampling": "config",
-    "Setup": "experiments.comparison",
-    "SteerError": "errors",
-    "SteerLogitsProcessor": "engines.logits_processor",
-    "Task": "data.tasks",
-    "TuneSettings": "experiments.tuning",
-    "Tuning": "experiments.tuning",
-    "VLLMEngine": "engines.vllm.engine",
-    "compare": "experiments.comparison",
-    "evaluate": "evaluation.evaluate",
-    "evaluate_comparison": "experiments.comparison",
-    "export": "runs.exporting",
-    "find_methods": "methods",
-    "fit": "models.fitting",
-    "generate": "runs.generation",
-    "generate_together": "runs.generation",
-    "load_corpus": "data.corpus",
-    "load_task": "data.catalog",
-    "load_texts": "data.catalog",
-    "sweep": "experiments.comparison",
-    "tune": "experiments.tuning",
-    "write_report": "report.report",
+# The same for Python, which imports a module when a name of it is first used.
+_NAMES = {
+    "config": "Guidance RunConfig Sampling",
+    "data.catalog": "load_task load_texts",
+    "data.corpus": "Corpus load_corpus",
+    "data.tasks": "Hub Task",
+    "engines.choice": "EngineSpec",
+    "engines.hf.engine": "HFEngine",
+    "engines.logits_processor": "SteerLogitsProcessor",
+    "engines.vllm.engine": "VLLMEngine",
+    "errors": "SteerError",
+    "evaluation.evaluate": "EvaluationSettings evaluate",
+    "evaluation.sets": "Labelled",
+    "evaluation.table": "Evaluation",
+    "experiments.comparison": "Comparison Setup compare evaluate_comparison sweep",
+    "experiments.tuning": "TuneSettings Tuning tune",
+    "methods": "Method find_methods",
+    "models.expert": "Expert FitSettings",
+    "models.fitting": "fit",
+    "report.report": "ReportSettings write_report",
+    "runs.exporting": "export",
+    "runs.generation": "generate generate_together",
+    "runs.cluster": "Cluster",
+    "runs.launch": "launch",
+    "runs.records": "Record Reject",
+    "runs.store": "Run",
 }
+_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
-__all__ = [
-    "Comparison",
-    "Corpus",
-    "Evaluation",
-    "EvaluationSettings",
-    "Expert",
-    "FitSettings",
-    "Guidance",
-    "HFEngine",
-    "Hub",
-    "Labelled",
-    "Method",
-    "Record",
-    "Reject",
-    "ReportSettings",
-    "Run",
-    "RunConfig",
-    "Sampling",
-    "Setup",
-    "SteerError",
-    "SteerLogitsProcessor",
-    "Task",
-    "TuneSettings",
-    "Tuning",
-    "VLLMEngine",
-    "__version__",
-    "compare",
-    "evaluate",
-    "evaluate_comparison",
-    "export",
-    "find_methods",
-    "fit",
-    "generate",
-    "generate_together",
-    "load_corpus",
-    "load_task",
-    "load_texts",
-    "sweep",
-    "tune",
-    "write_report",
-]
+__all__ = sorted(["__version__", *_MODULES])
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module 'steer' has no attribute {name!r}")
-    value = getattr(import_module(f"steer.{_MODULES[name]}"), name)
-    globals()[name] = value
-    return value
+def __dir__() -> list[str]:
+    return __all__
+
+
+if not TYPE_CHECKING:  # to which a misspelt name would then be of type Any, and no mistake
+
+    def __getattr__(name: str) -> Any:
+        if name not in _MODULES:
+            raise AttributeError(f"module 'steer' has no attribute {name!r}")
+        value = getattr(import_module(f"steer.{_MODULES[name]}"), name)
+        globals()[name] = value
+        return value
