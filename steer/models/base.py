@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -97,6 +97,15 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     ids = list(tokenizer(text).input_ids)
     ends = len(ids) > 1 and ids[-1] == tokenizer.eos_token_id
     return ids[:-1] if ends and not text.endswith(str(tokenizer.eos_token)) else ids
+
+
+def encode_completions(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+    """Token ids of texts that follow a prompt, neither begun nor ended: a text that spells a
+    special token, such as the end of text, means no such token."""
+    ids: list[list[int]] = tokenizer(
+        list(texts), add_special_tokens=False, split_special_tokens=True
+    ).input_ids
+    return ids
 
 
 def pick_device(device: str = "auto") -> torch.device:

@@ -19,6 +19,7 @@ from steer.data.tasks import PLACEHOLDER, Task
 from steer.errors import SteerError
 from steer.models.base import (
     context_length,
+    encode_completions,
     encode_prompt,
     load_model,
     load_tokenizer,
@@ -105,11 +106,7 @@ class Judge:
         return [int(end if begin is None else begin)]
 
     def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
-        ids = self.tokenizer(
-            [self._completion(text) for text in texts],
-            add_special_tokens=False,
-            split_special_tokens=True,  # a text that spells a special token does not end there
-        ).input_ids
+        ids = encode_completions(self.tokenizer, [self._completion(text) for text in texts])
         end = [int(self.tokenizer.eos_token_id)] if self.ends else []
         return [[*each, *end] for each in ids]
 
