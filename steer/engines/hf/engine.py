@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from steer.config import Sampling
+from steer.engines.hf.beam import BeamSearch
+from steer.engines.hf.contrastive import ContrastiveSearch
 from steer.engines.hf.generation import Generation
 from steer.engines.hf.lanes import IMPLEMENTATION, SHORT, Bank, Context
 from steer.engines.hf.linear import join, merge, merged_bytes, pack
-from steer.engines.hf.search import BeamSearch, ContrastiveSearch
 from steer.engines.interface import Completion, Request, Step
 from steer.engines.tokens import encode, end_tokens
 from steer.errors import SteerError

@@ -1,5 +1,5 @@
 """One call of the hf engine: records are admitted, decoded a token a step, and replaced when they
-finish. How the next token is chosen is the batch's business, or a search's (`hf_search`)."""
+finish. How the next token is chosen is the batch's business, or a search's."""
 
 from collections import Counter, deque
 from collections.abc import Callable, Sequence

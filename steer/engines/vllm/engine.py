@@ -1,7 +1,7 @@
 """The engine for servers: vLLM, whose logits processor links the streams of each record.
 
 vLLM batches, pages, caches prefixes, adds LoRA and spreads a model over GPUs; ours is only the
-guidance (`vllm_processor`) and which records may start when (`vllm_room`). docs/vllm.md has the
+guidance (`processor`) and which records may start when (`room`). docs/vllm.md has the
 picture, and what is guaranteed.
 """
 

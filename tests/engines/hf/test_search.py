@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from steer.config import Guidance, Sampling
+from steer.engines.hf.beam import BeamSearch
 from steer.engines.hf.engine import HFEngine
 from steer.engines.hf.generation import Generation
-from steer.engines.hf.search import BeamSearch
 from steer.engines.interface import Request, Step
 from steer.engines.sampling import uniforms
 from steer.errors import SteerError

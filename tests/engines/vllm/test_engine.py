@@ -15,7 +15,7 @@ from steer.config import Sampling
 from steer.engines.choice import EngineSpec
 from steer.engines.hf.engine import HFEngine
 from steer.engines.interface import Completion, Request, Step
-from steer.engines.vllm.room import Lane, Room
+from steer.engines.vllm.room import Room, SequencePlan
 from steer.errors import SteerError
 from steer.guidance import Stream
 from steer.runs.store import Run
@@ -186,7 +186,7 @@ def test_each_sign_of_a_group_taken_apart_counts_alone(parts, together):
     """Forced splits show several at once."""
     from steer.engines.vllm.generation import Generation, _Group
 
-    group = _Group(many(1)[0], (Lane(True, "a", 1), Lane(False, "a", 1)))
+    group = _Group(many(1)[0], (SequencePlan(True, "a", 1), SequencePlan(False, "a", 1)))
     assert Generation._together(None, group, parts) is together
 
 
