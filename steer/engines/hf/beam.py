@@ -9,7 +9,8 @@ from torch import Tensor
 
 from steer.config import Sampling
 from steer.engines.hf.candidates import Candidates, candidates
-from steer.engines.hf.generation import Generation, Reader
+from steer.engines.hf.generation import Generation
+from steer.engines.hf.model import LaneModel
 from steer.engines.interface import Request
 from steer.engines.sampling import require_a_token
 
@@ -33,13 +34,20 @@ class BeamSearch(Generation):
     early_stopping=False. The opening counts as part of the context.
     """
 
-    def __init__(self, engine: Reader, requests: Sequence[Request], sampling: Sampling) -> None:
-        super().__init__(engine, requests, sampling)
+    def __init__(
+        self,
+        model: LaneModel,
+        ends: Tensor,
+        rows: int,
+        requests: Sequence[Request],
+        sampling: Sampling,
+    ) -> None:
+        super().__init__(model, ends, rows, requests, sampling)
         # Sums of guided log-probabilities; -inf is a hypothesis that stands for none.
-        self.totals = torch.empty(0, self.each, device=engine.ends.device)
+        self.totals = torch.empty(0, self.each, device=ends.device)
         self.finished: list[list[Hypothesis]] = []
         # Candidates of a hypothesis: as many as may end, and as many as may go on.
-        self.size = self.each + len(engine.ends)
+        self.size = self.each + len(ends)
 
     def _add(self, requests: Sequence[Request]) -> None:
         super()._add(requests)
@@ -70,7 +78,7 @@ class BeamSearch(Generation):
     def _ends(self, tokens: Tensor) -> Tensor:
         """Whether each of `tokens` (records, candidates) is a hypothesis' last one."""
         last = self.batch.counts[:: self.each] + 1 == self.sampling.max_new_tokens
-        return torch.isin(tokens, self.engine.ends) | last.unsqueeze(-1)
+        return torch.isin(tokens, self.ends) | last.unsqueeze(-1)
 
     def _select(
         self, record: int, found: Candidates, ranked: list[tuple[float, int, bool]]

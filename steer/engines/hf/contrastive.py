@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from steer.config import Sampling
 from steer.engines.hf.candidates import candidates
-from steer.engines.hf.generation import Generation, Reader
+from steer.engines.hf.generation import Generation
 from steer.engines.hf.lanes import Context, Lane
+from steer.engines.hf.model import LaneModel
 from steer.engines.interface import Completion, Request, Step
 from steer.engines.sampling import require_a_token
 from steer.errors import SteerError
@@ -47,12 +48,20 @@ class ContrastiveSearch(Generation):
     final norm. The expert reads every candidate; the other streams read the chosen one.
     """
 
-    def __init__(self, engine: Reader, requests: Sequence[Request], sampling: Sampling) -> None:
-        if engine.model.base_model is engine.model:
-            kind = type(engine.model).__name__
+    def __init__(
+        self,
+        model: LaneModel,
+        ends: Tensor,
+        rows: int,
+        requests: Sequence[Request],
+        sampling: Sampling,
+    ) -> None:
+        if model.module.base_model is model.module:
+            kind = type(model.module).__name__
             raise SteerError(f"{kind} hides its last layer's output; use another method")
-        super().__init__(engine, requests, sampling)
-        self.tries = self._bank(sampling.candidates)  # the expert's lanes; `bank` has the others'
+        super().__init__(model, ends, rows, requests, sampling)
+        # The expert's lanes; `bank` has the others'.
+        self.tries = model.bank(sampling.candidates * self.rows)
         self.tried: list[Tried] = []
         self.experts = {(r.streams[0].adapter, r.streams[0].context) for r in requests}
         self.prompts: dict[tuple[bool, str], Tensor] = {}  # hidden states of the experts' contexts
@@ -61,7 +70,7 @@ class ContrastiveSearch(Generation):
 
     def run(self, on_step: Callable[[Step], None] | None) -> list[Completion]:
         """Completions in the order of the requests."""
-        hook = self.engine.model.base_model.register_forward_hook(self._keep_hidden)
+        hook = self.model.module.base_model.register_forward_hook(self._keep_hidden)
         try:
             return super().run(on_step)
         finally:

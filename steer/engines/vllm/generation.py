@@ -17,7 +17,7 @@ from vllm.lora.request import LoRARequest
 from vllm.sampling_params import RequestOutputKind
 
 from steer.config import Sampling
-from steer.engines.interface import Completion, Request, Step
+from steer.engines.interface import Completion, Request, Step, most_streams
 from steer.engines.tokens import require_room
 from steer.engines.vllm.processor import KEY, NEVER, NO_TOKEN, OUT_OF_STEP, Call, Link
 from steer.engines.vllm.room import Capacity, Room, SequencePlan
@@ -75,7 +75,7 @@ class Generation:
         self.ids = {text: engine.encode(text) for text in contexts}
         longest = max(map(len, self.ids.values()), default=0)
         require_room(longest, sampling.max_new_tokens, engine.max_context)
-        streams = max((len(request.streams) for request in requests), default=1)
+        streams = most_streams(requests)
         self.rows = engine.rows_for(streams)
         self.ends = engine.ends.tolist()
         self.call = Call(sampling, streams, self.ends[0])

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from steer.config import Guidance, Sampling
+from steer.engines.hf import engine as hf_engine
 from steer.engines.hf.beam import BeamSearch
 from steer.engines.hf.engine import HFEngine
 from steer.engines.hf.generation import Generation
@@ -58,10 +59,8 @@ def written(engine: HFEngine, requests: list[Request], sampling: Sampling, searc
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Generation, "_complete", complete)
         if search:
-            with torch.inference_mode():
-                done = search(engine, requests, sampling).run(None)
-        else:
-            done = engine.generate(requests, sampling)
+            patch.setattr(hf_engine, "_method", lambda sampling: search)
+        done = engine.generate(requests, sampling)
     assert [c.id for c in done] == [r.id for r in requests]
     assert [c.tokens for c in done] == [len(tokens[r.id]) for r in requests]
     return done, [tokens[r.id] for r in requests]
