@@ -94,7 +94,7 @@ def random_side(shape: str, folder: Path, device: str) -> Ours:
     """Our engine on random weights of `shape`, made on the device and never written."""
     lab = Lab(folder, shape, device)
     model = random_model(shape, device, torch.bfloat16)
-    tokenizer = corpus_tokenizer(lab.corpus.texts)
+    tokenizer = corpus_tokenizer(lab.corpus.texts, shape)
     adapter = folder / f"adapter-{shape}"
     write_adapter(model, adapter)
     # The engine loads by name, and these models are in no folder: 8B would take 16 GB of disk.
@@ -134,7 +134,7 @@ def _context_tokens(ours: Ours, rows: int, guided: bool) -> int:
     prompt = len(engine.lane_model.encode(PROMPT))
     if not guided:
         return prompt
-    panels = ours.lab.panels(-(-rows // SHARING), "prompted", engine.end_of_text)
+    panels = ours.lab.panels(-(-rows // SHARING), "prompted")
     return 2 * prompt + sum(len(engine.lane_model.encode(panel)) for panel in panels)
 
 

@@ -16,19 +16,31 @@ from steer.config import Guidance
 
 
 @dataclass(frozen=True)
+class Shown:
+    """Texts that a stream reads: each under `prompt` and ended, as the expert read it in training,
+    then the prompt again. Without a prompt, the texts joined with a space.
+
+    A special token that a text spells is plain characters, unlike one in a prompt.
+    """
+
+    texts: tuple[str, ...]
+    prompt: str | None = None
+
+
+@dataclass(frozen=True)
 class Stream:
     """One model reading one context, with one weight.
 
-    `adapter` says whether the expert's adapter is on; `context` is the text read before the
-    record's own tokens. Requests that share (adapter, context) share its key-value cache. The
-    `pooled` streams of a request count as one, which finds every token as likely as the one of
-    them that finds it likeliest; its weight is the sum of theirs.
+    `adapter` says whether the expert's adapter is on; `context` is the prompt, or the texts, that
+    are read before the record's own tokens. Requests that share (adapter, context) share its
+    key-value cache. The `pooled` streams of a request count as one, which finds every token as
+    likely as the one of them that finds it likeliest; its weight is the sum of theirs.
     """
 
     name: str
     weight: float
     adapter: bool
-    context: str
+    context: str | Shown
     pooled: bool = False
 
 
@@ -38,12 +50,12 @@ class Contexts:
     the prompts for the other labels."""
 
     prompt: str
-    negative: tuple[str, ...] = ()
-    positive: str = ""
+    negative: tuple[str | Shown, ...] = ()
+    positive: str | Shown = ""
     others: tuple[str, ...] = ()
 
 
-def steer_streams(guidance: Guidance, prompt: str, panel: str) -> tuple[Stream, ...]:
+def steer_streams(guidance: Guidance, prompt: str, panel: str | Shown) -> tuple[Stream, ...]:
     """The streams of STEER for one negative panel; see `build_streams`."""
     return build_streams(guidance, Contexts(prompt, (panel,)))
 

@@ -24,7 +24,7 @@ from steer.config import Config
 from steer.data.corpus import Corpus
 from steer.data.tasks import Task
 from steer.errors import SteerError
-from steer.models.base import encode_prompt
+from steer.models.base import encode_prompt, encode_texts
 
 IGNORE = -100
 
@@ -84,11 +84,7 @@ def encode(corpus: Corpus, task: Task, tokenizer: PreTrainedTokenizerBase) -> li
     it there begins at the same token boundary."""
     labels: Sequence[str | None] = corpus.labels or [None] * len(corpus.texts)
     prompts = {label: encode_prompt(tokenizer, task.render(label)) for label in set(labels)}
-    completions = tokenizer(
-        [task.completion(text) for text in corpus.texts],
-        add_special_tokens=False,
-        split_special_tokens=True,  # a text that spells a special token does not end there
-    ).input_ids
+    completions = encode_texts(tokenizer, [task.completion(text) for text in corpus.texts])
     return [
         {
             "input_ids": [*prompts[label], *completion, tokenizer.eos_token_id],

@@ -134,9 +134,7 @@ class RunLoop:
         self.tallies: dict[str | None, Tally] = {label: Tally() for label in config.wanted}
         self.tokens = 0
         self._task = _task(parts.expert.task, config)
-        self._panels = Panels(
-            config, self._task, parts.real, parts.towards, parts.engine.end_of_text, parts.embedder
-        )
+        self._panels = Panels(config, self._task, parts.real, parts.towards, parts.embedder)
         self._panels.require()
         self._checker = Checker(self._task, parts.real.texts)
         self._committed = 0

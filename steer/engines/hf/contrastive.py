@@ -17,6 +17,7 @@ from steer.engines.hf.model import LaneModel
 from steer.engines.interface import Completion, Request, Step
 from steer.engines.sampling import require_a_token
 from steer.errors import SteerError
+from steer.guidance import Shown
 
 
 @dataclass
@@ -64,7 +65,8 @@ class ContrastiveSearch(Generation):
         self.tries = model.bank(sampling.candidates * self.rows)
         self.tried: list[Tried] = []
         self.experts = {(r.streams[0].adapter, r.streams[0].context) for r in requests}
-        self.prompts: dict[tuple[bool, str], Tensor] = {}  # hidden states of the experts' contexts
+        # Hidden states of the experts' contexts.
+        self.prompts: dict[tuple[bool, str | Shown], Tensor] = {}
         self.hidden = torch.empty(0)  # of the last forward pass
         self.logits = torch.empty(0)  # of the expert after the chosen tokens
 
@@ -82,10 +84,10 @@ class ContrastiveSearch(Generation):
     def _keep_hidden(self, module: nn.Module, given: Any, output: Any) -> None:
         self.hidden = nn.functional.normalize(output.last_hidden_state.float(), dim=-1)
 
-    def _prefill(self, adapter: bool, text: str) -> Context:
-        context = super()._prefill(adapter, text)
-        if (adapter, text) in self.experts:
-            self.prompts[adapter, text] = self.hidden[0]
+    def _prefill(self, adapter: bool, read: str | Shown) -> Context:
+        context = super()._prefill(adapter, read)
+        if (adapter, read) in self.experts:
+            self.prompts[adapter, read] = self.hidden[0]
         return context
 
     def _add(self, requests: Sequence[Request]) -> None:

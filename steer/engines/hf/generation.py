@@ -13,6 +13,7 @@ from steer.engines.hf.lanes import Bank, Context
 from steer.engines.hf.model import LaneModel
 from steer.engines.interface import Completion, Request, Step, most_streams
 from steer.engines.tokens import require_room
+from steer.guidance import Shown
 
 
 class Generation:
@@ -35,12 +36,12 @@ class Generation:
         self.order = [request.id for request in requests]
         self.waiting = deque(requests)
         contexts = {stream.context for request in requests for stream in request.streams}
-        self.ids = {text: model.encode(text) for text in contexts}
+        self.ids = {context: model.encode(context) for context in contexts}
         longest = max(map(len, self.ids.values()), default=0)
         require_room(longest, sampling.max_new_tokens, model.max_context)
         # How many waiting streams still need each context; at zero it is forgotten.
         self.uses = Counter((s.adapter, s.context) for r in requests for s in r.streams)
-        self.contexts: dict[tuple[bool, str], Context] = {}
+        self.contexts: dict[tuple[bool, str | Shown], Context] = {}
         streams = most_streams(requests)
         self.rows = self._rows(rows)
         self.bank = model.bank(streams * self.rows)
@@ -77,15 +78,15 @@ class Generation:
         """What each stream reads, prefilled when its first record needs it."""
         return [self._context(stream.adapter, stream.context) for stream in request.streams]
 
-    def _context(self, adapter: bool, text: str) -> Context:
-        key = (adapter, text)
+    def _context(self, adapter: bool, read: str | Shown) -> Context:
+        key = (adapter, read)
         if key not in self.contexts:
-            self.contexts[key] = self._prefill(adapter, text)
+            self.contexts[key] = self._prefill(adapter, read)
         self.uses[key] -= 1
         return self.contexts[key] if self.uses[key] else self.contexts.pop(key)
 
-    def _prefill(self, adapter: bool, text: str) -> Context:
-        ids = self.ids[text]
+    def _prefill(self, adapter: bool, read: str | Shown) -> Context:
+        ids = self.ids[read]
         context = Context(length=len(ids))
         tokens = torch.tensor([ids], device=self.model.device)
         positions = torch.arange(len(ids), device=tokens.device).unsqueeze(0)

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from steer.engines.hf.lanes import IMPLEMENTATION, Bank, Context
 from steer.engines.hf.linear import join, merge, pack
-from steer.engines.tokens import encode
+from steer.engines.tokens import encode, known_ids
 from steer.errors import SteerError
+from steer.guidance import Shown
 from steer.models.base import context_length, load_model, load_tokenizer, model_fingerprint
 
 
@@ -40,6 +41,7 @@ class LaneModel:
         dim: int = getattr(config, "head_dim", None) or config.hidden_size // heads
         self.kv_shape = (config.num_hidden_layers, kv_heads, dim)
         self.rep = heads // kv_heads
+        self.known = known_ids(self.tokenizer, config.vocab_size)
 
     @property
     def device(self) -> torch.device:
@@ -61,8 +63,8 @@ class LaneModel:
         if merged:
             merge(self.module)
 
-    def encode(self, context: str) -> list[int]:
-        """Token ids of a context; a context without any is the start of text."""
+    def encode(self, context: str | Shown) -> list[int]:
+        """Token ids of a context."""
         return encode(self.tokenizer, context)
 
     def bank(self, room: int) -> Bank:
@@ -73,8 +75,8 @@ class LaneModel:
     def forward(
         self, tokens: Tensor, positions: Tensor, read: Context | Bank, adapted: int
     ) -> Tensor:
-        """Logits (lanes, vocab) after the last token of `tokens` (lanes, length); the adapter is
-        on for the first `adapted` lanes, and `read` holds their caches."""
+        """Logits (lanes, vocab) after the last token of `tokens` (lanes, length), of the known ids;
+        the adapter is on for the first `adapted` lanes, and `read` holds their caches."""
         self.switch.lanes = adapted
         logits: Tensor = self.module(
             input_ids=tokens,
@@ -83,4 +85,4 @@ class LaneModel:
             logits_to_keep=1,
             steer_read=read,
         ).logits
-        return logits[:, -1]
+        return self.known.among(logits[:, -1])

@@ -18,10 +18,11 @@ from vllm.sampling_params import RequestOutputKind
 
 from steer.config import Sampling
 from steer.engines.interface import Completion, Request, Step, most_streams
-from steer.engines.tokens import require_room
+from steer.engines.tokens import Known, require_room
 from steer.engines.vllm.processor import KEY, NEVER, NO_TOKEN, OUT_OF_STEP, Call, Link
 from steer.engines.vllm.room import Capacity, Room, SequencePlan
 from steer.errors import SteerError
+from steer.guidance import Shown
 
 TRIES = 5  # of a record, before something must be wrong
 
@@ -35,6 +36,7 @@ class Serving(Protocol):
     lora: LoRARequest | None
     tokenizer: PreTrainedTokenizerBase
     ends: Tensor
+    known: Known
     capacity: Capacity
     numbers: Iterator[int]
     restarts: int
@@ -44,7 +46,7 @@ class Serving(Protocol):
 
     def rows_for(self, streams: int) -> int: ...
 
-    def encode(self, context: str) -> list[int]: ...
+    def encode(self, context: str | Shown) -> list[int]: ...
 
 
 @dataclass(frozen=True)
@@ -72,13 +74,13 @@ class Generation:
         self.engine, self.sampling = engine, sampling
         self.order = [request.id for request in requests]
         contexts = {stream.context for request in requests for stream in request.streams}
-        self.ids = {text: engine.encode(text) for text in contexts}
+        self.ids = {context: engine.encode(context) for context in contexts}
         longest = max(map(len, self.ids.values()), default=0)
         require_room(longest, sampling.max_new_tokens, engine.max_context)
         streams = most_streams(requests)
         self.rows = engine.rows_for(streams)
         self.ends = engine.ends.tolist()
-        self.call = Call(sampling, streams, self.ends[0])
+        self.call = Call(sampling, streams, self.ends[0], engine.known)
         self.room = Room(engine.capacity, sampling.max_new_tokens)
         self.waiting = deque(_Group(request, self._plans(request)) for request in requests)
         self.running: dict[int, _Group] = {}

@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from steer.guidance import Shown
+
 
 @dataclass(frozen=True)
 class Capacity:
@@ -29,7 +31,7 @@ class SequencePlan:
     """A sequence of a group, before it starts: what it reads, how many tokens that is."""
 
     adapter: bool
-    context: str
+    context: str | Shown
     length: int
 
 
@@ -42,7 +44,7 @@ class Room:
         self.new_tokens = new_tokens  # the most that a record may have
         self.sequences = 0
         self.blocks = 0
-        self.readers: Counter[tuple[bool, str]] = Counter()
+        self.readers: Counter[tuple[bool, str | Shown]] = Counter()
         self.step_tokens = 0  # of the next step
 
     def begin_step(self) -> None:

@@ -19,7 +19,7 @@ from steer.errors import SteerError
 from steer.guidance import Stream, steer_streams
 from steer.seeds import derive
 from tests import naive
-from tests.engines.contract import PANELS, PROMPTS, reference, save_adapter
+from tests.engines.contract import PANELS, PROMPTS, reference, save_adapter, save_padded_model
 
 CONTEXTS = ("Q:", "Write one question about the sky.\nQuestion:", "Why does", "How often", "a")
 
@@ -317,6 +317,16 @@ def test_a_token_that_a_stream_rules_out_is_never_chosen(engine, method):
             engine.generate(guided(1), Sampling(max_new_tokens=4, **method))
     finally:
         hook.remove()
+
+
+@pytest.mark.parametrize("method", METHODS[1:])
+def test_ids_without_a_token_are_never_chosen(tmp_path, method):
+    base = save_padded_model(tmp_path / "padded")
+    engine, slow = HFEngine(base, dtype="float32", device="cpu"), reference(base, None)
+    done, tokens = written(engine, guided(3), Sampling(max_new_tokens=5, **method))
+    assert all(max(ours) < len(engine.tokenizer) for ours in tokens)
+    for request, completion, ours in zip(guided(3), done, tokens, strict=True):
+        assert_means(engine, slow, request, completion, ours)
 
 
 @pytest.mark.parametrize("method", METHODS[1:])

@@ -27,6 +27,7 @@ from tests.engines.contract import (
     many,
     reference,
     save_adapter,
+    save_padded_model,
 )
 from tests.tiny import fit_tiny_expert, save_tiny_model
 
@@ -277,6 +278,13 @@ def test_without_an_adapter_the_expert_is_the_base(model):
     requests = many(3, gamma=0.5, eta=0.3)
     sampling = Sampling(max_new_tokens=5)
     assert_exact(plain, reference(str(model), None), requests, sampling, within=1e-3)
+
+
+def test_ids_without_a_token_are_never_drawn(tmp_path):
+    base = save_padded_model(tmp_path / "padded")
+    padded = EngineSpec(base, None, "vllm", dtype="float32", rows=2).load()
+    sampling = Sampling(max_new_tokens=6)
+    assert_exact(padded, reference(base, None), many(3), sampling, within=1e-3)
 
 
 def test_an_adapter_that_vllm_cannot_load_is_one_line(model, tmp_path):
