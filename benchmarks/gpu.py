@@ -94,12 +94,12 @@ def random_side(shape: str, folder: Path, device: str) -> Ours:
     """Our engine on random weights of `shape`, made on the device and never written."""
     lab = Lab(folder, shape, device)
     model = random_model(shape, device, torch.bfloat16)
-    tokenizer = corpus_tokenizer(lab.corpus.texts)
+    tokenizer = corpus_tokenizer(lab.corpus.texts, shape)
     adapter = folder / f"adapter-{shape}"
     write_adapter(model, adapter)
     # The engine loads by name, and these models are in no folder: 8B would take 16 GB of disk.
     with patch.multiple(
-        "steer.engines.hf.engine",
+        "steer.engines.hf.model",
         load_model=lambda *_, **__: model,
         load_tokenizer=lambda *_: tokenizer,
         model_fingerprint=lambda *_: shape,
@@ -131,11 +131,11 @@ def step_work(ours: Ours, rows: int, tokens: int, guided: bool) -> Work:
 def _context_tokens(ours: Ours, rows: int, guided: bool) -> int:
     """Tokens of the distinct contexts: the prompt, and with guidance again and the panels."""
     engine = ours.engine
-    prompt = len(engine.encode(PROMPT))
+    prompt = len(engine.lane_model.encode(PROMPT))
     if not guided:
         return prompt
-    panels = ours.lab.panels(-(-rows // SHARING), "prompted", engine.end_of_text)
-    return 2 * prompt + sum(len(engine.encode(panel)) for panel in panels)
+    panels = ours.lab.panels(-(-rows // SHARING), "prompted")
+    return 2 * prompt + sum(len(engine.lane_model.encode(panel)) for panel in panels)
 
 
 def probe(plan: Plan, device: str, dtype: torch.dtype) -> Limits:

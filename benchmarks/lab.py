@@ -18,6 +18,7 @@ from benchmarks.shapes import SHAPES, corpus_tokenizer, random_model
 from steer.config import PanelForm
 from steer.data.corpus import Corpus, load_corpus
 from steer.data.tasks import Task
+from steer.guidance import Shown
 from steer.models.base import load_model, pick_device, resolve_model
 from steer.models.expert import Expert
 from steer.quiet import quiet_logs
@@ -58,11 +59,11 @@ class Lab:
     def task(self) -> Task:
         return Task(PROMPT)
 
-    def panels(self, count: int, form: PanelForm, end_of_text: str) -> list[str]:
+    def panels(self, count: int, form: PanelForm) -> list[Shown]:
         """Contexts of the negative stream, the same that the first round of a run draws."""
         pool = Pool(self.corpus, labelled=False)
         drawn = draw_panels(pool, count, size=PANEL_SIZE, seed=SEED, round=0, label=None)
-        return [render_panel(panel, form, self.task, None, end_of_text) for panel in drawn]
+        return [render_panel(panel, form, self.task, None) for panel in drawn]
 
 
 def prepare(folder: Path, model: str | None, device: str) -> Lab:
@@ -75,7 +76,7 @@ def prepare(folder: Path, model: str | None, device: str) -> Lab:
         dtype = torch.float32 if model == "tiny" else torch.bfloat16
         transformers_logging.disable_progress_bar()
         random_model(model, where, dtype).save_pretrained(base)
-        corpus_tokenizer(texts).save_pretrained(base)
+        corpus_tokenizer(texts, model).save_pretrained(base)
         name = str(base)
     else:
         name = resolve_model(model)

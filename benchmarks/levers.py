@@ -208,7 +208,7 @@ def _generate(
     tokens: int,
     on_step: Callable[[Step], None],
 ) -> None:
-    panels = lab.panels(-(-rows // 32), "prompted", engine.end_of_text)
+    panels = lab.panels(-(-rows // 32), "prompted")
     engine.rows = rows
     engine.may_merge = hf.MERGED_SHARE > 0
     requests = [

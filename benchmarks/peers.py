@@ -12,6 +12,8 @@ from transformers import Cache, DynamicCache, StaticCache
 from benchmarks.lab import PROMPT, SEED, Lab
 from benchmarks.pairs import Load, check_tokens, synchronize
 from steer.config import Guidance
+from steer.engines.tokens import encode
+from steer.guidance import Shown
 from steer.models.base import load_model, load_tokenizer
 from steer.quiet import quiet_logs
 
@@ -75,7 +77,7 @@ class Peers:
     def published(self, load: Load) -> float:
         """The published procedure, one record at a time."""
         torch.manual_seed(SEED)
-        panels = self.lab.panels(load.records, "raw", str(self.tokenizer.eos_token))
+        panels = self.lab.panels(load.records, "raw")
         for panel in panels:
             made = published(self.base, self.merged, self._ids(), self._ids(panel), load.tokens)
             self.tokenizer.decode(made[0])
@@ -119,14 +121,14 @@ class Peers:
         return 0.0
 
     def _guided(self, model: Any, load: Load) -> float:
-        panel = self.lab.panels(1, "prompted", str(self.tokenizer.eos_token))
-        negative = self.tokenizer(panel * load.rows, return_tensors="pt").to(self.lab.device)
+        (panel,) = self.lab.panels(1, "prompted")
+        negative = self._ids(panel).expand(load.rows, -1)
         return self._generate(
             model,
             load,
             guidance_scale=GUIDANCE_SCALE,
-            negative_prompt_ids=negative["input_ids"],
-            negative_prompt_attention_mask=negative["attention_mask"],
+            negative_prompt_ids=negative,
+            negative_prompt_attention_mask=torch.ones_like(negative),
         )
 
     def _forward(self, model: Any, load: Load) -> float:
@@ -134,9 +136,8 @@ class Peers:
             forward(model, self._ids(), rows, load.tokens, self.cache_kind or "dynamic")
         return 0.0
 
-    def _ids(self, text: str = PROMPT) -> Tensor:
-        ids: Tensor = self.tokenizer(text, return_tensors="pt").input_ids
-        return ids.to(self.lab.device)
+    def _ids(self, context: str | Shown = PROMPT) -> Tensor:
+        return torch.tensor([encode(self.tokenizer, context)], device=self.lab.device)
 
 
 @torch.inference_mode()

@@ -79,7 +79,7 @@ def text(seed: int) -> str:
 class Writer:
     """An engine that writes such texts and sleeps `seconds` for each."""
 
-    name, end_of_text, base_fingerprint = "stub", "</s>", "stub"
+    name, base_fingerprint = "stub", "stub"
     arithmetic = Arithmetic("float32", 1)
 
     def __init__(self, seconds: float = 0.0) -> None:

@@ -1,5 +1,6 @@
 """Models of random weights in real shapes: speed does not depend on what the weights are."""
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -38,6 +39,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 """By name; the Llamas are those of Llama 3.2 1B and Llama 3.1 8B."""
 
+TRAINED = 1024  # tokens, at most as many as any shape has
 _CONTEXT = 8192
 _BOS, _EOS = "<s>", "</s>"
 
@@ -62,18 +64,23 @@ def random_model(shape: str, device: str, dtype: torch.dtype) -> LlamaForCausalL
         torch.set_default_dtype(before)
 
 
-def corpus_tokenizer(texts: Iterable[str], vocab_size: int = 1024) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer trained on the spot; at most as many tokens as any shape has."""
+def corpus_tokenizer(texts: Iterable[str], shape: str) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer trained on the spot, with as many tokens as the shape has: those
+    that no text needs are there as the engine leaves out logits without a token."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
+        vocab_size=TRAINED,
         special_tokens=[_BOS, _EOS],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
+    made = json.loads(tokenizer.to_str())
+    vocab, wanted = made["model"]["vocab"], SHAPES[shape]["vocab_size"]
+    vocab |= {f"unused {number}": number for number in range(len(vocab), wanted)}
+    tokenizer = Tokenizer.from_str(json.dumps(made))
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token=_BOS, eos_token=_EOS, pad_token=_EOS
     )

@@ -79,7 +79,7 @@ class Run:
 
 def requests(lab: Lab, engine: VLLMEngine, rows: int) -> list[Request]:
     """STEER with its default settings; rows share panels as in a run."""
-    panels = lab.panels(-(-rows // ROWS_PER_PANEL), "prompted", engine.end_of_text)
+    panels = lab.panels(-(-rows // ROWS_PER_PANEL), "prompted")
     guidance = Guidance()
     return [
         Request(

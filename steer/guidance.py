@@ -16,19 +16,31 @@ from steer.config import Guidance
 
 
 @dataclass(frozen=True)
+class Shown:
+    """Texts that a stream reads: each under `prompt` and ended, as the expert read it in training,
+    then the prompt again. Without a prompt, the texts joined with a space.
+
+    A special token that a text spells is plain characters, unlike one in a prompt.
+    """
+
+    texts: tuple[str, ...]
+    prompt: str | None = None
+
+
+@dataclass(frozen=True)
 class Stream:
     """One model reading one context, with one weight.
 
-    `adapter` says whether the expert's adapter is on; `context` is the text read before the
-    record's own tokens. Requests that share (adapter, context) share its key-value cache. The
-    `pooled` streams of a request count as one, which finds every token as likely as the one of
-    them that finds it likeliest; its weight is the sum of theirs.
+    `adapter` says whether the expert's adapter is on; `context` is the prompt, or the texts, that
+    are read before the record's own tokens. Requests that share (adapter, context) share its
+    key-value cache. The `pooled` streams of a request count as one, which finds every token as
+    likely as the one of them that finds it likeliest; its weight is the sum of theirs.
     """
 
     name: str
     weight: float
     adapter: bool
-    context: str
+    context: str | Shown
     pooled: bool = False
 
 
@@ -38,12 +50,12 @@ class Contexts:
     the prompts for the other labels."""
 
     prompt: str
-    negative: tuple[str, ...] = ()
-    positive: str = ""
+    negative: tuple[str | Shown, ...] = ()
+    positive: str | Shown = ""
     others: tuple[str, ...] = ()
 
 
-def steer_streams(guidance: Guidance, prompt: str, panel: str) -> tuple[Stream, ...]:
+def steer_streams(guidance: Guidance, prompt: str, panel: str | Shown) -> tuple[Stream, ...]:
     """The streams of STEER for one negative panel; see `build_streams`."""
     return build_streams(guidance, Contexts(prompt, (panel,)))
 
@@ -70,13 +82,15 @@ def build_streams(guidance: Guidance, contexts: Contexts) -> tuple[Stream, ...]:
     expert = -guidance.eta if guidance.weights == "published" else 0.0
     expert += 1 - positive - negative - sum(stream.weight for stream in contrasts)
     pooled = len(panels) > 1
-    streams = (
-        Stream("expert", expert, True, contexts.prompt),
+    others = (
         *contrasts,
         *(Stream("negative", negative / len(panels), True, each, pooled) for each in panels),
         Stream("positive", positive, True, contexts.positive),
     )
-    return tuple(stream for stream in streams if stream.weight != 0)
+    # Even of weight 0 (dexperts with rho as large as gamma) it says what is plausible.
+    needed = expert != 0 or guidance.alpha > 0 or guidance.adaptive
+    first = (Stream("expert", expert, True, contexts.prompt),) if needed else ()
+    return (*first, *(stream for stream in others if stream.weight != 0))
 
 
 def _contrasts(guidance: Guidance, contexts: Contexts) -> list[Stream]:
@@ -104,11 +118,11 @@ def combine(
     A token is masked (-inf) when its expert probability is below alpha times the largest
     (Li et al. 2022, arXiv 2210.15097, equation 3), or when any stream with a weight rules it
     out (-inf), of pooled ones all: a difference of infinities says nothing. A stream of weight 0
-    has no effect.
+    has no effect, but that the expert's still says what is plausible.
     """
     if pooled is not None:
         log_probs, weights = _pool(log_probs, weights, pooled)
-    used = weights != 0
+    expert, used = log_probs[0], weights != 0
     if not used.all():
         log_probs = log_probs.masked_fill(~used.unsqueeze(-1), 0.0)
     scores = log_probs[0] * weights[0].unsqueeze(-1)
@@ -117,7 +131,6 @@ def combine(
     # An infinity in any term leaves -inf, inf or NaN; all three mean ruled out.
     scores.masked_fill_(~(scores < math.inf), -math.inf)
     if alpha.any():
-        expert = log_probs[0]
         floor = expert.amax(dim=-1) + torch.where(alpha > 0, alpha.log(), -math.inf)
         scores.masked_fill_(expert < floor.unsqueeze(-1), -math.inf)
     return scores

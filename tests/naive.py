@@ -7,21 +7,40 @@ import torch
 from torch import Tensor
 
 from steer.engines.interface import Request
+from steer.guidance import Shown
 
 
-def stream_log_probs(model, tokenizer, adapter: bool, context: str, tokens: list[int]) -> Tensor:
-    """Log-probabilities (vocab,) of the next token for one stream; `model` is a PeftModel, or a
-    plain model when there is no adapter."""
+def context_ids(tokenizer, context: str | Shown) -> list[int]:
+    """What a stream reads before the record."""
     begin, end = tokenizer.bos_token_id, tokenizer.eos_token_id
-    start = end if begin is None else begin
-    ids = (tokenizer(context).input_ids or [start]) + tokens
+    if isinstance(context, str):
+        return tokenizer(context).input_ids or [end if begin is None else begin]
+    if context.prompt is None:
+        return tokenizer(" ".join(context.texts), split_special_tokens=True).input_ids
+    ids = tokenizer(context.prompt).input_ids
+    for text in context.texts:
+        ids += tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids
+        ids += [end, *tokenizer(context.prompt, add_special_tokens=False).input_ids]
+    return ids
+
+
+def stream_log_probs(
+    model, tokenizer, adapter: bool, context: str | Shown, tokens: list[int]
+) -> Tensor:
+    """Log-probabilities (vocab,) of the next token for one stream, of the ids up to the last that
+    the tokenizer has a token for; `model` is a PeftModel, or a plain model when there is no
+    adapter."""
+    ids = context_ids(tokenizer, context) + tokens
+    known = set(tokenizer.get_vocab().values())
     with torch.no_grad():
         if adapter or not hasattr(model, "disable_adapter"):
             logits = model(torch.tensor([ids])).logits[0, -1]
         else:
             with model.disable_adapter():
                 logits = model(torch.tensor([ids])).logits[0, -1]
-    return torch.log_softmax(logits.float(), dim=-1)
+    logits = logits.float()[: max(known) + 1]
+    logits[[number for number in range(len(logits)) if number not in known]] = -math.inf
+    return torch.log_softmax(logits, dim=-1)
 
 
 def scores(model, tokenizer, request: Request, tokens: list[int]) -> Tensor:

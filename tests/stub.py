@@ -72,7 +72,6 @@ class StubEngine:
     """
 
     name = "stub"
-    end_of_text = "</s>"
     base_fingerprint = "base0"
     arithmetic = Arithmetic("float32", 1)
 

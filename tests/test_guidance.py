@@ -145,3 +145,20 @@ def test_rows_are_independent():
     for row in range(5):
         one = slice(row, row + 1)
         assert torch.equal(together[one], combine(probs[:, one], weights[:, one], alpha[one]))
+
+
+def test_an_expert_of_weight_0_still_says_what_is_plausible() -> None:
+    guidance = Guidance(contrast="dexperts", gamma=0.5, rho=0.5, eta=0, alpha=0.5)
+    streams = build_streams(guidance, Contexts("Q:", positive="A", others=("other",)))
+    assert [stream.name for stream in streams] == ["expert", "base", "contrast", "positive"]
+    assert streams[0].weight == 0
+    expert, base = torch.tensor([0.6, 0.3, 0.1]).log(), torch.tensor([0.2, 0.4, 0.4]).log()
+    log_probs = torch.stack([expert, base])[:, None]
+    scores = combine(log_probs, torch.tensor([[0.0], [1.0]]), torch.tensor([0.5]))
+    torch.testing.assert_close(scores, torch.tensor([[0.2, 0.4, 0.0]]).log())
+
+
+def test_an_expert_of_weight_0_that_nothing_asks_is_not_run() -> None:
+    guidance = Guidance(contrast="dexperts", gamma=0.5, rho=0.5, eta=0, alpha=0)
+    streams = build_streams(guidance, Contexts("Q:", positive="A", others=("other",)))
+    assert streams[0].name == "base"

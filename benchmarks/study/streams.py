@@ -16,7 +16,9 @@ from torch import Tensor
 
 from benchmarks.study.lab import Lab
 from steer.config import PanelForm
-from steer.models.base import encode_prompt, load_model, load_tokenizer
+from steer.engines.tokens import encode
+from steer.guidance import Shown
+from steer.models.base import encode_texts, load_model, load_tokenizer
 from steer.runs.pool import Example, render_panel
 from steer.seeds import derive
 
@@ -61,24 +63,23 @@ class Reader:
         """The logits of `STREAMS` for each token of a text and its end, fp32
         (streams, tokens, vocab), and the tokens."""
         prompt = self.task.render(label)
-        ids = self.tokenizer(self.task.completion(text), add_special_tokens=False).input_ids
+        (ids,) = encode_texts(self.tokenizer, [self.task.completion(text)])
         ids = [*ids, self.tokenizer.eos_token_id]
         with self.model.disable_adapter():
             base = self._read(prompt, ids)
         negative = self._read(self._panel(label, seed), ids)
         return torch.stack([self._read(prompt, ids), base, negative]), torch.tensor(ids)
 
-    def _panel(self, label: str | None, seed: int) -> str:
+    def _panel(self, label: str | None, seed: int) -> Shown:
         fit = self.lab.fit
         rows = [i for i in range(len(fit.texts)) if not fit.labels or fit.labels[i] == label]
         chosen = np.random.default_rng(derive(seed, "panel")).choice(rows, self.size, replace=False)
         examples = [Example(f"real:{row}", fit.texts[row]) for row in chosen]
-        end = str(self.tokenizer.eos_token)
-        return render_panel(examples, self.panel_form, self.task, label, end)
+        return render_panel(examples, self.panel_form, self.task, label)
 
     @torch.inference_mode()
-    def _read(self, context: str, ids: Sequence[int]) -> Tensor:
-        start = encode_prompt(self.tokenizer, context)
+    def _read(self, context: str | Shown, ids: Sequence[int]) -> Tensor:
+        start = encode(self.tokenizer, context)
         logits: Tensor = self.model(torch.tensor([[*start, *ids]])).logits
         return logits[0, len(start) - 1 : -1].float()
 

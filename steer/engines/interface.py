@@ -22,6 +22,11 @@ class Request:
     adaptive: bool = False
 
 
+def most_streams(requests: Sequence[Request]) -> int:
+    """The most streams that one of `requests` has; 1 when there is none."""
+    return max((len(request.streams) for request in requests), default=1)
+
+
 @dataclass(frozen=True)
 class Completion:
     """One generated record.
@@ -60,11 +65,6 @@ class Engine(Protocol):
 
     name: str
     base_fingerprint: str
-
-    @property
-    def end_of_text(self) -> str:
-        """How the tokenizer writes the end of a text, such as "</s>"."""
-        ...
 
     @property
     def arithmetic(self) -> Arithmetic:

@@ -1,20 +1,55 @@
 """What every engine reads, how it ends and how it computes: token ids of contexts, tokens that end
 a text, dtype and threads."""
 
+import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from steer.engines.interface import Arithmetic
 from steer.errors import SteerError
-from steer.models.base import encode_prompt
+from steer.guidance import Shown
+from steer.models.base import encode_prompt, encode_start, encode_texts
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, context: str) -> list[int]:
-    """Token ids of a context; a context without any is the start of text."""
-    start = tokenizer.bos_token_id
-    return encode_prompt(tokenizer, context) or [tokenizer.eos_token_id if start is None else start]
+def encode(tokenizer: PreTrainedTokenizerBase, context: str | Shown) -> list[int]:
+    """Token ids of a context, its texts as fitting encodes them; never none."""
+    if isinstance(context, str):
+        return encode_prompt(tokenizer, context)
+    if context.prompt is None:
+        return encode_start(tokenizer, " ".join(context.texts))
+    ids = encode_prompt(tokenizer, context.prompt)
+    again = tokenizer(context.prompt, add_special_tokens=False).input_ids  # nothing begins anew
+    for text in encode_texts(tokenizer, context.texts):
+        ids += [*text, tokenizer.eos_token_id, *again]
+    return ids
+
+
+@dataclass(frozen=True)
+class Known:
+    """The ids that a tokenizer has tokens for: those below `size` that are not `holes`. Models
+    often have logits for more ids, which fill a matrix up and mean nothing."""
+
+    size: int
+    holes: tuple[int, ...] = ()
+
+    def among(self, logits: Tensor) -> Tensor:
+        """A view of `logits` (..., vocab) that ends with the last known id; in the holes they are
+        set to -inf."""
+        logits = logits[..., : self.size]
+        if self.holes:
+            logits[..., list(self.holes)] = -math.inf
+        return logits
+
+
+def known_ids(tokenizer: PreTrainedTokenizerBase, vocab: int) -> Known:
+    """Those below `vocab`, for as many ids the model has logits."""
+    ids = {number for number in tokenizer.get_vocab().values() if number < vocab}
+    size = max(ids) + 1
+    return Known(size, tuple(sorted(set(range(size)) - ids)))
 
 
 def arithmetic(dtype: torch.dtype, device: str) -> Arithmetic:

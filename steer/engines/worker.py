@@ -36,15 +36,14 @@ class Loaded:
 
     name: str
     base_fingerprint: str
-    end_of_text: str
     arithmetic: Arithmetic
     adapter_fingerprint: str
     node: str
 
     @property
-    def model(self) -> tuple[str, str, str]:
+    def model(self) -> tuple[str, str]:
         """What all workers of a run have in common."""
-        return self.name, self.base_fingerprint, self.end_of_text
+        return self.name, self.base_fingerprint
 
 
 class Worker:
@@ -72,7 +71,6 @@ class Worker:
         return Loaded(
             engine.name,
             engine.base_fingerprint,
-            engine.end_of_text,
             engine.arithmetic,
             adapter,
             node,

@@ -92,16 +92,32 @@ def context_length(model: PreTrainedModel) -> int:
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Token ids of a text that more follows: as the tokenizer begins one (with its begin-of-text
-    token, if it adds that), but never ended. Fitting and engines both use this."""
-    ids = list(tokenizer(text).input_ids)
-    ends = len(ids) > 1 and ids[-1] == tokenizer.eos_token_id
-    return ids[:-1] if ends and not text.endswith(str(tokenizer.eos_token)) else ids
+    """Token ids of a prompt: as the tokenizer begins a text (with its begin-of-text token, if it
+    adds that), but not ended. A prompt without any token is the start of text. Special tokens may
+    be spelled in it. Fitting, judges and engines all use this."""
+    ended = text.endswith(str(tokenizer.eos_token))
+    return _begun(tokenizer, tokenizer(text).input_ids, ended)
 
 
-def encode_completions(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of texts that follow a prompt, neither begun nor ended: a text that spells a
-    special token, such as the end of text, means no such token."""
+def encode_start(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Token ids of a text that more follows, without a prompt: begun as in `encode_prompt`, its
+    special tokens split as in `encode_texts`."""
+    return _begun(tokenizer, tokenizer(text, split_special_tokens=True).input_ids, False)
+
+
+def _begun(tokenizer: PreTrainedTokenizerBase, ids: list[int], ended: bool) -> list[int]:
+    """`ids` without the end that the tokenizer added, unless the text is `ended` itself."""
+    if len(ids) > 1 and ids[-1] == tokenizer.eos_token_id and not ended:
+        return ids[:-1]
+    if ids:
+        return ids
+    start = tokenizer.bos_token_id
+    return [int(tokenizer.eos_token_id if start is None else start)]
+
+
+def encode_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+    """Token ids of each of `texts`, to stand after a prompt: neither begun nor ended. A special
+    token that a text spells is plain characters: the text does not end there."""
     ids: list[list[int]] = tokenizer(
         list(texts), add_special_tokens=False, split_special_tokens=True
     ).input_ids

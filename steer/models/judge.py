@@ -19,8 +19,8 @@ from steer.data.tasks import PLACEHOLDER, Task
 from steer.errors import SteerError
 from steer.models.base import (
     context_length,
-    encode_completions,
     encode_prompt,
+    encode_texts,
     load_model,
     load_tokenizer,
     model_fingerprint,
@@ -80,7 +80,8 @@ class Judge:
     def cut(self, texts: Sequence[str]) -> int:
         """How many distinct `texts` the model cannot read to their ends, after any prompt."""
         labels = (self.task.labels if self.task else ()) or (None,)
-        start = max(len(self._start(self._context(label))) for label in labels)
+        starts = (encode_prompt(self.tokenizer, self._context(label)) for label in labels)
+        start = max(map(len, starts))
         longest = context_length(self.model) - start
         return sum(len(ids) > longest for ids in self._tokens(sorted(set(texts))))
 
@@ -91,22 +92,14 @@ class Judge:
         context = self._context(label)
         what = [self.fingerprint, str(self.model.dtype), context, self._completion("-"), self.ends]
         space = f"log-likelihood {json.dumps(what)}"
-        reader = _Reader(self.model, self._start(context))
+        reader = _Reader(self.model, encode_prompt(self.tokenizer, context))
         found = remembered(
             self.cache, space, texts, lambda some: reader.read(self._tokens(some)), on_texts
         ).astype(np.float64)
         return found[:, 0] / found[:, 1]
 
-    def _start(self, context: str) -> list[int]:
-        """Token ids before a text: without any, a model says nothing about the first token."""
-        start = encode_prompt(self.tokenizer, context)
-        if start:
-            return start
-        begin, end = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
-        return [int(end if begin is None else begin)]
-
     def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
-        ids = encode_completions(self.tokenizer, [self._completion(text) for text in texts])
+        ids = encode_texts(self.tokenizer, [self._completion(text) for text in texts])
         end = [int(self.tokenizer.eos_token_id)] if self.ends else []
         return [[*each, *end] for each in ids]
 

@@ -22,7 +22,7 @@ from transformers import (
 from steer.data.corpus import Corpus
 from steer.data.tasks import Task
 from steer.errors import SteerError
-from steer.models.base import encode_completions, encode_prompt
+from steer.models.base import encode_prompt, encode_texts
 from steer.models.expert import EpochLoss, FitSettings
 
 IGNORE = -100
@@ -65,7 +65,7 @@ def encode(corpus: Corpus, task: Task, tokenizer: PreTrainedTokenizerBase) -> li
     it there begins at the same token boundary."""
     labels: Sequence[str | None] = corpus.labels or [None] * len(corpus.texts)
     prompts = {label: encode_prompt(tokenizer, task.render(label)) for label in set(labels)}
-    completions = encode_completions(tokenizer, [task.completion(text) for text in corpus.texts])
+    completions = encode_texts(tokenizer, [task.completion(text) for text in corpus.texts])
     return [
         {
             "input_ids": [*prompts[label], *completion, tokenizer.eos_token_id],

@@ -8,7 +8,7 @@ import numpy as np
 from steer.config import RunConfig
 from steer.data.corpus import Corpus
 from steer.data.tasks import Task
-from steer.guidance import Contexts
+from steer.guidance import Contexts, Shown
 from steer.models.embedder import Embedder
 from steer.runs import selection
 from steer.runs.pool import Example, Pool, draw_panels, panel_draw, render_panel
@@ -39,11 +39,10 @@ class Panels:
         task: Task,
         real: Corpus,
         towards: Corpus | None,
-        end_of_text: str,
         embedder: Embedder | None,
     ) -> None:
         labelled = bool(real.labels and config.labels)
-        self.config, self._task, self._end = config, task, end_of_text
+        self.config, self._task = config, task
         self.pool = Pool(real, labelled)
         self._positive = Pool(
             towards or real, labelled and (towards is None or bool(towards.labels))
@@ -97,8 +96,8 @@ class Panels:
         members = (example.id for panel in negatives for example in panel)
         return Panel(tuple(members), tuple(example.id for example in positive), contexts)
 
-    def _render(self, panel: Sequence[Example], label: str | None) -> str:
-        return render_panel(panel, self.config.panel_form, self._task, label, self._end)
+    def _render(self, panel: Sequence[Example], label: str | None) -> Shown:
+        return render_panel(panel, self.config.panel_form, self._task, label)
 
     def _drawn_positive(
         self, label: str | None, count: int, round: int

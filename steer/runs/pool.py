@@ -9,6 +9,7 @@ from steer.config import PanelForm
 from steer.data.corpus import Corpus
 from steer.data.tasks import Task
 from steer.errors import SteerError
+from steer.guidance import Shown
 from steer.runs.records import Record
 from steer.seeds import derive
 
@@ -101,16 +102,14 @@ def panel_draw(
 
 
 def render_panel(
-    examples: Sequence[Example], form: PanelForm, task: Task, label: str | None, separator: str
-) -> str:
+    examples: Sequence[Example], form: PanelForm, task: Task, label: str | None
+) -> Shown:
     """A panel as the context of a stream.
 
     Form "raw" joins the texts with a space, as published (arXiv 2308.07645, section 3.2).
-    Form "prompted" writes each text under its own prompt, as the expert read it in training,
-    `separator` being the tokenizer's end of text, and ends with the prompt.
+    Form "prompted" shows each text under its own prompt, as the expert read it in training, and
+    ends with the prompt.
     """
     if form == "raw":
-        return " ".join(example.text for example in examples)
-    prompt = task.render(label)
-    shown = (prompt + task.completion(example.text) + separator for example in examples)
-    return "".join(shown) + prompt
+        return Shown(tuple(example.text for example in examples))
+    return Shown(tuple(task.completion(example.text) for example in examples), task.render(label))

@@ -31,9 +31,7 @@ class RunState:
         self.tallies: dict[str | None, Tally] = {label: Tally() for label in config.wanted}
         self.tokens = 0
         task = _task(inputs.expert.task, config)
-        panels = Panels(
-            config, task, inputs.real, inputs.towards, inputs.engine.end_of_text, inputs.embedder
-        )
+        panels = Panels(config, task, inputs.real, inputs.towards, inputs.embedder)
         panels.require()
         self._pool = panels.pool
         self._requests = RoundRequests(config, task, panels)

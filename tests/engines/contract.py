@@ -15,16 +15,21 @@ from steer.config import Guidance, Sampling
 from steer.engines.interface import Engine, Request, Step
 from steer.engines.scoring import Rows
 from steer.errors import SteerError
-from steer.guidance import Contexts, Stream, build_streams, steer_streams
+from steer.guidance import Contexts, Shown, Stream, build_streams, steer_streams
 from steer.models.base import load_model
 from steer.seeds import derive
 from tests import naive
+from tests.tiny import make_model, make_tokenizer
 
 PROMPTS = ("Q:", "Write one question about the sky.\nQuestion:")
 PANELS = (
     "Why does a comet shine after sunset?",
     " ".join(f"How often does the moon move {end}?" for end in ("now", "when cold", "x" * 40)),
     "a",
+)
+SHOWN = (
+    Shown(("Why does </s> end?", "<s>")),
+    Shown((" Why does </s> end?", " How often does a comet shine?"), "Q:"),
 )
 
 
@@ -39,6 +44,17 @@ def save_adapter(base: str, folder: Path, spread: float = 0.15) -> Path:
                 weight.copy_(torch.randn(weight.shape, generator=generator) * spread)
     peft.save_pretrained(str(folder))
     return folder
+
+
+def save_padded_model(folder: Path) -> str:
+    """A tiny model with as many ids again as there are tokens, each of twice a token's logit."""
+    tokenizer = make_tokenizer()
+    model = make_model(2 * len(tokenizer), head_dim=32)
+    weight = model.get_output_embeddings().weight
+    weight.data[len(tokenizer) :] = 2 * weight.data[: len(tokenizer)]
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
 
 
 def reference(base: str, adapter: Path | None):
@@ -111,7 +127,7 @@ guidances = st.builds(
     contrast=st.sampled_from(["base", "prompt", "labels"]),
     adaptive=st.booleans(),
 )
-panels = st.sampled_from(PANELS)
+panels = st.sampled_from((*PANELS, *SHOWN))
 contexts = st.builds(
     Contexts,
     prompt=st.sampled_from(PROMPTS),

@@ -6,6 +6,7 @@ import pytest
 
 from steer.config import Guidance, RunConfig, Sampling
 from steer.errors import SteerError
+from steer.guidance import Shown
 from steer.runs.generation import RunProgress, generate, generate_together
 from steer.runs.records import Record
 from steer.runs.store import Run
@@ -79,7 +80,7 @@ def test_requests_carry_the_panel_and_the_guidance(tmp_path: Path) -> None:
     first = (*made.records, *made.rejects)[0]
     texts = [REAL.texts[int(member.removeprefix("real:"))] for member in first.panel]
     expert, base, negative = engine.requests[0].streams
-    assert negative.context == " ".join(texts)
+    assert negative.context == Shown(tuple(texts))
     assert expert.context == base.context == "Write a line:"
     assert (expert.weight, base.weight, negative.weight) == pytest.approx((1.3, -0.1, -0.2))
     assert engine.requests[0].alpha == 0.001

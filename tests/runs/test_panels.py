@@ -7,6 +7,7 @@ from steer.config import Guidance, RunConfig
 from steer.data.corpus import Corpus
 from steer.data.tasks import Task
 from steer.errors import SteerError
+from steer.guidance import Shown
 from steer.runs.panels import Panels
 from tests import stub
 
@@ -34,7 +35,7 @@ def panels(real: Corpus = LETTERS, towards: Corpus | None = None, **settings: ob
     labels = {"labels": {"hot": 4}} if real.labels else {"n": 4}
     config = RunConfig(**{"panel_size": 3, "rows_per_panel": 4} | labels | settings)
     task = Task("Say {label}:", ("hot", "cold")) if real.labels else TASK
-    return Panels(config, task, real, towards, "|", LetterEmbedder())
+    return Panels(config, task, real, towards, LetterEmbedder())
 
 
 def texts(ids: tuple[str, ...]) -> list[str]:
@@ -45,8 +46,8 @@ def test_rows_share_a_panel() -> None:
     drawn = panels().draw(None, 10, 0)
     assert len(drawn) == 10
     assert [drawn[row] is drawn[0] for row in range(10)] == [row < 4 for row in range(10)]
-    shown = "".join(f"Say:\n{text}|" for text in texts(drawn[0].negative))
-    assert drawn[0].contexts.negative == (f"{shown}Say:\n",)
+    shown = Shown(tuple(texts(drawn[0].negative)), "Say:\n")
+    assert drawn[0].contexts.negative == (shown,)
     assert drawn[0].contexts.prompt == "Say:\n"
     assert drawn[0].positive == ()
 
@@ -67,9 +68,8 @@ def test_several_negatives() -> None:
 def test_positive_panels_come_from_the_chosen_texts() -> None:
     chosen = Corpus(texts=tuple(f"c{n}" for n in range(5)), labels=None, source="y")
     drawn = panels(towards=chosen, guidance=Guidance(rho=0.2)).draw(None, 8, 0)
-    assert all(
-        f"Say:\nc{member[-1]}|" in drawn[0].contexts.positive for member in drawn[0].positive
-    )
+    shown = Shown(tuple(f"c{member[-1]}" for member in drawn[0].positive), "Say:\n")
+    assert drawn[0].contexts.positive == shown
     assert drawn[0].positive != drawn[4].positive
     of_real = panels(guidance=Guidance(rho=0.2)).draw(None, 1, 0)[0]
     assert set(of_real.positive) != set(of_real.negative)

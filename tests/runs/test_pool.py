@@ -2,6 +2,7 @@ import pytest
 
 from steer.data.tasks import Task
 from steer.errors import SteerError
+from steer.guidance import Shown
 from steer.runs.pool import Example, Pool, draw_panels, render_panel
 from steer.runs.records import Record
 from tests import stub
@@ -56,10 +57,8 @@ def test_too_few_examples() -> None:
 def test_how_a_panel_is_written() -> None:
     examples = (Example("real:0", "One."), Example("rec:4", "Two."))
     task = Task("Say {label}:", ("hi",))
-    assert render_panel(examples, "raw", task, "hi", "</s>") == "One. Two."
-    assert (
-        render_panel(examples, "prompted", task, "hi", "</s>")
-        == "Say hi: One.</s>Say hi: Two.</s>Say hi:"
-    )
+    assert render_panel(examples, "raw", task, "hi") == Shown(("One.", "Two."))
+    shown = Shown((" One.", " Two."), "Say hi:")
+    assert render_panel(examples, "prompted", task, "hi") == shown
     spaced = Task("Say:\n")
-    assert render_panel(examples, "prompted", spaced, None, "|") == "Say:\nOne.|Say:\nTwo.|Say:\n"
+    assert render_panel(examples, "prompted", spaced, None) == Shown(("One.", "Two."), "Say:\n")

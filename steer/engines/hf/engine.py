@@ -10,22 +10,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from steer.config import Sampling
+from steer.engines.hf.beam import BeamSearch
+from steer.engines.hf.contrastive import ContrastiveSearch
 from steer.engines.hf.generation import Generation
-from steer.engines.hf.lanes import IMPLEMENTATION, SHORT, Bank, Context
-from steer.engines.hf.linear import join, merge, merged_bytes, pack
-from steer.engines.hf.search import BeamSearch, ContrastiveSearch
-from steer.engines.interface import Arithmetic, Completion, Request, Step
-from steer.engines.tokens import arithmetic, encode, end_tokens
+from steer.engines.hf.lanes import SHORT
+from steer.engines.hf.linear import merged_bytes
+from steer.engines.hf.model import LaneModel
+from steer.engines.interface import Arithmetic, Completion, Request, Step, most_streams
+from steer.engines.tokens import arithmetic, end_tokens
 from steer.errors import SteerError
-from steer.models.base import (
-    context_length,
-    load_model,
-    load_tokenizer,
-    model_fingerprint,
-)
 from steer.models.machine import total_memory, use_cpus
 
 # docs/performance.md has the curves behind these.
@@ -59,55 +54,19 @@ class HFEngine:
         if rows is not None and rows < 1:
             raise SteerError(f"rows is {rows}: at least one record must decode at a time")
         use_cpus()
-        self.model = load_model(base, dtype=dtype, device=device).eval()
-        self.tokenizer = load_tokenizer(base)
-        self.base_fingerprint = model_fingerprint(base)
         self.rows = rows
-        if not self.model.is_backend_compatible():
-            kind = type(self.model).__name__
-            raise SteerError(
-                f"{kind} does not take Transformers' attention interface; "
-                "the hf engine needs a model that does (Llama, Qwen, Mistral, ...)"
-            )
-        self.switch = join(self.model, adapter)
-        pack(self.model)
+        self.lane_model = LaneModel(base, adapter, dtype, device)
+        self.base_fingerprint = self.lane_model.fingerprint
+        self.model, self.tokenizer = self.lane_model.module, self.lane_model.tokenizer
+        self.switch, self.kv_shape = self.lane_model.switch, self.lane_model.kv_shape
         self.may_merge = merged_bytes(self.model) <= MERGED_SHARE * total_memory(self.model.device)
-        self.model.set_attn_implementation(IMPLEMENTATION)
         ends = end_tokens(self.tokenizer, self.model.generation_config.eos_token_id)
         self.ends = torch.tensor(ends, device=self.model.device)
-
-    @property
-    def end_of_text(self) -> str:
-        """The tokenizer's mark for the end of a text, which separates the texts of a panel."""
-        return str(self.tokenizer.eos_token)
 
     @property
     def arithmetic(self) -> Arithmetic:
         """The dtype of the weights, and on a CPU the threads."""
         return arithmetic(self.model.dtype, self.model.device.type)
-
-    @property
-    def max_context(self) -> int:
-        """Tokens of context and record together that the model can read.
-
-        A sliding window counts as the limit: within it such a model attends to everything.
-        """
-        window = getattr(self.model.config.get_text_config(), "sliding_window", None)
-        return min(context_length(self.model), window or 2**31)
-
-    @property
-    def kv_shape(self) -> tuple[int, int, int]:
-        """Layers, key-value heads and their size: what a cache has for each token."""
-        config = self.model.config.get_text_config()
-        heads = config.num_attention_heads
-        dim = getattr(config, "head_dim", None) or config.hidden_size // heads
-        return config.num_hidden_layers, getattr(config, "num_key_value_heads", None) or heads, dim
-
-    @property
-    def rep(self) -> int:
-        """Query heads that share a key-value head."""
-        heads: int = self.model.config.get_text_config().num_attention_heads
-        return heads // self.kv_shape[1]
 
     def rows_for(self, streams: int, sampling: Sampling) -> int:
         """How many records of `streams` streams decode together."""
@@ -126,36 +85,13 @@ class HFEngine:
         on_step: Callable[[Step], None] | None = None,
     ) -> list[Completion]:
         """Completions in the order of `requests`; see `steer.engines.interface.Engine`."""
-        self._choose_weights(requests)
-        with torch.inference_mode():
-            return _method(sampling)(self, requests, sampling).run(on_step)
-
-    def _choose_weights(self, requests: Sequence[Request]) -> None:
-        """Where no stream reads the base model, weights with the adapter added in are faster; they
-        are a second copy, so they are made when first needed, and only for a small model."""
+        # Where no stream reads the base model, weights with the adapter added in are faster.
         adapted = all(stream.adapter for request in requests for stream in request.streams)
-        self.switch.merged = adapted and self.may_merge
-        if self.switch.merged:
-            merge(self.model)
-
-    def encode(self, context: str) -> list[int]:
-        """Token ids of a context; a context without any is the start of text."""
-        return encode(self.tokenizer, context)
-
-    def forward(
-        self, tokens: Tensor, positions: Tensor, read: Context | Bank, adapted: int
-    ) -> Tensor:
-        """Logits (lanes, vocab) after the last token of `tokens` (lanes, length); the adapter is
-        on for the first `adapted` lanes, and `read` holds their caches."""
-        self.switch.lanes = adapted
-        logits: Tensor = self.model(
-            input_ids=tokens,
-            position_ids=positions,
-            use_cache=False,
-            logits_to_keep=1,
-            steer_read=read,
-        ).logits
-        return logits[:, -1]
+        self.lane_model.merge(adapted and self.may_merge)
+        rows = self.rows_for(most_streams(requests), sampling)
+        with torch.inference_mode():
+            made = _method(sampling)(self.lane_model, self.ends, rows, requests, sampling)
+            return made.run(on_step)
 
 
 def _method(sampling: Sampling) -> type[Generation]:

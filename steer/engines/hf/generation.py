@@ -1,69 +1,51 @@
 """One call of the hf engine: records are admitted, decoded a token a step, and replaced when they
-finish. How the next token is chosen is the batch's business, or a search's (`hf_search`)."""
+finish. How the next token is chosen is the batch's business, or a search's."""
 
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from steer.config import Sampling
 from steer.engines.hf.batch import Batch
 from steer.engines.hf.lanes import Bank, Context
-from steer.engines.interface import Completion, Request, Step
+from steer.engines.hf.model import LaneModel
+from steer.engines.interface import Completion, Request, Step, most_streams
 from steer.engines.tokens import require_room
-
-
-class Reader(Protocol):
-    """What a generation needs of the engine."""
-
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
-    ends: Tensor
-
-    @property
-    def max_context(self) -> int: ...
-
-    @property
-    def kv_shape(self) -> tuple[int, int, int]: ...
-
-    @property
-    def rep(self) -> int: ...
-
-    def rows_for(self, streams: int, sampling: Sampling) -> int: ...
-
-    def encode(self, context: str) -> list[int]: ...
-
-    def forward(
-        self, tokens: Tensor, positions: Tensor, read: Context | Bank, adapted: int
-    ) -> Tensor: ...
+from steer.guidance import Shown
 
 
 class Generation:
     """One call of `HFEngine.generate`, each token drawn from the scores.
 
-    A record has `each` rows of the batch, which has room for `rows`.
+    `rows` is how many there is memory for, and `ends` the tokens that end a text. A record has
+    `each` rows of the batch.
     """
 
-    def __init__(self, engine: Reader, requests: Sequence[Request], sampling: Sampling) -> None:
-        self.engine = engine
-        self.sampling = sampling
+    def __init__(
+        self,
+        model: LaneModel,
+        ends: Tensor,
+        rows: int,
+        requests: Sequence[Request],
+        sampling: Sampling,
+    ) -> None:
+        self.model, self.ends, self.sampling = model, ends, sampling
         self.each = sampling.beams
         self.order = [request.id for request in requests]
         self.waiting = deque(requests)
         contexts = {stream.context for request in requests for stream in request.streams}
-        self.ids = {text: engine.encode(text) for text in contexts}
+        self.ids = {context: model.encode(context) for context in contexts}
         longest = max(map(len, self.ids.values()), default=0)
-        require_room(longest, sampling.max_new_tokens, engine.max_context)
+        require_room(longest, sampling.max_new_tokens, model.max_context)
         # How many waiting streams still need each context; at zero it is forgotten.
         self.uses = Counter((s.adapter, s.context) for r in requests for s in r.streams)
-        self.contexts: dict[tuple[bool, str], Context] = {}
-        streams = max((len(request.streams) for request in requests), default=1)
-        self.rows = self._rows(engine.rows_for(streams, sampling))
-        self.bank = self._bank(streams)
-        self.batch = Batch(streams, sampling, engine.ends)
+        self.contexts: dict[tuple[bool, str | Shown], Context] = {}
+        streams = most_streams(requests)
+        self.rows = self._rows(rows)
+        self.bank = model.bank(streams * self.rows)
+        self.batch = Batch(streams, sampling, ends)
         self.done: dict[int, Completion] = {}
         self.drawn = 0
 
@@ -96,19 +78,19 @@ class Generation:
         """What each stream reads, prefilled when its first record needs it."""
         return [self._context(stream.adapter, stream.context) for stream in request.streams]
 
-    def _context(self, adapter: bool, text: str) -> Context:
-        key = (adapter, text)
+    def _context(self, adapter: bool, read: str | Shown) -> Context:
+        key = (adapter, read)
         if key not in self.contexts:
-            self.contexts[key] = self._prefill(adapter, text)
+            self.contexts[key] = self._prefill(adapter, read)
         self.uses[key] -= 1
         return self.contexts[key] if self.uses[key] else self.contexts.pop(key)
 
-    def _prefill(self, adapter: bool, text: str) -> Context:
-        ids = self.ids[text]
+    def _prefill(self, adapter: bool, read: str | Shown) -> Context:
+        ids = self.ids[read]
         context = Context(length=len(ids))
-        tokens = torch.tensor([ids], device=self.engine.model.device)
+        tokens = torch.tensor([ids], device=self.model.device)
         positions = torch.arange(len(ids), device=tokens.device).unsqueeze(0)
-        context.logits = self.engine.forward(tokens, positions, context, int(adapter))[0]
+        context.logits = self.model.forward(tokens, positions, context, int(adapter))[0]
         return context
 
     def _choose(self) -> None:
@@ -129,9 +111,9 @@ class Generation:
         means = (sums / len(tokens)).tolist()
         self.done[request.id] = Completion(
             id=request.id,
-            text=str(self.engine.tokenizer.decode(tokens, skip_special_tokens=True)),
+            text=str(self.model.tokenizer.decode(tokens, skip_special_tokens=True)),
             tokens=len(tokens),
-            finish_reason="stop" if tokens[-1] in self.engine.ends else "length",
+            finish_reason="stop" if tokens[-1] in self.ends else "length",
             log_probs={s.name: m for s, m in zip(request.streams, means, strict=False)},
         )
 
@@ -151,16 +133,10 @@ class Generation:
         """How many rows decode together where there is memory for `most`."""
         return max(self.each, min(most, self.each * len(self.order)))
 
-    def _bank(self, lanes: int) -> Bank:
-        """With room for so many `lanes` a row."""
-        model = self.engine.model
-        like = torch.empty(0, dtype=model.dtype, device=model.device)
-        return Bank(self.engine.kv_shape, self.engine.rep, lanes * self.rows, like)
-
     def _read(self, bank: Bank, places: Tensor, tokens: Tensor) -> Tensor:
         """Logits (lanes, vocab) after each lane of `bank` reads its one of `tokens`, which lie as
         the lanes' `places` do; every lane has a place."""
         positions = bank.prepare()
         read = torch.empty_like(positions)
         read[places] = tokens
-        return self.engine.forward(read[:, None], positions[:, None], bank, bank.on)
+        return self.model.forward(read[:, None], positions[:, None], bank, bank.on)

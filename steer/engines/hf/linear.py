@@ -9,6 +9,7 @@ its second matrices beside the base weights.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any, cast
@@ -57,6 +58,15 @@ class Product:
         return self.weight.to_dense() if self.packed else self.weight
 
 
+@dataclass(slots=True)
+class _Read:
+    """What a `Joint` read last, its outputs, and how many of its layers are still to ask."""
+
+    x: Tensor
+    outputs: Tensor
+    waiting: int
+
+
 class Joint:
     """Linear layers that read the same tensor, as one: base(x), plus the low-rank update for the
     first `switch.lanes` entries of the batch.
@@ -72,8 +82,7 @@ class Joint:
         self.down = Product(down, None) if len(down) else None
         self.both = Product(torch.cat([weight, torch.block_diag(*ups)], dim=1), _bias(bases))
         self.merged: Product | None = None
-        # Read x, its outputs, readers left.
-        self.last: list[Any] = [None, None, 0]
+        self.last: _Read | None = None
 
     @property
     def weights(self) -> list[Tensor]:
@@ -84,14 +93,13 @@ class Joint:
     def read(self, x: Tensor) -> Tensor:
         """All outputs side by side (..., features), computed for the first layer that asks and
         handed to the others, which come with the same `x`."""
-        last = self.last
-        if last[0] is not x:
-            last[:] = x, self(x), self.members
-        y: Tensor = last[1]
-        last[2] -= 1
-        if not last[2]:
-            last[:2] = None, None
-        return y
+        if self.last is None or self.last.x is not x:
+            self.last = _Read(x, self(x), self.members)
+        outputs = self.last.outputs
+        self.last.waiting -= 1
+        if not self.last.waiting:
+            self.last = None
+        return outputs
 
     def __call__(self, x: Tensor) -> Tensor:
         if self.switch.merged and self.merged:

@@ -1,7 +1,7 @@
 """The engine for servers: vLLM, whose logits processor links the streams of each record.
 
 vLLM batches, pages, caches prefixes, adds LoRA and spreads a model over GPUs; ours is only the
-guidance (`vllm_processor`) and which records may start when (`vllm_room`). docs/vllm.md has the
+guidance (`processor`) and which records may start when (`room`). docs/vllm.md has the
 picture, and what is guaranteed.
 """
 
@@ -20,9 +20,10 @@ from safetensors import SafetensorError
 
 from steer.config import Sampling
 from steer.engines.interface import Arithmetic, Completion, Request, Step
-from steer.engines.tokens import arithmetic, encode, end_tokens
+from steer.engines.tokens import arithmetic, encode, end_tokens, known_ids
 from steer.engines.vllm.room import Capacity
 from steer.errors import SteerError
+from steer.guidance import Shown
 from steer.models.base import load_tokenizer, model_fingerprint, pick_dtype, resolve_model
 from steer.models.machine import use_cpus
 
@@ -92,13 +93,9 @@ class VLLMEngine:
         self.capacity = _capacity(self.llm)
         generation = self.llm.model_config.try_get_generation_config()
         self.ends = torch.tensor(end_tokens(self.tokenizer, generation.get("eos_token_id")))
+        self.known = known_ids(self.tokenizer, self.llm.model_config.get_vocab_size())
         self.numbers: Iterator[int] = itertools.count()
         self.restarts = 0
-
-    @property
-    def end_of_text(self) -> str:
-        """The tokenizer's mark for the end of a text, which separates the texts of a panel."""
-        return str(self.tokenizer.eos_token)
 
     @property
     def arithmetic(self) -> Arithmetic:
@@ -114,8 +111,8 @@ class VLLMEngine:
         """How many records of `streams` streams decode together."""
         return max(1, min(self.rows, self.capacity.sequences // streams))
 
-    def encode(self, context: str) -> list[int]:
-        """Token ids of a context; a context without any is the start of text."""
+    def encode(self, context: str | Shown) -> list[int]:
+        """Token ids of a context."""
         return encode(self.tokenizer, context)
 
     def generate(

@@ -17,11 +17,12 @@ from vllm.lora.request import LoRARequest
 from vllm.sampling_params import RequestOutputKind
 
 from steer.config import Sampling
-from steer.engines.interface import Completion, Request, Step
-from steer.engines.tokens import require_room
+from steer.engines.interface import Completion, Request, Step, most_streams
+from steer.engines.tokens import Known, require_room
 from steer.engines.vllm.processor import KEY, NEVER, NO_TOKEN, OUT_OF_STEP, Call, Link
-from steer.engines.vllm.room import Capacity, Lane, Room
+from steer.engines.vllm.room import Capacity, Room, SequencePlan
 from steer.errors import SteerError
+from steer.guidance import Shown
 
 TRIES = 5  # of a record, before something must be wrong
 
@@ -35,6 +36,7 @@ class Serving(Protocol):
     lora: LoRARequest | None
     tokenizer: PreTrainedTokenizerBase
     ends: Tensor
+    known: Known
     capacity: Capacity
     numbers: Iterator[int]
     restarts: int
@@ -44,7 +46,7 @@ class Serving(Protocol):
 
     def rows_for(self, streams: int) -> int: ...
 
-    def encode(self, context: str) -> list[int]: ...
+    def encode(self, context: str | Shown) -> list[int]: ...
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class _Group:
     """A record and its sequences; `number` is another at each try."""
 
     request: Request
-    lanes: tuple[Lane, ...]
+    plans: tuple[SequencePlan, ...]
     tries: int = 0
     number: int = -1
 
@@ -62,7 +64,7 @@ class _Group:
 
     @property
     def names(self) -> list[str]:
-        return [self.name(stream) for stream in range(len(self.lanes))]
+        return [self.name(stream) for stream in range(len(self.plans))]
 
 
 class Generation:
@@ -72,23 +74,23 @@ class Generation:
         self.engine, self.sampling = engine, sampling
         self.order = [request.id for request in requests]
         contexts = {stream.context for request in requests for stream in request.streams}
-        self.ids = {text: engine.encode(text) for text in contexts}
+        self.ids = {context: engine.encode(context) for context in contexts}
         longest = max(map(len, self.ids.values()), default=0)
         require_room(longest, sampling.max_new_tokens, engine.max_context)
-        streams = max((len(request.streams) for request in requests), default=1)
+        streams = most_streams(requests)
         self.rows = engine.rows_for(streams)
         self.ends = engine.ends.tolist()
-        self.call = Call(sampling, streams, self.ends[0])
+        self.call = Call(sampling, streams, self.ends[0], engine.known)
         self.room = Room(engine.capacity, sampling.max_new_tokens)
-        self.waiting = deque(_Group(request, self._lanes(request)) for request in requests)
+        self.waiting = deque(_Group(request, self._plans(request)) for request in requests)
         self.running: dict[int, _Group] = {}
         self.done: dict[int, Completion] = {}
         self.drawn = 0
 
-    def _lanes(self, request: Request) -> tuple[Lane, ...]:
+    def _plans(self, request: Request) -> tuple[SequencePlan, ...]:
         adapted = self.engine.lora is not None
         return tuple(
-            Lane(stream.adapter and adapted, stream.context, len(self.ids[stream.context]))
+            SequencePlan(stream.adapter and adapted, stream.context, len(self.ids[stream.context]))
             for stream in request.streams
         )
 
@@ -109,16 +111,16 @@ class Generation:
     def _admit(self) -> None:
         self.room.begin_step()
         while self.waiting and len(self.running) < self.rows:
-            if not self.room.take(self.waiting[0].lanes):
+            if not self.room.take(self.waiting[0].plans):
                 break
             self._start(self.waiting.popleft())
         if not self.running:
             raise SteerError(self._too_large(self.waiting[0]))
 
     def _too_large(self, group: _Group) -> str:
-        has, tokens = self.engine.capacity, sum(lane.length for lane in group.lanes)
+        has, tokens = self.engine.capacity, sum(plan.length for plan in group.plans)
         return (
-            f"a record of {len(group.lanes)} streams, whose contexts have {tokens} tokens, and of "
+            f"a record of {len(group.plans)} streams, whose contexts have {tokens} tokens, and of "
             f"{self.sampling.max_new_tokens} new tokens does not fit into vLLM's "
             f"{has.sequences} sequences, {has.blocks} cache blocks of {has.block} tokens and "
             f"{has.step_tokens} tokens a step; use a smaller panel or fewer new tokens"
@@ -126,14 +128,14 @@ class Generation:
 
     def _start(self, waiting: _Group) -> None:
         number = next(self.engine.numbers)
-        group = _Group(waiting.request, waiting.lanes, waiting.tries + 1, number)
+        group = _Group(waiting.request, waiting.plans, waiting.tries + 1, number)
         self.running[number] = group
-        for stream, lane in enumerate(group.lanes):
+        for stream, plan in enumerate(group.plans):
             self.engine.llm.add_request(
                 group.name(stream),
-                tokens_input(self.ids[lane.context]),
+                tokens_input(self.ids[plan.context]),
                 self._params(Link(self.call, number, stream, group.request)),
-                lora_request=self.engine.lora if lane.adapter else None,
+                lora_request=self.engine.lora if plan.adapter else None,
             )
 
     def _params(self, link: Link) -> SamplingParams:
@@ -157,12 +159,12 @@ class Generation:
             finished[number][stream] = output.outputs[0]
         for number, parts in finished.items():
             group = self.running.pop(number)
-            self.room.release(group.lanes)
+            self.room.release(group.plans)
             if self._together(group, parts):
                 self._complete(group, [parts[stream] for stream in range(len(parts))])
             else:
                 self._restart(
-                    group, [group.name(s) for s in range(len(group.lanes)) if s not in parts]
+                    group, [group.name(s) for s in range(len(group.plans)) if s not in parts]
                 )
 
     def _together(self, group: _Group, parts: dict[int, Any]) -> bool:
@@ -170,7 +172,7 @@ class Generation:
         if NO_TOKEN in reports:
             raise SteerError("the streams rule out every token of a row; look for infinite logits")
         texts = {tuple(part.token_ids) for part in parts.values()}
-        return len(parts) == len(group.lanes) and len(texts) == 1 and OUT_OF_STEP not in reports
+        return len(parts) == len(group.plans) and len(texts) == 1 and OUT_OF_STEP not in reports
 
     def _restart(self, group: _Group, unfinished: list[str]) -> None:
         self._abort(unfinished)

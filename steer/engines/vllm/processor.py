@@ -23,6 +23,7 @@ from vllm.v1.sample.logits_processor.interface import BatchUpdate, LogitsProcess
 from steer.config import Sampling
 from steer.engines.interface import Request
 from steer.engines.scoring import Rows, parts
+from steer.engines.tokens import Known
 from steer.errors import SteerError
 
 KEY = "steer"  # of a sequence's link in `SamplingParams.extra_args`
@@ -33,11 +34,12 @@ NEVER = -1e30  # stands for -inf: a sequence whose logits are all -inf has no ar
 @dataclass(frozen=True)
 class Call:
     """What all sequences of one call of the engine have in common. `streams` is the most that a
-    record has; `end` a token that ends a sequence."""
+    record has; `end` a token that ends a sequence; only `known` ids are drawn."""
 
     sampling: Sampling
     streams: int
     end: int
+    known: Known
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ class LinkedSequences(LogitsProcessor):
         if not self.sequences:
             return logits
         groups = [group for group in self.groups if group.in_step]
-        forced = self._pick(groups, logits) if groups else None
+        forced = self._pick(groups, self._current().known.among(logits)) if groups else None
         logits.index_fill_(0, self.linked, -math.inf)
         logits[self.linked, self._current().end] = OUT_OF_STEP
         if forced:

@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from steer.guidance import Shown
+
 
 @dataclass(frozen=True)
 class Capacity:
@@ -25,49 +27,49 @@ class Capacity:
 
 
 @dataclass(frozen=True)
-class Lane:
-    """One sequence of a group: what it reads, how many tokens that is."""
+class SequencePlan:
+    """A sequence of a group, before it starts: what it reads, how many tokens that is."""
 
     adapter: bool
-    context: str
+    context: str | Shown
     length: int
 
 
 class Room:
-    """What the running groups have taken of a `Capacity`. Blocks that lanes share (the full ones
-    of a context, without its last token, which vLLM always reads again) are taken once."""
+    """What the running groups have taken of a `Capacity`. Blocks that sequences share (the full
+    ones of a context, without its last token, which vLLM always reads again) are taken once."""
 
     def __init__(self, capacity: Capacity, new_tokens: int) -> None:
         self.capacity = capacity
         self.new_tokens = new_tokens  # the most that a record may have
         self.sequences = 0
         self.blocks = 0
-        self.readers: Counter[tuple[bool, str]] = Counter()
+        self.readers: Counter[tuple[bool, str | Shown]] = Counter()
         self.step_tokens = 0  # of the next step
 
     def begin_step(self) -> None:
         """Every running sequence reads one token in the next step."""
         self.step_tokens = self.sequences
 
-    def take(self, lanes: Sequence[Lane]) -> bool:
+    def take(self, group: Sequence[SequencePlan]) -> bool:
         """Takes room for a group, if there is enough for all of it."""
         before = self.sequences, self.blocks, self.step_tokens
-        for lane in lanes:
-            self.blocks += self._blocks(lane)
-            self.step_tokens += lane.length - self._cached(lane)
+        for plan in group:
+            self.blocks += self._blocks(plan)
+            self.step_tokens += plan.length - self._cached(plan)
             self.sequences += 1
-            self.readers[lane.adapter, lane.context] += 1
+            self.readers[plan.adapter, plan.context] += 1
         if self._within():
             return True
-        self.readers -= Counter((lane.adapter, lane.context) for lane in lanes)
+        self.readers -= Counter((plan.adapter, plan.context) for plan in group)
         self.sequences, self.blocks, self.step_tokens = before
         return False
 
-    def release(self, lanes: Sequence[Lane]) -> None:
+    def release(self, group: Sequence[SequencePlan]) -> None:
         """Gives back what a group took."""
-        for lane in lanes:
-            self.readers -= Counter([(lane.adapter, lane.context)])
-            self.blocks -= self._blocks(lane)
+        for plan in group:
+            self.readers -= Counter([(plan.adapter, plan.context)])
+            self.blocks -= self._blocks(plan)
             self.sequences -= 1
 
     def _within(self) -> bool:
@@ -78,16 +80,16 @@ class Room:
             and self.step_tokens <= most.step_tokens
         )
 
-    def _shared(self, lane: Lane) -> int:
-        """Blocks that all lanes reading this context share."""
-        return (lane.length - 1) // self.capacity.block if self.capacity.shares else 0
+    def _shared(self, plan: SequencePlan) -> int:
+        """Blocks that all sequences reading this context share."""
+        return (plan.length - 1) // self.capacity.block if self.capacity.shares else 0
 
-    def _cached(self, lane: Lane) -> int:
-        """Tokens that are not read again, as another running lane has read them."""
-        read = self.readers[lane.adapter, lane.context] > 0
-        return self._shared(lane) * self.capacity.block if read else 0
+    def _cached(self, plan: SequencePlan) -> int:
+        """Tokens that are not read again, as another running one has read them."""
+        read = self.readers[plan.adapter, plan.context] > 0
+        return self._shared(plan) * self.capacity.block if read else 0
 
-    def _blocks(self, lane: Lane) -> int:
-        """Blocks that this lane adds to those of its present co-readers, at its longest."""
-        whole = -(-(lane.length + self.new_tokens) // self.capacity.block)
-        return (whole * self.capacity.layouts) - self._cached(lane) // self.capacity.block
+    def _blocks(self, plan: SequencePlan) -> int:
+        """Blocks that this sequence adds to those of its present co-readers, at its longest."""
+        whole = -(-(plan.length + self.new_tokens) // self.capacity.block)
+        return (whole * self.capacity.layouts) - self._cached(plan) // self.capacity.block

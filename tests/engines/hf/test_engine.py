@@ -26,6 +26,7 @@ from tests.engines.contract import (
     many,
     reference,
     save_adapter,
+    save_padded_model,
 )
 from tests.tiny import make_tokenizer
 
@@ -58,6 +59,12 @@ def test_without_an_adapter_the_expert_is_the_base(tiny_model):
     plain = HFEngine(str(tiny_model), dtype="float32", device="cpu", rows=2)
     requests = many(3, gamma=0.5, eta=0.3)
     assert_exact(plain, reference(str(tiny_model), None), requests, Sampling(max_new_tokens=5))
+
+
+def test_ids_without_a_token_are_never_drawn(tmp_path):
+    base = save_padded_model(tmp_path / "padded")
+    padded = HFEngine(base, dtype="float32", device="cpu")
+    assert_exact(padded, reference(base, None), many(3), Sampling(max_new_tokens=6))
 
 
 def test_another_architecture_with_biases(tmp_path):

@@ -9,16 +9,17 @@ import pytest
 import torch
 
 from steer.config import Guidance, Sampling
+from steer.engines.hf import engine as hf_engine
+from steer.engines.hf.beam import BeamSearch
 from steer.engines.hf.engine import HFEngine
 from steer.engines.hf.generation import Generation
-from steer.engines.hf.search import BeamSearch
 from steer.engines.interface import Request, Step
 from steer.engines.sampling import uniforms
 from steer.errors import SteerError
 from steer.guidance import Stream, steer_streams
 from steer.seeds import derive
 from tests import naive
-from tests.engines.contract import PANELS, PROMPTS, reference, save_adapter
+from tests.engines.contract import PANELS, PROMPTS, reference, save_adapter, save_padded_model
 
 CONTEXTS = ("Q:", "Write one question about the sky.\nQuestion:", "Why does", "How often", "a")
 
@@ -58,10 +59,8 @@ def written(engine: HFEngine, requests: list[Request], sampling: Sampling, searc
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Generation, "_complete", complete)
         if search:
-            with torch.inference_mode():
-                done = search(engine, requests, sampling).run(None)
-        else:
-            done = engine.generate(requests, sampling)
+            patch.setattr(hf_engine, "_method", lambda sampling: search)
+        done = engine.generate(requests, sampling)
     assert [c.id for c in done] == [r.id for r in requests]
     assert [c.tokens for c in done] == [len(tokens[r.id]) for r in requests]
     return done, [tokens[r.id] for r in requests]
@@ -318,6 +317,16 @@ def test_a_token_that_a_stream_rules_out_is_never_chosen(engine, method):
             engine.generate(guided(1), Sampling(max_new_tokens=4, **method))
     finally:
         hook.remove()
+
+
+@pytest.mark.parametrize("method", METHODS[1:])
+def test_ids_without_a_token_are_never_chosen(tmp_path, method):
+    base = save_padded_model(tmp_path / "padded")
+    engine, slow = HFEngine(base, dtype="float32", device="cpu"), reference(base, None)
+    done, tokens = written(engine, guided(3), Sampling(max_new_tokens=5, **method))
+    assert all(max(ours) < len(engine.tokenizer) for ours in tokens)
+    for request, completion, ours in zip(guided(3), done, tokens, strict=True):
+        assert_means(engine, slow, request, completion, ours)
 
 
 @pytest.mark.parametrize("method", METHODS[1:])

@@ -15,7 +15,7 @@ from steer.config import Sampling
 from steer.engines.choice import EngineSpec
 from steer.engines.hf.engine import HFEngine
 from steer.engines.interface import Completion, Request, Step
-from steer.engines.vllm.room import Lane, Room
+from steer.engines.vllm.room import Room, SequencePlan
 from steer.errors import SteerError
 from steer.guidance import Stream
 from steer.runs.store import Run
@@ -27,6 +27,7 @@ from tests.engines.contract import (
     many,
     reference,
     save_adapter,
+    save_padded_model,
 )
 from tests.tiny import fit_tiny_expert, save_tiny_model
 
@@ -186,7 +187,7 @@ def test_each_sign_of_a_group_taken_apart_counts_alone(parts, together):
     """Forced splits show several at once."""
     from steer.engines.vllm.generation import Generation, _Group
 
-    group = _Group(many(1)[0], (Lane(True, "a", 1), Lane(False, "a", 1)))
+    group = _Group(many(1)[0], (SequencePlan(True, "a", 1), SequencePlan(False, "a", 1)))
     assert Generation._together(None, group, parts) is together
 
 
@@ -277,6 +278,13 @@ def test_without_an_adapter_the_expert_is_the_base(model):
     requests = many(3, gamma=0.5, eta=0.3)
     sampling = Sampling(max_new_tokens=5)
     assert_exact(plain, reference(str(model), None), requests, sampling, within=1e-3)
+
+
+def test_ids_without_a_token_are_never_drawn(tmp_path):
+    base = save_padded_model(tmp_path / "padded")
+    padded = EngineSpec(base, None, "vllm", dtype="float32", rows=2).load()
+    sampling = Sampling(max_new_tokens=6)
+    assert_exact(padded, reference(base, None), many(3), sampling, within=1e-3)
 
 
 def test_an_adapter_that_vllm_cannot_load_is_one_line(model, tmp_path):

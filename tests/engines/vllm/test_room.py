@@ -3,15 +3,15 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steer.engines.vllm.room import Capacity, Lane, Room
+from steer.engines.vllm.room import Capacity, Room, SequencePlan
 
 LENGTHS = {"prompt": 5, "panel": 70, "other panel": 64, "long": 200}
-lanes = st.builds(
-    lambda adapter, context: Lane(adapter, context, LENGTHS[context]),
+plans = st.builds(
+    lambda adapter, context: SequencePlan(adapter, context, LENGTHS[context]),
     st.booleans(),
     st.sampled_from(sorted(LENGTHS)),
 )
-groups = st.lists(lanes, min_size=1, max_size=4).map(tuple)
+groups = st.lists(plans, min_size=1, max_size=4).map(tuple)
 capacities = st.builds(
     Capacity,
     sequences=st.integers(1, 12),
@@ -22,28 +22,30 @@ capacities = st.builds(
 )
 
 
-def most_blocks(running: list[tuple[Lane, ...]], capacity: Capacity, new_tokens: int) -> int:
+def most_blocks(
+    running: list[tuple[SequencePlan, ...]], capacity: Capacity, new_tokens: int
+) -> int:
     """Blocks in use when every running record is at its longest: shared ones once."""
     shared, own = set(), 0
-    for lane in (lane for group in running for lane in group):
-        whole = -(-(lane.length + new_tokens) // capacity.block)
-        common = (lane.length - 1) // capacity.block if capacity.shares else 0
-        shared |= {(lane.adapter, lane.context, block) for block in range(common)}
+    for plan in (plan for group in running for plan in group):
+        whole = -(-(plan.length + new_tokens) // capacity.block)
+        common = (plan.length - 1) // capacity.block if capacity.shares else 0
+        shared |= {(plan.adapter, plan.context, block) for block in range(common)}
         own += whole - common
     return len(shared) + own
 
 
 def first_tokens(
-    running: list[tuple[Lane, ...]], new: list[tuple[Lane, ...]], capacity: Capacity
+    running: list[tuple[SequencePlan, ...]], new: list[tuple[SequencePlan, ...]], capacity: Capacity
 ) -> int:
     """Tokens of the step in which the groups `new` join the `running` ones."""
-    read = {(lane.adapter, lane.context) for group in running for lane in group}
+    read = {(plan.adapter, plan.context) for group in running for plan in group}
     tokens = sum(len(group) for group in running)
-    for lane in (lane for group in new for lane in group):
-        known = capacity.shares and (lane.adapter, lane.context) in read
-        cached = (lane.length - 1) // capacity.block * capacity.block if known else 0
-        tokens += lane.length - cached
-        read.add((lane.adapter, lane.context))
+    for plan in (plan for group in new for plan in group):
+        known = capacity.shares and (plan.adapter, plan.context) in read
+        cached = (plan.length - 1) // capacity.block * capacity.block if known else 0
+        tokens += plan.length - cached
+        read.add((plan.adapter, plan.context))
     return tokens
 
 
@@ -53,7 +55,7 @@ def test_a_group_starts_if_and_only_if_all_of_it_fits(capacity, waiting, data):
     room, running = Room(capacity, new_tokens), []
     while waiting:
         room.begin_step()
-        new: list[tuple[Lane, ...]] = []
+        new: list[tuple[SequencePlan, ...]] = []
         for _ in range(data.draw(st.integers(1, len(waiting)))):
             group = waiting.pop(0)
             together = [*running, *new, group]
@@ -74,7 +76,7 @@ def test_a_group_starts_if_and_only_if_all_of_it_fits(capacity, waiting, data):
 
 def test_caches_of_several_layouts_share_nothing_and_cost_each():
     room = Room(Capacity(9, 100, 16, 1000, shares=False, layouts=2), new_tokens=10)
-    lane = Lane(True, "panel", 70)
+    plan = SequencePlan(True, "panel", 70)
     room.begin_step()
-    assert room.take((lane, lane))
+    assert room.take((plan, plan))
     assert (room.blocks, room.step_tokens) == (2 * 2 * 5, 140)

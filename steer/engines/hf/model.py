@@ -1,0 +1,88 @@
+"""The model that the hf engine's lanes go through: its weights, with the adapter on or off for each
+lane, and its tokenizer."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from steer.engines.hf.lanes import IMPLEMENTATION, Bank, Context
+from steer.engines.hf.linear import join, merge, pack
+from steer.engines.tokens import encode, known_ids
+from steer.errors import SteerError
+from steer.guidance import Shown
+from steer.models.base import context_length, load_model, load_tokenizer, model_fingerprint
+
+
+class LaneModel:
+    """A base model whose LoRA adapter is on for some lanes of a forward pass and off for others.
+
+    `module` is Transformers' model, whose attention and linear layers are ours; `kv_shape` is
+    layers, key-value heads and their size: what a cache has for each token. `rep` query heads
+    share a key-value head. Raises `SteerError` when the model or the adapter cannot be used.
+    """
+
+    def __init__(self, base: str, adapter: Path | None, dtype: str, device: str) -> None:
+        self.module = load_model(base, dtype=dtype, device=device).eval()
+        self.tokenizer = load_tokenizer(base)
+        self.fingerprint = model_fingerprint(base)
+        if not self.module.is_backend_compatible():
+            kind = type(self.module).__name__
+            raise SteerError(
+                f"{kind} does not take Transformers' attention interface; "
+                "the hf engine needs a model that does (Llama, Qwen, Mistral, ...)"
+            )
+        self.switch = join(self.module, adapter)
+        pack(self.module)
+        self.module.set_attn_implementation(IMPLEMENTATION)
+        config = self.module.config.get_text_config()
+        heads: int = config.num_attention_heads
+        kv_heads: int = getattr(config, "num_key_value_heads", None) or heads
+        dim: int = getattr(config, "head_dim", None) or config.hidden_size // heads
+        self.kv_shape = (config.num_hidden_layers, kv_heads, dim)
+        self.rep = heads // kv_heads
+        self.known = known_ids(self.tokenizer, config.vocab_size)
+
+    @property
+    def device(self) -> torch.device:
+        return self.module.device
+
+    @property
+    def max_context(self) -> int:
+        """Tokens of context and record together that the model can read.
+
+        A sliding window counts as the limit: within it such a model attends to everything.
+        """
+        window = getattr(self.module.config.get_text_config(), "sliding_window", None)
+        return min(context_length(self.module), window or 2**31)
+
+    def merge(self, merged: bool) -> None:
+        """Read weights with the adapter added in, whatever the lane, or not. They are a second
+        copy, made when first wanted."""
+        self.switch.merged = merged
+        if merged:
+            merge(self.module)
+
+    def encode(self, context: str | Shown) -> list[int]:
+        """Token ids of a context."""
+        return encode(self.tokenizer, context)
+
+    def bank(self, room: int) -> Bank:
+        """An empty bank for `room` lanes of this model."""
+        like = torch.empty(0, dtype=self.module.dtype, device=self.device)
+        return Bank(self.kv_shape, self.rep, room, like)
+
+    def forward(
+        self, tokens: Tensor, positions: Tensor, read: Context | Bank, adapted: int
+    ) -> Tensor:
+        """Logits (lanes, vocab) after the last token of `tokens` (lanes, length), of the known ids;
+        the adapter is on for the first `adapted` lanes, and `read` holds their caches."""
+        self.switch.lanes = adapted
+        logits: Tensor = self.module(
+            input_ids=tokens,
+            position_ids=positions,
+            use_cache=False,
+            logits_to_keep=1,
+            steer_read=read,
+        ).logits
+        return self.known.among(logits[:, -1])
