@@ -5,7 +5,6 @@ accepted, 130 Ctrl-C. Model libraries are imported by the command that needs the
 `steer --help` is quick.
 """
 
-import json
 import sys
 import warnings
 from collections.abc import Sequence
@@ -280,7 +279,7 @@ def evaluate(
         from steer.cli import tables as views
         from steer.evaluation.evaluate import EvaluationSettings
         from steer.evaluation.evaluate import evaluate as measure
-        from steer.files import disk_errors, write_atomic
+        from steer.files import write_json
 
         if json_out:
             options.new_file(json_out)
@@ -307,8 +306,7 @@ def evaluate(
             )
     views.show_evaluation(found)
     if json_out:
-        with disk_errors(json_out):
-            write_atomic(json_out, (json.dumps(found.to_json(), indent=2) + "\n").encode())
+        write_json(json_out, found.to_json())
         print(f"written: {json_out}")
 
 

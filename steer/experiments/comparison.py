@@ -21,7 +21,7 @@ from steer.engines.interface import Engine
 from steer.errors import SteerError
 from steer.evaluation.evaluate import Evaluation, EvaluationSettings, evaluate
 from steer.evaluation.evaluate import Progress as EvaluationProgress
-from steer.files import check_format, disk_errors, write_atomic
+from steer.files import check_format, reading, write_json
 from steer.methods import Method
 from steer.runs.generation import ExpertLike, Progress, generate, generate_together
 from steer.runs.store import Run
@@ -81,19 +81,17 @@ class Comparison:
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """Raises `SteerError` when there is none, or it is damaged."""
+        """Reads what `write` wrote. Raises `SteerError` when there is none, or it is damaged."""
         path = folder / _FILE
-        try:
+        if not path.is_file():
+            raise SteerError(f"{folder} is no comparison: there is no {path}; name another folder")
+        with reading(path, "restore it, or compare again in another folder"):
             values = json.loads(path.read_bytes())
             check_format(path, values, FORMAT)
             entries = tuple(Entry(**entry) for entry in values["methods"])
             return cls(
                 folder, values["command"], values["expert"], values["task"], entries, values["grid"]
             )
-        except OSError as error:
-            raise SteerError(f"{folder} is no comparison: {path}: {error.strerror}") from None
-        except (ValueError, TypeError, KeyError) as error:
-            raise SteerError(f"{path} is damaged or not of steer: {error!r}") from None
 
     def write(self) -> None:
         """Writes the file, whole or not at all."""
@@ -106,10 +104,7 @@ class Comparison:
             "grid": self.grid,
             "methods": [asdict(entry) for entry in self.entries],
         }
-        path = self.folder / _FILE
-        with disk_errors(path):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_atomic(path, (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode())
+        write_json(self.folder / _FILE, values)
 
 
 @dataclass(frozen=True)
@@ -233,9 +228,7 @@ def evaluate_comparison(
             f"no method in {found.folder} has {FEWEST:.0%} of its records; nothing to measure"
         )
     result = evaluate(sets, real, train=train, settings=settings, on_progress=on_progress)
-    path = found.folder / _EVALUATION
-    with disk_errors(path):
-        write_atomic(path, (json.dumps(result.to_json(), indent=2) + "\n").encode())
+    write_json(found.folder / _EVALUATION, result.to_json())
     return result
 
 

@@ -15,7 +15,7 @@ from steer.config import Config, differences
 from steer.errors import SteerError
 from steer.evaluation.measure import MIN_TEXTS
 from steer.experiments.trials import Trial, Tuning, command
-from steer.files import check_format, disk_errors, hold_lock, write_atomic
+from steer.files import check_format, disk_errors, hold_lock, reading, write_json
 from steer.version import __version__
 
 FORMAT = 1
@@ -89,15 +89,11 @@ def read_trials(out: Path, search: Search) -> list[Trial]:
     path = out / _FILE
     if not path.exists():
         return []
-    try:
+    with reading(path, "restore it, or tune in another folder"):
         values = json.loads(path.read_bytes())
         check_format(path, values, FORMAT)
         old = Search(**values["search"])
         trials = [_trial(each) for each in values["trials"]]
-    except OSError as error:
-        raise SteerError(f"cannot read {path}: {error.strerror}") from None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise SteerError(f"{path} is damaged or not of steer: {error!r}") from None
     if found := differences(old, search, ignore=_RAISED):
         raise SteerError(
             f"{out} is a search with other settings: {'; '.join(found)}; "
@@ -127,9 +123,7 @@ def write(out: Path, search: Search, trials: Sequence[Trial], found: Tuning | No
         "reason": found and found.reason,
         "command": found and command(found),
     }
-    path = out / _FILE
-    with disk_errors(path):
-        write_atomic(path, (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode())
+    write_json(out / _FILE, values)
 
 
 _SHOWN = ("run", "method")  # of a trial, for a reader; they follow from the rest

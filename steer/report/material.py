@@ -10,6 +10,7 @@ from steer.data.catalog import load_task
 from steer.data.questions import answer_balance, parse_question
 from steer.errors import SteerError
 from steer.experiments.comparison import Comparison, Entry
+from steer.files import reading
 from steer.runs.store import Run
 
 REAL = "real"
@@ -134,18 +135,15 @@ def _evaluation(path: Path) -> dict[str, Any] | None:
     """The evaluation, checked as far as the report reads it; None when there is none."""
     if not path.exists():
         return None
-    try:
+    advice = "evaluate again, with the command that made the comparison"
+    with reading(path, advice):
         # What is not a number becomes a figure that is missing; a page cannot hold it.
-        found: dict[str, Any] = json.loads(path.read_bytes(), parse_constant=lambda _: None)
-        keys = [str(column["key"]) for column in found["columns"]]
-        complete = all({"name", *keys} <= set(row) for row in found["rows"])
-    except OSError as error:
-        raise SteerError(f"cannot read {path}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise SteerError(f"{path} is damaged ({error!r}); evaluate again") from None
+        table: dict[str, Any] = json.loads(path.read_bytes(), parse_constant=lambda _: None)
+        keys = [str(column["key"]) for column in table["columns"]]
+        complete = all({"name", *keys} <= set(row) for row in table["rows"])
     if not complete:
-        raise SteerError(f"{path} is damaged: a row lacks a column; evaluate again")
-    return found
+        raise SteerError(f"{path} is damaged: a row lacks a column; {advice}")
+    return table
 
 
 def answer_shares(texts: Sequence[str]) -> tuple[int, dict[str, float]]:

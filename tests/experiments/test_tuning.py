@@ -574,9 +574,8 @@ def test_settings_out_of_range_are_refused() -> None:
 
 
 def test_a_search_with_the_real_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from test_evaluation import StubEmbedder
-
     from steer.evaluation import evaluate as evaluation
+    from tests.evaluation.test_evaluate import StubEmbedder
 
     monkeypatch.setattr(tuning, "evaluate", evaluation.evaluate)
     monkeypatch.setattr(evaluation, "load_embedder", lambda name, cache: StubEmbedder())
