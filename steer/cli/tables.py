@@ -12,7 +12,7 @@ from rich.table import Table
 
 from steer.config import Config
 from steer.evaluation.estimate import Estimate
-from steer.evaluation.table import COLUMNS, Column, Evaluation
+from steer.evaluation.table import COLUMNS, Evaluation, show
 from steer.methods import Method
 from steer.runs.store import Run
 
@@ -84,7 +84,7 @@ def show_evaluation(found: Evaluation) -> None:
         if column.group != group:
             table.add_section()
             group = column.group
-        cells = [_figure(column, row.estimates[column.key]) for row in found.rows]
+        cells = [_figure(column.key, row.estimates[column.key]) for row in found.rows]
         table.add_row(column.title, *cells, column.aim)
     out.print(table)
     out.print(
@@ -156,20 +156,15 @@ def _console() -> Console:
     return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=160)
 
 
-def _figure(column: Column, estimate: Estimate) -> str:
+def _figure(key: str, estimate: Estimate) -> str:
     """Such as "0.61 ±0.02" or "3.8%"; a dash where there is no value (the notes say why)."""
     if estimate.value is None:
         return "-"
-    share = column.key in ("exact_copies", "near_copies")
     spread = estimate.sd
     if estimate.low is not None and estimate.high is not None:
         spread = (estimate.high - estimate.low) / 2
-    large = column.group == "length" or column.key in ("longest_run", "vendi_1", "vendi_2")
-    digits = 1 if large else 3
-    shown = f"{estimate.value:.1%}" if share else f"{estimate.value:.{digits}f}"
-    if spread is None:
-        return shown
-    return f"{shown} [dim]±{f'{spread:.1%}' if share else f'{spread:.{digits}f}'}[/dim]"
+    beside = "" if spread is None else f" [dim]±{show(key, spread)}[/dim]"
+    return f"{show(key, estimate.value)}{beside}"
 
 
 def _pairs(values: Mapping[str, object]) -> Table:

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from steer.evaluation.table import show
 from steer.evaluation.words import length_bins, lengths
 from steer.report.material import REAL
-from steer.report.tables import Estimates, best_names, goodness, real_row, show, value_of
+from steer.report.tables import Estimates, best_names, goodness, real_row, value_of
 
 COLOURS = 8
 SHAPES = ("circle", "square", "diamond", "triangle-up")
@@ -97,7 +98,7 @@ def _heat_map(
     rows: Sequence[Estimates],
     ceiling: Estimates,
 ) -> Figure:
-    key, group = column["key"], column["group"]
+    key = column["key"]
     xs, ys = (sorted({cell[grid[axis]] for cell in cells.values()}) for axis in ("x", "y"))
     colour: list[list[float | None]] = [[None] * len(xs) for _ in ys]
     text = [[""] * len(xs) for _ in ys]
@@ -110,10 +111,10 @@ def _heat_map(
         i, j = xs.index(place[grid["x"]]), ys.index(place[grid["y"]])
         if value is not None:
             colour[j][i] = goodness(column["aim"], value, real)
-            text[j][i] = show(key, group, value).removeprefix("0")
+            text[j][i] = show(key, value).removeprefix("0")
         if row["name"] in best:
             frames.append(_frame(i, j))
-    beside = "" if real is None else f" (real: {show(key, group, real)})"
+    beside = "" if real is None else f" (real: {show(key, real)})"
     trace = {
         "type": "heatmap",
         "x": [f"{x:g}" for x in xs],

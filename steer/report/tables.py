@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from steer.evaluation.table import show
 from steer.report.material import REAL
 
 SUMMARY = "summary"
@@ -18,7 +19,6 @@ INTRODUCTIONS = {
     "utility": "Does a classifier trained on the synthetic texts work on real ones?",
     "length": "Many measures depend on length, so compare lengths first.",
 }
-_SHARES = ("exact_copies", "near_copies")
 
 Estimates = Mapping[str, Any]
 """A row of the evaluation: its name, and an estimate under each column's key."""
@@ -115,15 +115,6 @@ def best_names(column: Mapping[str, str], rows: Sequence[Estimates]) -> tuple[st
     return tuple(name for name, good in found.items() if good == max(found.values()))
 
 
-def show(key: str, group: str, value: float) -> str:
-    """Such as "0.613", "3.8%" or "24.1"."""
-    if key in _SHARES:
-        return f"{value:.1%}"
-    if group == "length" or abs(value) >= 10:
-        return f"{value:.1f}"
-    return f"{value:.3f}"
-
-
 def _table(
     group: str, columns: Sequence[Mapping[str, str]], rows: Sequence[Estimates]
 ) -> MeasureTable:
@@ -139,7 +130,7 @@ def _table(
 
 
 def _column(column: Mapping[str, str], rows: Sequence[Estimates]) -> list[Cell]:
-    key, group = column["key"], column["group"]
+    key = column["key"]
     best = best_names(column, rows)
     found = [row.get(key, {}) for row in rows]
     real = value_of(real_row(rows), key)
@@ -147,11 +138,11 @@ def _column(column: Mapping[str, str], rows: Sequence[Estimates]) -> list[Cell]:
     low, high = (min(bounds), max(bounds)) if bounds else (0.0, 0.0)
     return [
         Cell(
-            NONE if estimate.get("value") is None else show(key, group, estimate["value"]),
+            NONE if estimate.get("value") is None else show(key, estimate["value"]),
             None
             if estimate.get("value") is None
             else goodness(column["aim"], estimate["value"], real),
-            _spread(key, group, estimate),
+            _spread(key, estimate),
             row["name"] in best,
             str(estimate.get("reason") or ""),
             _whisker(estimate, real, low, high),
@@ -173,11 +164,11 @@ def _bounds(estimate: Mapping[str, Any]) -> Iterator[float]:
         yield from (float(value - sd), float(value + sd))
 
 
-def _spread(key: str, group: str, estimate: Mapping[str, Any]) -> str:
+def _spread(key: str, estimate: Mapping[str, Any]) -> str:
     low, high, sd = (estimate.get(name) for name in ("low", "high", "sd"))
     if low is not None and high is not None:
-        return f"{show(key, group, low)} to {show(key, group, high)}"
-    return "" if sd is None else f"± {show(key, group, sd)}"
+        return f"{show(key, low)} to {show(key, high)}"
+    return "" if sd is None else f"± {show(key, sd)}"
 
 
 def _whisker(
@@ -197,14 +188,14 @@ def _headline(column: Mapping[str, str], rows: Sequence[Estimates]) -> Headline 
     names = best_names(column, rows)
     if not names:
         return None
-    key, group = column["key"], column["group"]
+    key = column["key"]
     best = next(row for row in rows if row["name"] in names)
     real = value_of(real_row(rows), key)
     return Headline(
         "overall" if key == SUMMARY else column["title"],
         names,
-        show(key, group, best[key]["value"]),
-        "" if real is None else show(key, group, real),
+        show(key, best[key]["value"]),
+        "" if real is None else show(key, real),
         tuple(_rivals(best, key, rows, names)),
     )
 
