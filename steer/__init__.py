@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from steer.engines.logits_processor import SteerLogitsProcessor
     from steer.engines.vllm.engine import VLLMEngine
     from steer.errors import SteerError
-    from steer.evaluation.evaluate import EvaluationSettings, evaluate
+    from steer.evaluation.evaluate import evaluate
     from steer.evaluation.sets import Labelled
+    from steer.evaluation.settings import EvaluationSettings
     from steer.evaluation.table import Evaluation
     from steer.experiments.comparison import Comparison, Setup, compare, evaluate_comparison, sweep
     from steer.experiments.tuning import TuneSettings, Tuning, tune
@@ -35,7 +36,7 @@ _MODULES = {
     "Comparison": "experiments.comparison",
     "Corpus": "data.corpus",
     "Evaluation": "evaluation.table",
-    "EvaluationSettings": "evaluation.evaluate",
+    "EvaluationSettings": "evaluation.settings",
     "Expert": "models.fitting",
     "FitSettings": "models.fitting",
     "Guidance": "config",

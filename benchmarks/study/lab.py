@@ -13,7 +13,8 @@ from benchmarks.study.parts import part
 from steer.data.corpus import Corpus, load_corpus
 from steer.engines.choice import EngineSpec
 from steer.engines.interface import Engine
-from steer.evaluation.evaluate import Evaluation, EvaluationSettings
+from steer.evaluation.settings import EvaluationSettings
+from steer.evaluation.table import Evaluation
 from steer.experiments.comparison import (
     Comparison,
     Setup,

@@ -299,7 +299,7 @@ def _measure(
     embedder: str | None,
     meter: console.Meter,
 ) -> "Evaluation":
-    from steer.evaluation.evaluate import EvaluationSettings
+    from steer.evaluation.settings import EvaluationSettings
     from steer.experiments.comparison import evaluate_comparison, utility
 
     task = given.expert.task

@@ -277,8 +277,8 @@ def evaluate(
     """Measure fidelity, diversity, coherence and copying, beside real texts against real texts."""
     with console.on_stop("nothing was written"):
         from steer.cli import tables as views
-        from steer.evaluation.evaluate import EvaluationSettings
         from steer.evaluation.evaluate import evaluate as measure
+        from steer.evaluation.settings import EvaluationSettings
         from steer.files import write_json
 
         if json_out:

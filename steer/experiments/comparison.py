@@ -19,8 +19,9 @@ from steer.data.corpus import Corpus
 from steer.data.tasks import Task
 from steer.engines.interface import Engine
 from steer.errors import SteerError
-from steer.evaluation.evaluate import Evaluation, EvaluationSettings, evaluate
-from steer.evaluation.evaluate import Progress as EvaluationProgress
+from steer.evaluation.evaluate import EvaluationProgress, evaluate
+from steer.evaluation.settings import EvaluationSettings
+from steer.evaluation.table import Evaluation
 from steer.files import check_format, reading, write_json
 from steer.methods import Method
 from steer.runs.generation import ExpertLike, Progress, generate, generate_together

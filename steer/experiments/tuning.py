@@ -16,9 +16,9 @@ from time import monotonic
 from steer.data.corpus import Corpus
 from steer.errors import SteerError
 from steer.evaluation.estimate import Estimate
-from steer.evaluation.evaluate import EvaluationSettings, Labelled, evaluate
-from steer.evaluation.measure import MIN_TEXTS
-from steer.evaluation.sets import as_labelled
+from steer.evaluation.evaluate import evaluate
+from steer.evaluation.sets import Labelled, as_labelled
+from steer.evaluation.settings import MIN_TEXTS, EvaluationSettings
 from steer.evaluation.summary import PARTS
 from steer.experiments.comparison import Setup, spread
 from steer.experiments.spaces import find_space, find_starts, propose
@@ -35,7 +35,7 @@ from steer.runs.generation import generate
 from steer.runs.store import Run
 from steer.seeds import derive
 
-__all__ = ["Progress", "Trial", "TuneSettings", "Tuning", "command", "parse_budget", "tune"]
+__all__ = ["Trial", "TuneProgress", "TuneSettings", "Tuning", "command", "parse_budget", "tune"]
 
 _ATTEMPTS = 2  # for each record wanted: settings that write nonsense also write it at length
 FEWEST = 0.5  # of the records wanted; with fewer a trial fails
@@ -43,7 +43,7 @@ _SAVE_SECONDS = 10.0  # the most of a trial's time that is forgotten when the pr
 
 
 @dataclass(frozen=True)
-class Progress:
+class TuneProgress:
     """`trials` are finished, of `limit` if there is one; `seconds_left` of the budget; `best` is
     the highest summary so far. `stage` is what trial `number` is doing, at `done` of `total`."""
 
@@ -57,7 +57,7 @@ class Progress:
     total: int
 
 
-OnProgress = Callable[[Progress], None]
+OnProgress = Callable[[TuneProgress], None]
 Tick = Callable[[str, int, int], None]
 
 
@@ -264,7 +264,7 @@ class _Tuner:
         best = max((each.summary for each in finished if each.state == "done"), default=None)
         left = max(0.0, self.settings.budget - spent)
         self.report(
-            Progress(
+            TuneProgress(
                 len(finished), self.settings.trials, left, best, trial.number, stage, done, total
             )
         )

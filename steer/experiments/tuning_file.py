@@ -13,7 +13,7 @@ from pydantic import Field
 
 from steer.config import Config, differences
 from steer.errors import SteerError
-from steer.evaluation.measure import MIN_TEXTS
+from steer.evaluation.settings import MIN_TEXTS
 from steer.experiments.trials import Trial, Tuning, command
 from steer.files import check_format, disk_errors, hold_lock, reading, write_json
 from steer.version import __version__

@@ -6,7 +6,7 @@ import pytest
 
 from steer.data.tasks import Task
 from steer.errors import SteerError
-from steer.evaluation.evaluate import EvaluationSettings
+from steer.evaluation.settings import EvaluationSettings
 from steer.experiments import comparison
 from steer.experiments.comparison import (
     Comparison,

@@ -18,13 +18,13 @@ from steer.data.corpus import Corpus
 from steer.engines.interface import Completion, Request
 from steer.errors import SteerError
 from steer.evaluation.estimate import Estimate
-from steer.evaluation.evaluate import Progress as EvaluationProgress
+from steer.evaluation.evaluate import EvaluationProgress
 from steer.evaluation.summary import PARTS, harmonic_mean
 from steer.experiments import tuning
 from steer.experiments.comparison import Setup
 from steer.experiments.spaces import SPACES, Space, find_starts, propose
 from steer.experiments.trials import Trial, conclude, front, luck, noise
-from steer.experiments.tuning import Progress, TuneSettings, Tuning, command, parse_budget, tune
+from steer.experiments.tuning import TuneProgress, TuneSettings, Tuning, command, parse_budget, tune
 from steer.methods import METHODS, find_method
 from steer.runs.store import Run
 from tests import stub
@@ -390,7 +390,7 @@ def test_a_search_continued_is_one_never_stopped(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stage", ["generating", "measuring"])
 def test_a_search_stopped_within_a_trial_goes_on(tmp_path: Path, stage: str) -> None:
-    def stop(progress: Progress) -> None:
+    def stop(progress: TuneProgress) -> None:
         if progress.number == 2 and progress.stage == stage:
             raise KeyboardInterrupt
 
@@ -410,7 +410,7 @@ def test_what_a_kill_leaves_goes_on(tmp_path: Path) -> None:
     """A copy of the folder at any moment is what a kill at that moment leaves."""
     copies: dict[tuple[int, str], Path] = {}
 
-    def copy(progress: Progress) -> None:
+    def copy(progress: TuneProgress) -> None:
         key = (progress.number, progress.stage)
         if key not in copies:
             copies[key] = tmp_path / f"{progress.number}-{progress.stage}"
@@ -456,7 +456,7 @@ def test_time_of_a_killed_trial_is_on_disk_before_it_ends(
 ) -> None:
     engine, seen = timed(Clock(monkeypatch, 2.0)), []
 
-    def look(progress: Progress) -> None:
+    def look(progress: TuneProgress) -> None:
         saved = json.loads((tmp_path / "t" / "tuning.json").read_bytes())["trials"][-1]
         seen.append((saved["state"], saved["seconds"]))
 
@@ -466,7 +466,7 @@ def test_time_of_a_killed_trial_is_on_disk_before_it_ends(
 
 
 def test_time_before_a_stop_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stop(progress: Progress) -> None:
+    def stop(progress: TuneProgress) -> None:
         if progress.stage == "measuring":
             raise KeyboardInterrupt
 
@@ -479,7 +479,7 @@ def test_time_before_a_stop_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_progress_counts_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[Progress] = []
+    seen: list[TuneProgress] = []
     engine = timed(Clock(monkeypatch, 0.5))
     search(tmp_path / "t", engine=engine, budget=100, trials=3, on_progress=seen.append)
     lefts = [progress.seconds_left for progress in seen]
