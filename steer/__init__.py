@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from steer.evaluation.sets import Labelled
     from steer.evaluation.settings import EvaluationSettings
     from steer.evaluation.table import Evaluation
-    from steer.experiments.comparison import Comparison, Setup, compare, evaluate_comparison, sweep
+    from steer.experiments.comparison import Comparison, compare, evaluate_comparison, sweep
+    from steer.experiments.setup import Setup
     from steer.experiments.tuning import TuneSettings, Tuning, tune
     from steer.methods import Method, find_methods
     from steer.models.fitting import Expert, FitSettings, fit
@@ -50,7 +51,7 @@ _MODULES = {
     "Run": "runs.store",
     "RunConfig": "config",
     "Sampling": "config",
-    "Setup": "experiments.comparison",
+    "Setup": "experiments.setup",
     "SteerError": "errors",
     "SteerLogitsProcessor": "engines.logits_processor",
     "Task": "data.tasks",

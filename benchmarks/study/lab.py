@@ -17,13 +17,12 @@ from steer.evaluation.settings import EvaluationSettings
 from steer.evaluation.table import Evaluation
 from steer.experiments.comparison import (
     Comparison,
-    Setup,
     compare,
     evaluate_comparison,
     run_folder,
-    spread,
     utility,
 )
+from steer.experiments.setup import Setup, spread
 from steer.methods import Method, find_methods
 from steer.models.base import GEMMA
 from steer.models.fitting import Expert

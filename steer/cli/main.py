@@ -15,8 +15,7 @@ import typer
 from pydantic import ValidationError
 from typer.exceptions import TyperException
 
-from steer.cli import compare as studies
-from steer.cli import options
+from steer.cli import compare, options
 from steer.cli import progress as console
 from steer.config import RunConfig
 from steer.data.corpus import Corpus, load_corpus
@@ -361,4 +360,4 @@ def _texts(source: str, text_column: str | None, label_column: str | None) -> "C
     return run
 
 
-studies.register(app)
+compare.register(app)

@@ -218,7 +218,7 @@ def comparing(
 
 
 def tuning(meter: Meter) -> "Callable[[_tuning.TuneProgress], None]":
-    """Shows a search: trials, the best so far, what the trial being made is doing."""
+    """Shows a tuning: trials, the best so far, what the trial being made is doing."""
     budget: float | None = None
 
     def update(progress: "_tuning.TuneProgress") -> None:

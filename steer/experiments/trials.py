@@ -1,4 +1,4 @@
-"""The trials of a search: which are best, how sure that is, and what to say and type."""
+"""The trials of a tuning: which are best, how sure that is, and what to say and type."""
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,6 +8,7 @@ from statistics import NormalDist
 from typing import Any, Literal
 
 from steer.evaluation.summary import PARTS
+from steer.experiments.setup import Setup
 from steer.methods import Method, find_method
 
 State = Literal["running", "done", "failed"]
@@ -22,10 +23,11 @@ _RECORDS = 1000  # in the command that is shown
 class Trial:
     """Settings that were tried, and what came of it.
 
-    `components` are those of an evaluation's summary, by their keys (`metrics.summary.PARTS`) and
-    with "summary"; empty unless "done". `variances` are estimates of their variances over runs
-    with other seeds, each from the two halves of the records and so rough: see `noise`. They are
-    measured on `texts` of the records. `reason` says why a trial failed.
+    `components` are those of an evaluation's summary, by their keys (`PARTS` of
+    `steer.evaluation.summary`) and with "summary"; empty unless "done". They are measured on
+    `texts` of the records. `variances` are estimates of their variances over runs with other
+    seeds, each from the two halves of the records and so rough: see `noise`. `reason` says why a
+    trial failed.
     """
 
     number: int
@@ -41,7 +43,7 @@ class Trial:
 
     @property
     def run(self) -> str:
-        """The run's folder, in that of the search."""
+        """The run's folder, in that of the tuning."""
         return f"runs/trial-{self.number:04}"
 
     @property
@@ -57,10 +59,11 @@ class Trial:
 
 @dataclass(frozen=True)
 class Tuning:
-    """A search, finished or not: all its `trials`, the numbers of those on the Pareto `front`, the
+    """A tuning, finished or not: all its `trials`, the numbers of those on the Pareto `front`, the
     `recommended` one and the `reason` in words. `noise` is the standard error of each component
-    of a trial; empty when it is not known. `method` was searched for records like the texts of
-    `real` by the expert in the folder `expert`, which has the `labels`."""
+    of a trial; empty when it is not known. `method` was tuned for records like the texts of `real`
+    by the expert in the folder `expert`, which has the `labels`. With the `options`, `steer
+    generate` makes what the trials made."""
 
     method: str
     expert: str
@@ -71,11 +74,10 @@ class Tuning:
     noise: Mapping[str, float]
     recommended: Trial
     reason: str
+    options: tuple[str, ...] = ()
 
 
-def conclude(
-    method: str, expert: str, real: str, labels: Sequence[str], trials: Sequence[Trial]
-) -> Tuning | None:
+def conclude(method: str, setup: Setup, trials: Sequence[Trial]) -> Tuning | None:
     """What the trials so far come to; None while none is done."""
     best = front(trials)
     if not best:
@@ -83,15 +85,24 @@ def conclude(
     recommended = max(best, key=lambda trial: trial.summary)  # of equals the first
     return Tuning(
         method,
-        expert,
-        real,
-        tuple(labels),
+        setup.expert_path,
+        setup.real.source,
+        tuple(setup.expert.task.labels),
         tuple(trials),
         tuple(trial.number for trial in best),
         noise(trials),
         recommended,
         explain(recommended, trials),
+        _options(setup),
     )
+
+
+def _options(setup: Setup) -> tuple[str, ...]:
+    """What a trial's run has that is not in its method."""
+    towards = ("--towards", setup.towards.source) if setup.towards else ()
+    numbers = ("--seed", str(setup.seed), "--max-new-tokens", str(setup.max_new_tokens))
+    engine = ("--engine", setup.engine.name, *setup.engine_options)
+    return (*setup.text_options, *towards, *numbers, *engine)
 
 
 def front(trials: Iterable[Trial]) -> list[Trial]:
@@ -185,7 +196,7 @@ def luck(trials: int) -> float:
 def command(tuning: Tuning) -> str:
     """The command that generates records with the recommended settings."""
     parts = ["steer", "generate", tuning.expert, "--real", tuning.real]
-    parts += ["--method", tuning.recommended.method(tuning.method).name]
+    parts += ["--method", tuning.recommended.method(tuning.method).name, *tuning.options]
     if not tuning.labels:
         return shlex.join([*parts, "--n", str(_RECORDS), "--out", "run"])
     each = _RECORDS // len(tuning.labels)
