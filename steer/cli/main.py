@@ -20,12 +20,27 @@ from steer.cli import progress as console
 from steer.config import RunConfig
 from steer.data.corpus import Corpus, load_corpus
 from steer.errors import SteerError
+from steer.files import write_json
 from steer.version import __version__
 
 if TYPE_CHECKING:
     from steer.runs.store import Run
 
 MISTAKE, SPENT, STOPPED = 2, 3, 130
+
+Sets = Annotated[
+    list[str], typer.Argument(metavar="RUN|FILE...", help="What to evaluate, side by side.")
+]
+Train = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DATA",
+        help="The texts the expert was fitted on: copies of these count. (default: REAL)",
+    ),
+]
+JsonOut = Annotated[
+    Path | None, typer.Option("--json", metavar="OUT", help="Write the table as JSON too.")
+]
 
 app = typer.Typer(
     name="steer",
@@ -248,20 +263,10 @@ def generate(
 
 @app.command(epilog="Example: [b]steer evaluate run --real hypotheses.jsonl --json table.json[/b]")
 def evaluate(
-    sets: Annotated[
-        list[str], typer.Argument(metavar="RUN|FILE...", help="What to evaluate, side by side.")
-    ],
+    sets: Sets,
     real: options.Real,
-    train: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DATA",
-            help="The texts the expert was fitted on: copies of these count. (default: REAL)",
-        ),
-    ] = None,
-    json_out: Annotated[
-        Path | None, typer.Option("--json", metavar="OUT", help="Write the table as JSON too.")
-    ] = None,
+    train: Train = None,
+    json_out: JsonOut = None,
     judge: options.Judge = None,
     judged: options.Judged = None,
     utility: options.Utility = None,
@@ -276,36 +281,26 @@ def evaluate(
     """Measure fidelity, diversity, coherence and copying, beside real texts against real texts."""
     with console.on_stop("nothing was written"):
         from steer.cli import tables as views
-        from steer.evaluation.evaluate import evaluate as measure
+        from steer.evaluation import evaluate as evaluation
         from steer.evaluation.settings import EvaluationSettings
-        from steer.files import write_json
 
         if json_out:
             options.new_file(json_out)
         columns = text_column, label_column
-        synthetic = {name: _texts(source, *columns) for name, source in _names(sets).items()}
-        real_texts = load_corpus(real, *columns)
-        train_texts = load_corpus(train, text_column) if train else real_texts
-        settings = EvaluationSettings(
-            n=n,
-            seed=seed,
-            embedder=embedder,
-            judges=tuple(judge or ()),
-            judged=judged,
-            utility=utility,
-        )
+        texts = {name: _texts(source, *columns) for name, source in _names(sets).items()}
+        whole = load_corpus(real, *columns)
+        known = load_corpus(train, text_column) if train else whole
+        who = {"judges": tuple(judge or ()), "judged": judged, "embedder": embedder}
+        settings = EvaluationSettings(n=n, seed=seed, utility=utility, **who)
         with console.Meter() as meter:
             meter.update("loading")
-            found = measure(
-                synthetic,
-                real_texts,
-                train=train_texts,
-                settings=settings,
-                on_progress=console.evaluating(meter),
+            shown = console.evaluating(meter)
+            table = evaluation.evaluate(
+                texts, whole, train=known, settings=settings, on_progress=shown
             )
-    views.show_evaluation(found)
+    views.show_evaluation(table)
     if json_out:
-        write_json(json_out, found.to_json())
+        write_json(json_out, table.to_json())
         print(f"written: {json_out}")
 
 

@@ -3,8 +3,9 @@
 Components are functions of the table's own figures, so that a reader can check them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from math import exp, sqrt
+from typing import TypeVar
 
 from steer.evaluation.estimate import Estimate
 
@@ -12,6 +13,20 @@ PARTS = ("fidelity_score", "diversity_score", "coherence_score", "non_copying_sc
 GAPS = ("judge_gap", "judge_gap_2")
 
 Estimates = Mapping[str, Estimate]
+Name = TypeVar("Name", bound=Hashable)
+
+
+def pareto_front(points: Mapping[Name, Sequence[float]]) -> list[Name]:
+    """The names of the points, each a value for every direction, more being better, that no other
+    beats in one direction without losing in another; in their order."""
+    return [name for name, point in points.items() if not _beaten(point, points.values())]
+
+
+def _beaten(point: Sequence[float], others: Iterable[Sequence[float]]) -> bool:
+    return any(
+        tuple(other) != tuple(point) and all(a >= b for a, b in zip(other, point, strict=True))
+        for other in others
+    )
 
 
 def summarise(found: Estimates, real: Estimates) -> dict[str, Estimate]:

@@ -7,7 +7,7 @@ from math import sqrt
 from statistics import NormalDist
 from typing import Any, Literal
 
-from steer.evaluation.summary import PARTS
+from steer.evaluation.summary import PARTS, pareto_front
 from steer.experiments.setup import Setup
 from steer.methods import Method, find_method
 
@@ -107,23 +107,22 @@ def _options(setup: Setup) -> tuple[str, ...]:
 
 def front(trials: Iterable[Trial]) -> list[Trial]:
     """Trials that no other is at least as good as in each component, and better in one."""
-    done = [trial for trial in trials if trial.state == "done"]
-    return [trial for trial in done if not any(_dominates(other, trial) for other in done)]
-
-
-def _dominates(one: Trial, other: Trial) -> bool:
-    pairs = [(one.components[key], other.components[key]) for key in PARTS if key in one.components]
-    return all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)
+    done = {trial.number: trial for trial in trials if trial.state == "done"}
+    points = {
+        number: [trial.components[key] for key in PARTS if key in trial.components]
+        for number, trial in done.items()
+    }
+    return [done[number] for number in pareto_front(points)]
 
 
 def noise(trials: Iterable[Trial]) -> dict[str, float]:
     """The standard error of each component, from the variances of all trials together."""
     known = [trial.variances for trial in trials]
-    found: dict[str, float] = {}
+    errors: dict[str, float] = {}
     for key in (*PARTS, SUMMARY):
         if values := [each[key] for each in known if key in each]:
-            found[key] = sqrt(sum(values) / len(values))
-    return found
+            errors[key] = sqrt(sum(values) / len(values))
+    return errors
 
 
 def explain(recommended: Trial, trials: Sequence[Trial]) -> str:
@@ -133,7 +132,7 @@ def explain(recommended: Trial, trials: Sequence[Trial]) -> str:
     count = "1 trial" if len(done) == 1 else f"{len(done)} trials"
     sentences = [
         f"Of {count}, trial {recommended.number}{what[recommended.origin]} has the highest "
-        f"summary, {recommended.summary:.2f}: {_listed(recommended.components)}."
+        f"summary, {recommended.summary:.2f}: {_figures(recommended.components)}."
     ]
     rivals: dict[Origin, str] = {"defaults": "the method's defaults", "plain": "plain sampling"}
     found = {trial.origin: trial for trial in trials if trial.origin in rivals}
@@ -147,10 +146,10 @@ def _against(recommended: Trial, rival: Trial, name: str) -> str:
     if rival.state != "done":
         return f"There is nothing to compare with {name}: {rival.reason or 'not finished'}."
     gains = {key: recommended.components[key] - rival.components[key] for key in rival.components}
-    return f"Against {name}: summary {gains[SUMMARY]:+.2f}: {_listed(gains, '+')}."
+    return f"Against {name}: summary {gains[SUMMARY]:+.2f}: {_figures(gains, '+')}."
 
 
-def _listed(components: Mapping[str, float], sign: str = "") -> str:
+def _figures(components: Mapping[str, float], sign: str = "") -> str:
     known = [key for key in PARTS if key in components]
     # + 0.0: or what rounds to nothing would be shown as -0.00
     rounded = {key: round(components[key], 2) + 0.0 for key in known}

@@ -69,10 +69,10 @@ class Points:
 
 def styles(names: Sequence[str]) -> dict[str, Style]:
     """A colour for each name; when they are used up, the same ones in another shape."""
-    found = {
+    looks = {
         name: Style(i % COLOURS, SHAPES[i // COLOURS % len(SHAPES)]) for i, name in enumerate(names)
     }
-    return found | {REAL: Style()}
+    return looks | {REAL: Style()}
 
 
 def heat_maps(
@@ -104,7 +104,6 @@ def _heat_map(
     text = [[""] * len(xs) for _ in ys]
     real = value_of(ceiling, key)
     best = best_names(column, [*rows, *([ceiling] if ceiling else [])])
-    best = best if len(best) <= FRAMED else ()
     frames = []
     for row in rows:
         place, value = cells[row["name"]], value_of(row, key)
@@ -112,15 +111,25 @@ def _heat_map(
         if value is not None:
             colour[j][i] = goodness(column["aim"], value, real)
             text[j][i] = show(key, value).removeprefix("0")
-        if row["name"] in best:
+        if row["name"] in best and len(best) <= FRAMED:
             frames.append(_frame(i, j))
     beside = "" if real is None else f" (real: {show(key, real)})"
-    trace = {
+    trace = _cells(grid, xs, ys, {"z": colour, "text": text})
+    axes = {
+        f"{axis}axis": {"title": {"text": grid[axis]}, "type": "category", "showgrid": False}
+        for axis in ("x", "y")
+    }
+    return Figure(f"{column['title']}{beside}", [trace], axes | {"shapes": frames})
+
+
+def _cells(
+    grid: Mapping[str, str], xs: Sequence[float], ys: Sequence[float], shown: Values
+) -> Values:
+    """The cells of a heat map, with what is `shown` in them."""
+    return shown | {
         "type": "heatmap",
         "x": [f"{x:g}" for x in xs],
         "y": [f"{y:g}" for y in ys],
-        "z": colour,
-        "text": text,
         "texttemplate": "%{text}",
         "colorscale": "Cividis",
         "showscale": False,
@@ -128,11 +137,6 @@ def _heat_map(
         "ygap": 2,
         "hovertemplate": f"{grid['x']} %{{x}}, {grid['y']} %{{y}}: %{{text}}<extra></extra>",
     }
-    axes = {
-        f"{axis}axis": {"title": {"text": grid[axis]}, "type": "category", "showgrid": False}
-        for axis in ("x", "y")
-    }
-    return Figure(f"{column['title']}{beside}", [trace], axes | {"shapes": frames})
 
 
 def _frame(i: int, j: int) -> Values:
