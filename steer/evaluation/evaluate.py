@@ -131,12 +131,12 @@ class _Evaluator:
         known = Known(self.known, tools.vectors(self.known), threshold)
         rest, overlap = without(self.known, self.rows[REAL].texts)
         unseen = Known(rest, tools.vectors(rest), threshold) if overlap else known
-        found: dict[str, dict[str, Estimate]] = {}
+        estimates: dict[str, dict[str, Estimate]] = {}
         for i, (name, row) in enumerate(self.rows.items()):
             groups = measure(tools, row, unseen if name == REAL else known)
-            found[name] = self._gather(groups, GROUPS * i)
-        real = found[REAL]
-        return tuple(Row(name, each | summarise(each, real)) for name, each in found.items())
+            estimates[name] = self._gather(groups, GROUPS * i)
+        real = estimates[REAL]
+        return tuple(Row(name, each | summarise(each, real)) for name, each in estimates.items())
 
     def _gather(self, groups: Iterator[dict[str, Estimate]], done: int) -> dict[str, Estimate]:
         estimates: dict[str, Estimate] = {}

@@ -128,8 +128,8 @@ def _auroc(
 
 
 def _cover(tools: Instruments, rows: np.ndarray, reference: np.ndarray) -> dict[str, Estimate]:
-    found = manifold.cover(rows, reference)
-    values = {key: getattr(found, key) for key in ("precision", "recall", "density", "coverage")}
+    covered = manifold.cover(rows, reference)
+    values = {key: getattr(covered, key) for key in ("precision", "recall", "density", "coverage")}
     curves = {
         "alpha_precision": manifold.alpha_precision(rows, reference),
         "beta_recall": manifold.beta_recall(rows, reference),
@@ -163,9 +163,9 @@ def _copying(
     }
     if len(known.distinct) > 1:
         values["authenticity"] = copying.authentic(rows, known)
-    found = {key: mean_with_interval(each, tools.counts) for key, each in values.items()}
+    estimates = {key: mean_with_interval(each, tools.counts) for key, each in values.items()}
     one_text = Estimate(None, reason="the training texts are one text repeated")
-    return {"authenticity": one_text} | found if len(found) < 5 else found
+    return {"authenticity": one_text} | estimates if len(estimates) < 5 else estimates
 
 
 def _utility(tools: Instruments, row: Labelled) -> dict[str, Estimate]:
@@ -188,8 +188,8 @@ def _trained(
     labels = tools.settings.utility == "labels"
     scores = utility.label_scores if labels else utility.answer_scores
     seed = derive(tools.settings.seed, "utility")
-    found = scores(train, test, seed) if len(train) and len(test) else []
-    estimate = mean_with_sd(found, "the texts have only one label")
+    accuracies = scores(train, test, seed) if len(train) and len(test) else []
+    estimate = mean_with_sd(accuracies, "the texts have only one label")
     return replace(estimate, reason=reason or estimate.reason)
 
 
@@ -209,4 +209,4 @@ def _short(examples: utility.Examples, n: int) -> str | None:
 
 def questions(texts: Sequence[str]) -> list[Question]:
     """Those of `texts` that are well-formed multiple-choice questions."""
-    return [found for text in texts if (found := parse_question(text))]
+    return [question for text in texts if (question := parse_question(text))]

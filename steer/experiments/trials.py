@@ -135,11 +135,11 @@ def explain(recommended: Trial, trials: Sequence[Trial]) -> str:
         f"summary, {recommended.summary:.2f}: {_figures(recommended.components)}."
     ]
     rivals: dict[Origin, str] = {"defaults": "the method's defaults", "plain": "plain sampling"}
-    found = {trial.origin: trial for trial in trials if trial.origin in rivals}
+    compared = {trial.origin: trial for trial in trials if trial.origin in rivals}
     for origin, name in rivals.items():
-        if origin in found and found[origin] != recommended:
-            sentences.append(_against(recommended, found[origin], name))
-    return " ".join([*sentences, *_doubt(recommended, len(done), found, rivals, noise(trials))])
+        if origin in compared and compared[origin] != recommended:
+            sentences.append(_against(recommended, compared[origin], name))
+    return " ".join([*sentences, *_doubt(recommended, len(done), compared, rivals, noise(trials))])
 
 
 def _against(recommended: Trial, rival: Trial, name: str) -> str:
@@ -163,7 +163,7 @@ def _name(key: str) -> str:
 def _doubt(
     recommended: Trial,
     done: int,
-    found: Mapping[Origin, Trial],
+    compared: Mapping[Origin, Trial],
     names: Mapping[Origin, str],
     errors: Mapping[str, float],
 ) -> list[str]:
@@ -173,7 +173,7 @@ def _doubt(
     bound = luck(done) * errors[SUMMARY]
     close = [
         names[origin]
-        for origin, rival in found.items()
+        for origin, rival in compared.items()
         if rival.state == "done" and rival != recommended
         if recommended.summary - rival.summary < bound
     ]

@@ -198,9 +198,9 @@ def length_histograms(
 ) -> list[Figure]:
     """A figure for each set: the share of its texts by their number of words, before the same
     of the real texts."""
-    words = {name: lengths(found) for name, found in {**texts, REAL: real}.items()}
+    words = {name: lengths(each) for name, each in {**texts, REAL: real}.items()}
     edges = length_bins(list(words.values()))
-    shares = {name: np.histogram(found, edges)[0] / len(found) for name, found in words.items()}
+    shares = {name: np.histogram(each, edges)[0] / len(each) for name, each in words.items()}
     tallest = 1.05 * max(float(share.max()) for share in shares.values())
     # The last bin has all longer texts: it is drawn as wide as the others, not as far as it goes.
     edges[-1] = edges[-2] + edges[1] - edges[0]

@@ -83,24 +83,24 @@ def read_material(source: Path | Sequence[Path]) -> Material:
     accepted records.
     """
     if not isinstance(source, Path):
-        found = _several(source)
+        material = _several(source)
     elif (source / "comparison.json").is_file():
-        found = _compared(source)
+        material = _compared(source)
     else:
-        found = _several([source])
-    if not any(method.run.records for method in found.methods):
+        material = _several([source])
+    if not any(method.run.records for method in material.methods):
         raise SteerError(f"{source} has no accepted records yet; nothing to report")
-    return found
+    return material
 
 
 def _compared(folder: Path) -> Material:
-    found = Comparison.open(folder)
+    comparison = Comparison.open(folder)
     return Material(
-        tuple(_method(folder, entry) for entry in found.entries),
-        found.command,
-        found.expert,
-        found.task,
-        found.grid,
+        tuple(_method(folder, entry) for entry in comparison.entries),
+        comparison.command,
+        comparison.expert,
+        comparison.task,
+        comparison.grid,
         _evaluation(folder / "evaluation.json"),
     )
 

@@ -52,22 +52,22 @@ def write_report(
     at `comparison`, damaged files, and when `out` cannot be written.
     """
     settings = settings or ReportSettings()
-    found = read_material(comparison)
-    masked = found.explicit if settings.mask is None else settings.mask
+    material = read_material(comparison)
+    masked = material.explicit if settings.mask is None else settings.mask
     choices = Choices(masked, settings.records, settings.neighbours, settings.points, settings.seed)
-    rows = _embed(found, real, settings, on_progress or _ignore)
-    page = render(build(found, real, rows, choices))
+    rows = _embed(material, real, settings, on_progress or _ignore)
+    page = render(build(material, real, rows, choices))
     with disk_errors(out):
         write_atomic(out, page.encode())
 
 
-def _embed(found: Material, real: Corpus, settings: ReportSettings, report: OnProgress) -> Rows:
+def _embed(material: Material, real: Corpus, settings: ReportSettings, report: OnProgress) -> Rows:
     """Unit rows of every record and real text."""
-    named = settings.embedder or (found.evaluation or {}).get("embedder")
+    named = settings.embedder or (material.evaluation or {}).get("embedder")
     report(EvaluationProgress("loading the embedder", 0, 1))
     model = load_embedder(named, Cache() if settings.cache else None)
     report(EvaluationProgress("loading the embedder", 1, 1))
-    sets = {method.name: method.texts for method in found.methods} | {REAL: list(real.texts)}
+    sets = {method.name: method.texts for method in material.methods} | {REAL: list(real.texts)}
     everything = [text for texts in sets.values() for text in texts]
     matrix = model.embed(
         everything, lambda done, total: report(EvaluationProgress("embedding", done, total))

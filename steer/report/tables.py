@@ -80,8 +80,8 @@ def headlines(evaluation: Mapping[str, Any]) -> list[Headline]:
     """The best by each score of the summary, the overall score first."""
     columns = [c for c in evaluation["columns"] if c["group"] == SUMMARY]
     columns.sort(key=lambda column: column["key"] != SUMMARY)
-    found = (_headline(column, evaluation["rows"]) for column in columns)
-    return [headline for headline in found if headline]
+    headings = (_headline(column, evaluation["rows"]) for column in columns)
+    return [headline for headline in headings if headline]
 
 
 def value_of(row: Estimates, key: str) -> float | None:
@@ -105,14 +105,14 @@ def goodness(aim: str, value: float, real: float | None) -> float:
 def best_names(column: Mapping[str, str], rows: Sequence[Estimates]) -> tuple[str, ...]:
     """The best methods by a column; none where all are equal or only one was measured."""
     real = value_of(real_row(rows), column["key"])
-    found = {
+    goods = {
         str(row["name"]): goodness(column["aim"], value, real)
         for row in rows
         if row["name"] != REAL and (value := value_of(row, column["key"])) is not None
     }
-    if len(set(found.values())) < 2:
+    if len(set(goods.values())) < 2:
         return ()
-    return tuple(name for name, good in found.items() if good == max(found.values()))
+    return tuple(name for name, good in goods.items() if good == max(goods.values()))
 
 
 def _table(
@@ -132,9 +132,9 @@ def _table(
 def _column(column: Mapping[str, str], rows: Sequence[Estimates]) -> list[Cell]:
     key = column["key"]
     best = best_names(column, rows)
-    found = [row.get(key, {}) for row in rows]
+    estimates = [row.get(key, {}) for row in rows]
     real = value_of(real_row(rows), key)
-    bounds = [bound for estimate in found for bound in _bounds(estimate)]
+    bounds = [bound for estimate in estimates for bound in _bounds(estimate)]
     low, high = (min(bounds), max(bounds)) if bounds else (0.0, 0.0)
     return [
         Cell(
@@ -147,7 +147,7 @@ def _column(column: Mapping[str, str], rows: Sequence[Estimates]) -> list[Cell]:
             str(estimate.get("reason") or ""),
             _whisker(estimate, real, low, high),
         )
-        for row, estimate in zip(rows, found, strict=True)
+        for row, estimate in zip(rows, estimates, strict=True)
     ]
 
 
