@@ -23,15 +23,15 @@ if TYPE_CHECKING:  # `as` says to type checkers that a name is public
     from steer.engines.logits_processor import SteerLogitsProcessor as SteerLogitsProcessor
     from steer.engines.vllm.engine import VLLMEngine as VLLMEngine
     from steer.errors import SteerError as SteerError
-    from steer.evaluation.evaluate import EvaluationSettings as EvaluationSettings
     from steer.evaluation.evaluate import evaluate as evaluate
     from steer.evaluation.sets import Labelled as Labelled
+    from steer.evaluation.settings import EvaluationSettings as EvaluationSettings
     from steer.evaluation.table import Evaluation as Evaluation
     from steer.experiments.comparison import Comparison as Comparison
-    from steer.experiments.comparison import Setup as Setup
     from steer.experiments.comparison import compare as compare
     from steer.experiments.comparison import evaluate_comparison as evaluate_comparison
     from steer.experiments.comparison import sweep as sweep
+    from steer.experiments.setup import Setup as Setup
     from steer.experiments.tuning import TuneSettings as TuneSettings
     from steer.experiments.tuning import Tuning as Tuning
     from steer.experiments.tuning import tune as tune
@@ -62,10 +62,12 @@ _NAMES = {
     "engines.logits_processor": "SteerLogitsProcessor",
     "engines.vllm.engine": "VLLMEngine",
     "errors": "SteerError",
-    "evaluation.evaluate": "EvaluationSettings evaluate",
+    "evaluation.evaluate": "evaluate",
+    "evaluation.settings": "EvaluationSettings",
     "evaluation.sets": "Labelled",
     "evaluation.table": "Evaluation",
-    "experiments.comparison": "Comparison Setup compare evaluate_comparison sweep",
+    "experiments.comparison": "Comparison compare evaluate_comparison sweep",
+    "experiments.setup": "Setup",
     "experiments.tuning": "TuneSettings Tuning tune",
     "methods": "Method find_methods",
     "models.expert": "Expert FitSettings",

@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import json
 import os
 import shutil
 import tempfile
@@ -96,6 +97,34 @@ def write_atomic(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def json_bytes(values: Mapping[str, Any]) -> bytes:
+    """Lays `values` out as a file that people read too."""
+    text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+    return text.encode(errors="backslashreplace")  # a lone surrogate then is its JSON escape
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Writes `values` to `path`, whole or not at all; its folder is made if there is none.
+
+    Raises `SteerError` as `disk_errors` does.
+    """
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, json_bytes(values))
+
+
+@contextmanager
+def reading(path: Path, advice: str) -> Iterator[None]:
+    """Turns what goes wrong while the JSON file at `path` is read and understood into a
+    `SteerError` that ends with the `advice`."""
+    try:
+        yield
+    except OSError as error:
+        raise SteerError(f"cannot read {path}: {error.strerror}; {advice}") from None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise SteerError(f"{path} is damaged or not of steer: {error!r}; {advice}") from None
 
 
 def sync_folder(folder: Path) -> None:

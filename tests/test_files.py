@@ -1,4 +1,5 @@
 import errno
+import json
 import os
 import shutil
 from pathlib import Path
@@ -6,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from steer.errors import SteerError
-from steer.files import check_format, hold_lock, new_folder
+from steer.files import check_format, hold_lock, new_folder, reading, write_json
 
 
 def left_in(folder: Path) -> list[str]:
@@ -117,3 +118,27 @@ def test_another_format_names_both_and_who_wrote_it(tmp_path: Path) -> None:
     check_format(tmp_path, {"format": 3}, 3)
     with pytest.raises(SteerError, match=r"has format 4, this version of steer reads 3; .*: 9\.1"):
         check_format(tmp_path, {"format": 4, "steer": "9.1"}, 3)
+
+
+def test_json_is_whole_readable_and_any_text(tmp_path: Path) -> None:
+    """A file name that is no UTF-8 becomes a lone surrogate, which JSON can only escape."""
+    path = tmp_path / "deep" / "a.json"
+    values = {"name": "naïve \udcff", "list": [1, None]}
+    write_json(path, values)
+    assert json.loads(path.read_bytes()) == values
+    assert "naïve" in path.read_text("utf-8")
+    assert left_in(path.parent) == ["a.json"]
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '"text"', "{}", "\udcff"])
+def test_a_damaged_file_is_one_line_with_advice(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(content.encode(errors="surrogateescape"))
+    with (
+        pytest.raises(SteerError, match=r"a\.json is damaged .*; restore it$"),
+        reading(path, "restore it"),
+    ):
+        json.loads(path.read_bytes())["key"]
+    path.unlink()
+    with pytest.raises(SteerError, match=r"cannot read .*; again$"), reading(path, "again"):
+        path.read_bytes()

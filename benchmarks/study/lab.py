@@ -13,16 +13,16 @@ from benchmarks.study.parts import part
 from steer.data.corpus import Corpus, load_corpus
 from steer.engines.choice import EngineSpec
 from steer.engines.interface import Engine
-from steer.evaluation.evaluate import Evaluation, EvaluationSettings
+from steer.evaluation.settings import EvaluationSettings
+from steer.evaluation.table import Evaluation
 from steer.experiments.comparison import (
     Comparison,
-    Setup,
     compare,
     evaluate_comparison,
     run_folder,
-    spread,
     utility,
 )
+from steer.experiments.setup import Setup, spread
 from steer.methods import Method, find_methods
 from steer.models.expert import Expert
 from steer.models.packaged import GEMMA

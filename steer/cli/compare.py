@@ -1,8 +1,7 @@
 """The commands that set methods side by side: compare, sweep, tune, report."""
 
 import shlex
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,184 +9,129 @@ import typer
 
 from steer.cli import options
 from steer.cli import progress as console
-from steer.config import Sampling
+from steer.cli.shared import Shared, with_shared
 from steer.data.corpus import load_corpus
 from steer.errors import SteerError
-from steer.methods import DEFAULT, METHODS
+from steer.methods import DEFAULT, METHODS, find_method, find_methods
 
 if TYPE_CHECKING:  # these load model libraries
-    from steer.engines.choice import EngineSpec
-    from steer.evaluation.evaluate import Evaluation
-    from steer.experiments.comparison import Comparison, Setup
+    from steer.evaluation.table import Evaluation
+    from steer.experiments.comparison import Comparison
+    from steer.experiments.setup import Setup
 
-Test = Annotated[
-    str | None,
+Methods = Annotated[
+    str,
     typer.Option(
-        metavar="DATA",
-        help="Real texts to measure against, best ones that neither the expert nor a judge was "
-        "fitted on. (default: REAL)",
+        metavar="NAME,...",
+        help="Which, or all; steer:gamma=0.4:eta=0.1 changes settings. See steer methods.",
     ),
 ]
-Folder = Annotated[Path, typer.Option(metavar="FOLDER", help="Folder to make, or to continue.")]
+Tuned = Annotated[
+    str, typer.Option(metavar="NAME", help="Whose settings: steer, nucleus, cfg, ...")
+]
+Gammas = Annotated[
+    str, typer.Option(metavar="A:B:STEP", help="Its values, or some such as 0,0.2,1.")
+]
+Etas = Annotated[str, typer.Option(metavar="A:B:STEP", help="Its values.")]
+Budget = Annotated[
+    str, typer.Option(metavar="TIME", help="How long to search, such as 90s, 20m or 2h.")
+]
 Records = Annotated[int, typer.Option("--n", min=1, help="Records of each method.")]
+Mask = Annotated[
+    bool | None,
+    typer.Option(
+        "--mask/--no-mask",
+        help="Show the first letters of words only. (default: for the task comments)",
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
     """Adds the commands to `app`."""
-    example = "Example: [b]steer {}[/b]"
-    app.command(
-        epilog=example.format(
-            "compare expert --real hypotheses.jsonl --methods nucleus,steer --n 100 --out study"
-        )
-    )(compare)
-    app.command(
-        epilog=example.format(
-            "sweep expert --real hypotheses.jsonl --gamma 0:1:0.2 --eta 0:1:0.2 --n 100 --out grid"
-        )
-    )(sweep)
-    app.command(
-        epilog=example.format("tune expert --real hypotheses.jsonl --budget 20m --out tuned")
-    )(tune)
-    app.command(epilog=example.format("report study --real hypotheses.jsonl --out report.html"))(
-        report
-    )
-    app.command(epilog=example.format("methods"))(methods)
+    data = "--real hypotheses.jsonl"
+    examples: dict[Callable[..., None], str] = {
+        with_shared(compare): f"expert {data} --methods nucleus,steer --n 100 --out study",
+        with_shared(sweep): f"expert {data} --gamma 0:1:0.2 --eta 0:1:0.2 --n 100 --out grid",
+        with_shared(tune): f"expert {data} --budget 20m --out tuned",
+        report: f"study {data} --out report.html",
+        methods: "",
+    }
+    for command, example in examples.items():
+        words = f"steer {command.__name__} {example}".strip()
+        app.command(epilog=f"Example: [b]{words}[/b]")(command)
 
 
-def compare(
-    expert: options.ExpertFolder,
-    real: options.Real,
-    out: Folder,
-    methods: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME,...",
-            help="Which, or all; steer:gamma=0.4:eta=0.1 changes settings. See steer methods.",
-        ),
-    ] = DEFAULT,
-    n: Records = 100,
-    test: Test = None,
-    judge: options.Judge = None,
-    towards: options.Towards = None,
-    text_column: options.TextColumn = None,
-    label_column: options.LabelColumn = None,
-    max_new_tokens: options.MaxNewTokens = None,
-    embedder: options.Embedder = None,
-    seed: options.Seed = 0,
-    engine: options.EngineOption = "hf",
-    rows: options.Rows = None,
-    dtype: options.DTypeOption = "auto",
-    device: options.Device = "auto",
-    gpus: options.Gpus = 1,
-) -> None:
+def compare(given: Shared, methods: Methods = DEFAULT, n: Records = 100) -> None:
     """Decode in several ways with the same expert, and measure them all."""
-    with console.on_stop(f"the finished rounds are in {out}; the same command continues"):
+    with console.on_stop(f"the finished rounds are in {given.out}; the same command continues"):
         from steer.experiments import comparison
-        from steer.methods import find_methods
+        from steer.models.expert import Expert
 
-        given = _Given(expert, real, test, towards, (text_column, label_column), seed)
-        spec = given.spec(engine, rows, dtype, device, gpus)
         with console.Meter() as meter:
             meter.update("loading")
-            chosen = find_methods(methods, given.labelled)
-            setup = given.setup(n, max_new_tokens, spec, [method.sampling for method in chosen])
+            fitted = Expert.load(given.expert)
+            chosen = find_methods(methods, bool(fitted.labels))
+            setup = given.setup(fitted, n, [method.sampling for method in chosen])
             shown = console.comparing(meter, [method.name for method in chosen])
-            found = comparison.compare(chosen, setup, out, shown)
-            measured = _measure(found, given, judge, embedder, meter)
-    _show(found, measured)
+            made = comparison.compare(chosen, setup, given.out, shown)
+            measured = _measure(given, setup, made, meter)
+    _show(given, setup, made, measured)
 
 
 def sweep(
-    expert: options.ExpertFolder,
-    real: options.Real,
-    out: Folder,
-    gamma: Annotated[
-        str, typer.Option(metavar="A:B:STEP", help="Its values, or some such as 0,0.2,1.")
-    ] = "0:1:0.2",
-    eta: Annotated[str, typer.Option(metavar="A:B:STEP", help="Its values.")] = "0:1:0.2",
+    given: Shared,
+    gamma: Gammas = "0:1:0.2",
+    eta: Etas = "0:1:0.2",
     method: options.MethodName = "steer",
     n: Records = 100,
-    test: Test = None,
-    judge: options.Judge = None,
-    towards: options.Towards = None,
-    text_column: options.TextColumn = None,
-    label_column: options.LabelColumn = None,
-    max_new_tokens: options.MaxNewTokens = None,
-    embedder: options.Embedder = None,
-    seed: options.Seed = 0,
-    engine: options.EngineOption = "hf",
-    rows: options.Rows = None,
-    dtype: options.DTypeOption = "auto",
-    device: options.Device = "auto",
-    gpus: options.Gpus = 1,
 ) -> None:
     """Try every combination of gamma and eta, mixed in one batch, and measure them all."""
-    with console.on_stop(f"the finished rounds are in {out}; the same command continues"):
+    with console.on_stop(f"the finished rounds are in {given.out}; the same command continues"):
         from steer.experiments import comparison
-        from steer.methods import find_method
+        from steer.models.expert import Expert
 
         axes = {"gamma": options.values("--gamma", gamma), "eta": options.values("--eta", eta)}
-        given = _Given(expert, real, test, towards, (text_column, label_column), seed)
-        spec = given.spec(engine, rows, dtype, device, gpus)
         with console.Meter() as meter:
             meter.update("loading")
-            base = find_method(method, given.labelled)
-            setup = given.setup(n, max_new_tokens, spec, [base.sampling])
-            found = comparison.sweep(axes, base, setup, out, console.generating(meter))
-            measured = _measure(found, given, judge, embedder, meter)
-    _show(found, measured)
+            fitted = Expert.load(given.expert)
+            base = find_method(method, bool(fitted.labels))
+            setup = given.setup(fitted, n, [base.sampling])
+            made = comparison.sweep(axes, base, setup, given.out, console.generating(meter))
+            measured = _measure(given, setup, made, meter)
+    _show(given, setup, made, measured)
 
 
 def tune(
-    expert: options.ExpertFolder,
-    real: options.Real,
-    out: Folder,
-    budget: Annotated[
-        str, typer.Option(metavar="TIME", help="How long to search, such as 90s, 20m or 2h.")
-    ] = "20m",
-    method: Annotated[
-        str, typer.Option(metavar="NAME", help="Whose settings: steer, nucleus, cfg, ...")
-    ] = "steer",
+    given: Shared,
+    budget: Budget = "20m",
+    method: Tuned = "steer",
     trials: Annotated[int | None, typer.Option(min=1, help="How many at most.")] = None,
     n: Annotated[int, typer.Option("--n", help="Records of each trial.")] = 64,
-    test: Test = None,
-    judge: options.Judge = None,
-    towards: options.Towards = None,
-    text_column: options.TextColumn = None,
-    label_column: options.LabelColumn = None,
-    max_new_tokens: options.MaxNewTokens = None,
-    embedder: options.Embedder = None,
-    seed: options.Seed = 0,
-    engine: options.EngineOption = "hf",
-    rows: options.Rows = None,
-    dtype: options.DTypeOption = "auto",
-    device: options.Device = "auto",
-    gpus: options.Gpus = 1,
 ) -> None:
     """Search for the settings that suit your texts: fidelity, diversity, coherence, copying."""
-    with console.on_stop(f"the finished trials are in {out}; the same command continues"):
-        from steer.cli import tables as views
+    with console.on_stop(f"the finished trials are in {given.out}; the same command continues"):
+        from steer.cli import tables
         from steer.experiments import tuning
+        from steer.models.expert import Expert
 
         settings = tuning.TuneSettings(
             budget=tuning.parse_budget(budget),
             trials=trials,
             n=n,
-            seed=seed,
-            judges=tuple(judge or ()),
-            embedder=embedder,
+            seed=given.seed,
+            judges=tuple(given.judge or ()),
+            embedder=given.embedder,
         )
-        given = _Given(expert, real, test, towards, (text_column, label_column), seed)
-        spec = given.spec(engine, rows, dtype, device, gpus)
         with console.Meter() as meter:
             meter.update("loading")
-            setup = given.setup(n, max_new_tokens, spec)
+            setup = given.setup(Expert.load(given.expert), n)
+            texts = setup.reference, setup.real
             shown = console.tuning(meter)
-            found = tuning.tune(
-                method, setup, given.test, given.real, out, settings=settings, on_progress=shown
+            tuned = tuning.tune(
+                method, setup, *texts, given.out, settings=settings, on_progress=shown
             )
-    views.show_tuning(found, tuning.command(found))
-    print(f"written: {out / 'tuning.json'}")
+    tables.show_tuning(tuned, tuning.command(tuned))
+    print(f"written: {given.out / 'tuning.json'}")
 
 
 def report(
@@ -197,13 +141,7 @@ def report(
     ],
     real: options.Real,
     out: Annotated[Path, typer.Option(metavar="FILE.html", help="File to write.")],
-    mask: Annotated[
-        bool | None,
-        typer.Option(
-            "--mask/--no-mask",
-            help="Show the first letters of words only. (default: for the task comments)",
-        ),
-    ] = None,
+    mask: Mask = None,
     records: Annotated[int, typer.Option(min=0, help="Records of each method to read.")] = 50,
     text_column: options.TextColumn = None,
     label_column: options.LabelColumn = None,
@@ -229,94 +167,26 @@ def report(
 
 def methods() -> None:
     """List the ways to decode, and what each sets."""
-    from steer.cli import tables as views
+    from steer.cli import tables
 
-    views.show_methods(METHODS)
-
-
-class _Given:
-    """The expert and the texts that were named, loaded; a mistake shows before a model loads."""
-
-    def __init__(
-        self,
-        expert: Path,
-        real: str,
-        test: str | None,
-        towards: str | None,
-        columns: tuple[str | None, str | None],
-        seed: int,
-    ) -> None:
-        from steer.data.catalog import load_texts
-        from steer.models.expert import Expert
-
-        self.expert, self.seed = Expert.load(expert), seed
-        self.real = load_texts(self.expert.task, real, *columns)
-        self.test = load_texts(self.expert.task, test, *columns) if test else self.real
-        self.towards = load_corpus(towards, columns[0]) if towards else None
-
-    @property
-    def labelled(self) -> bool:
-        return bool(self.expert.labels)
-
-    def spec(
-        self, engine: str, rows: int | None, dtype: str, device: str, gpus: int
-    ) -> "EngineSpec":
-        from steer.engines.choice import EngineSpec
-
-        base, adapter = self.expert.base, self.expert.path
-        return EngineSpec(base, adapter, engine, rows, dtype, device, gpus)
-
-    def setup(
-        self,
-        n: int,
-        max_new_tokens: int | None,
-        spec: "EngineSpec",
-        samplings: Sequence[Sampling] = (),
-    ) -> "Setup":
-        """What all runs share, with the engine loaded, which must know all `samplings`."""
-        from steer.experiments.comparison import Setup, spread
-
-        for sampling in samplings:
-            spec.require(sampling)
-        engine = spec.load()
-        return Setup(
-            self.real,
-            self.expert,
-            engine,
-            spread(n, self.expert.labels),
-            self.expert.max_completion_tokens if max_new_tokens is None else max_new_tokens,
-            seed=self.seed,
-            towards=self.towards,
-            command=shlex.join(["steer", *sys.argv[1:]]),
-            expert_path=str(self.expert.path),
-        )
+    tables.show_methods(METHODS)
 
 
 def _measure(
-    found: "Comparison",
-    given: _Given,
-    judge: list[str] | None,
-    embedder: str | None,
-    meter: console.Meter,
+    given: Shared, setup: "Setup", made: "Comparison", meter: console.Meter
 ) -> "Evaluation":
-    from steer.evaluation.evaluate import EvaluationSettings
-    from steer.experiments.comparison import evaluate_comparison, utility
+    from steer.experiments.comparison import evaluate_comparison
 
-    task = given.expert.task
-    settings = EvaluationSettings(
-        seed=given.seed,
-        embedder=embedder,
-        judges=tuple(judge or ()),
-        prompt=task.prompt,
-        utility=utility(task),
-    )
+    settings = given.measuring(setup.expert.task)
     shown = console.evaluating(meter)
-    return evaluate_comparison(found, given.test, given.real, settings, shown)
+    return evaluate_comparison(made, setup.reference, setup.real, settings, shown)
 
 
-def _show(found: "Comparison", measured: "Evaluation") -> None:
-    from steer.cli import tables as views
+def _show(given: Shared, setup: "Setup", made: "Comparison", measured: "Evaluation") -> None:
+    from steer.cli import tables
 
-    views.show_evaluation(measured)
-    views.show_comparison(found)
-    print(f"written: {found.folder}; steer report {found.folder} makes a page of it")
+    tables.show_evaluation(measured)
+    tables.show_comparison(made)
+    page = ("--out", str(made.folder / "report.html"))
+    words = ["steer", "report", str(made.folder), "--real", given.real, *setup.text_options, *page]
+    print(f"written: {made.folder}; to make a page of it:\n{shlex.join(words)}")

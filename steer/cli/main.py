@@ -5,7 +5,6 @@ accepted, 130 Ctrl-C. Model libraries are imported by the command that needs the
 `steer --help` is quick.
 """
 
-import json
 import sys
 import warnings
 from collections.abc import Sequence
@@ -16,18 +15,32 @@ import typer
 from pydantic import ValidationError
 from typer.exceptions import TyperException
 
-from steer.cli import compare as studies
+from steer.cli import compare, options
 from steer.cli import generate as generating
-from steer.cli import options
 from steer.cli import progress as console
 from steer.data.corpus import Corpus, load_corpus
 from steer.errors import SteerError
+from steer.files import write_json
 from steer.version import __version__
 
 if TYPE_CHECKING:
     from steer.runs.store import Run
 
 MISTAKE, STOPPED = 2, 130
+
+Sets = Annotated[
+    list[str], typer.Argument(metavar="RUN|FILE...", help="What to evaluate, side by side.")
+]
+Train = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DATA",
+        help="The texts the expert was fitted on: copies of these count. (default: REAL)",
+    ),
+]
+JsonOut = Annotated[
+    Path | None, typer.Option("--json", metavar="OUT", help="Write the table as JSON too.")
+]
 
 app = typer.Typer(
     name="steer",
@@ -134,20 +147,10 @@ def fit(
 
 @app.command(epilog="Example: [b]steer evaluate run --real hypotheses.jsonl --json table.json[/b]")
 def evaluate(
-    sets: Annotated[
-        list[str], typer.Argument(metavar="RUN|FILE...", help="What to evaluate, side by side.")
-    ],
+    sets: Sets,
     real: options.Real,
-    train: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DATA",
-            help="The texts the expert was fitted on: copies of these count. (default: REAL)",
-        ),
-    ] = None,
-    json_out: Annotated[
-        Path | None, typer.Option("--json", metavar="OUT", help="Write the table as JSON too.")
-    ] = None,
+    train: Train = None,
+    json_out: JsonOut = None,
     judge: options.Judge = None,
     judged: options.Judged = None,
     utility: options.Utility = None,
@@ -162,37 +165,26 @@ def evaluate(
     """Measure fidelity, diversity, coherence and copying, beside real texts against real texts."""
     with console.on_stop("nothing was written"):
         from steer.cli import tables as views
-        from steer.evaluation.evaluate import EvaluationSettings
-        from steer.evaluation.evaluate import evaluate as measure
-        from steer.files import disk_errors, write_atomic
+        from steer.evaluation import evaluate as evaluation
+        from steer.evaluation.settings import EvaluationSettings
 
         if json_out:
             options.new_file(json_out)
         columns = text_column, label_column
-        synthetic = {name: _texts(source, *columns) for name, source in _names(sets).items()}
-        real_texts = load_corpus(real, *columns)
-        train_texts = load_corpus(train, text_column) if train else real_texts
-        settings = EvaluationSettings(
-            n=n,
-            seed=seed,
-            embedder=embedder,
-            judges=tuple(judge or ()),
-            judged=judged,
-            utility=utility,
-        )
+        texts = {name: _texts(source, *columns) for name, source in _names(sets).items()}
+        whole = load_corpus(real, *columns)
+        known = load_corpus(train, text_column) if train else whole
+        who = {"judges": tuple(judge or ()), "judged": judged, "embedder": embedder}
+        settings = EvaluationSettings(n=n, seed=seed, utility=utility, **who)
         with console.Meter() as meter:
             meter.update("loading")
-            found = measure(
-                synthetic,
-                real_texts,
-                train=train_texts,
-                settings=settings,
-                on_progress=console.evaluating(meter),
+            shown = console.evaluating(meter)
+            table = evaluation.evaluate(
+                texts, whole, train=known, settings=settings, on_progress=shown
             )
-    views.show_evaluation(found)
+    views.show_evaluation(table)
     if json_out:
-        with disk_errors(json_out):
-            write_atomic(json_out, (json.dumps(found.to_json(), indent=2) + "\n").encode())
+        write_json(json_out, table.to_json())
         print(f"written: {json_out}")
 
 
@@ -248,4 +240,4 @@ def _texts(source: str, text_column: str | None, label_column: str | None) -> "C
 
 
 generating.register(app)
-studies.register(app)
+compare.register(app)

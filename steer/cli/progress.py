@@ -217,11 +217,11 @@ def comparing(
     return update
 
 
-def tuning(meter: Meter) -> "Callable[[_tuning.Progress], None]":
-    """Shows a search: trials, the best so far, what the trial being made is doing."""
+def tuning(meter: Meter) -> "Callable[[_tuning.TuneProgress], None]":
+    """Shows a tuning: trials, the best so far, what the trial being made is doing."""
     budget: float | None = None
 
-    def update(progress: "_tuning.Progress") -> None:
+    def update(progress: "_tuning.TuneProgress") -> None:
         nonlocal budget
         budget = budget or progress.seconds_left or 1.0
         limit = f" of {progress.limit}" if progress.limit else ""
@@ -235,10 +235,10 @@ def tuning(meter: Meter) -> "Callable[[_tuning.Progress], None]":
     return update
 
 
-def evaluating(meter: Meter) -> "Callable[[evaluation.Progress], None]":
+def evaluating(meter: Meter) -> "Callable[[evaluation.EvaluationProgress], None]":
     """Shows each stage of an evaluation."""
 
-    def update(progress: "evaluation.Progress") -> None:
+    def update(progress: "evaluation.EvaluationProgress") -> None:
         note = f"{progress.done}/{progress.total}" if progress.total > 1 else ""
         meter.update(progress.stage, progress.done, progress.total, note)
 

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from steer.config import Config
 from steer.evaluation.estimate import Estimate
-from steer.evaluation.table import COLUMNS, Column, Evaluation
+from steer.evaluation.table import COLUMNS, Evaluation, show
 from steer.methods import Method
 from steer.runs.store import Run
 
@@ -72,70 +72,72 @@ def show_run(run: Run, records: int) -> None:
         out.print(f"[dim]{record.id:>8}[/dim]  {escape(label + record.text)}", highlight=False)
 
 
-def show_evaluation(found: Evaluation) -> None:
+def show_evaluation(evaluation: Evaluation) -> None:
     """One row a metric, one column a set; the real texts' own figures come last."""
     out = _console()
-    heading = f"{found.n} texts of each set against {found.n} real ones"
-    out.print(f"[bold]{heading}[/bold] (embedder: {escape(found.embedder)})")
+    heading = f"{evaluation.n} texts of each set against {evaluation.n} real ones"
+    out.print(f"[bold]{heading}[/bold] (embedder: {escape(evaluation.embedder)})")
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("", no_wrap=True)
-    for row in found.rows:
+    for row in evaluation.rows:
         name = textwrap.fill(row.name, 14)  # breaks at hyphens, which Rich does not
         table.add_column(escape(name), justify="right", overflow="fold")
     table.add_column("better", style="dim", no_wrap=True)
-    columns = [c for c in COLUMNS if any(r.estimates[c.key].value is not None for r in found.rows)]
+    columns = [
+        c for c in COLUMNS if any(r.estimates[c.key].value is not None for r in evaluation.rows)
+    ]
     group = columns[0].group
     for column in columns:
         if column.group != group:
             table.add_section()
             group = column.group
-        cells = [_figure(column, row.estimates[column.key]) for row in found.rows]
+        cells = [_figure(column.key, row.estimates[column.key]) for row in evaluation.rows]
         table.add_row(column.title, *cells, column.aim)
     out.print(table)
     out.print(
         "[dim]± half the 95% interval over texts; for MAUVE and AUROC the standard deviation[/]"
     )
-    for note in found.notes:
+    for note in evaluation.notes:
         out.print(f"- {note}", highlight=False, markup=False)
 
 
-def show_comparison(found: "Comparison") -> None:
+def show_comparison(comparison: "Comparison") -> None:
     """What each method took to make its records."""
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("method", overflow="fold")
     for name in ("accepted", "attempts", "tokens", "seconds"):
         table.add_column(name, justify="right")
-    for entry in found.entries:
+    for entry in comparison.entries:
         seconds = "" if entry.seconds is None else f"{entry.seconds:.0f}"
         accepted = f"{entry.accepted} of {entry.wanted}"
         row = (accepted, str(entry.attempts), f"{entry.tokens:,}", seconds)
         table.add_row(escape(entry.name), *row)
     out = _console()
     out.print(table)
-    if short := [entry.name for entry in found.entries if entry.short]:
+    if short := [entry.name for entry in comparison.entries if entry.short]:
         out.print(f"Not measured, for want of records: {', '.join(short)}", markup=False)
 
 
-def show_tuning(found: "Tuning", command: str) -> None:
+def show_tuning(tuning: "Tuning", command: str) -> None:
     """All trials, those on the front marked, then the recommendation, why, and the `command`."""
-    parts = list(found.recommended.components)
+    parts = list(tuning.recommended.components)
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("trial", justify="right", no_wrap=True)
     for part in parts:
         table.add_column(part.removesuffix("_score").replace("_", " "), justify="right")
     table.add_column("settings", overflow="fold", style="dim")
-    for trial in found.trials:
-        mark = "*" if trial.number in found.front else ""
+    for trial in tuning.trials:
+        mark = "*" if trial.number in tuning.front else ""
         figures = [f"{trial.components[part]:.3f}" for part in parts if part in trial.components]
         settings = " ".join(f"{name}={_short(value)}" for name, value in trial.settings.items())
         said = settings if trial.reason is None else f"{settings}: {trial.reason}"
         blanks = [""] * (len(parts) - len(figures))
-        style = "bold" if trial.number == found.recommended.number else None
+        style = "bold" if trial.number == tuning.recommended.number else None
         table.add_row(f"{mark}{trial.number}", *figures, *blanks, escape(said), style=style)
     out = _console()
     out.print(table)
     out.print("[dim]* on the Pareto front: none is better in one figure and as good in all[/]")
-    out.print(f"Recommended: trial {found.recommended.number}. {escape(found.reason)}")
+    out.print(f"Recommended: trial {tuning.recommended.number}. {escape(tuning.reason)}")
     out.print(command, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -161,20 +163,15 @@ def _console() -> Console:
     return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=160)
 
 
-def _figure(column: Column, estimate: Estimate) -> str:
+def _figure(key: str, estimate: Estimate) -> str:
     """Such as "0.61 ±0.02" or "3.8%"; a dash where there is no value (the notes say why)."""
     if estimate.value is None:
         return "-"
-    share = column.key in ("exact_copies", "near_copies")
     spread = estimate.sd
     if estimate.low is not None and estimate.high is not None:
         spread = (estimate.high - estimate.low) / 2
-    large = column.group == "length" or column.key in ("longest_run", "vendi_1", "vendi_2")
-    digits = 1 if large else 3
-    shown = f"{estimate.value:.1%}" if share else f"{estimate.value:.{digits}f}"
-    if spread is None:
-        return shown
-    return f"{shown} [dim]±{f'{spread:.1%}' if share else f'{spread:.{digits}f}'}[/dim]"
+    beside = "" if spread is None else f" [dim]±{show(key, spread)}[/dim]"
+    return f"{show(key, estimate.value)}{beside}"
 
 
 def _pairs(values: Mapping[str, object]) -> Table:
@@ -189,13 +186,13 @@ def _pairs(values: Mapping[str, object]) -> Table:
 
 def _flat(config: Config) -> dict[str, object]:
     """Settings by name; those of a nested config stand for themselves, unset ones are left out."""
-    found: dict[str, object] = {}
+    flat: dict[str, object] = {}
     for name, value in config:
         if isinstance(value, Config):
-            found |= _flat(value)
+            flat |= _flat(value)
         elif value is not None and value != {}:
-            found[name] = value
-    return found
+            flat[name] = value
+    return flat
 
 
 def _reasons(reasons: Mapping[str, int]) -> str:

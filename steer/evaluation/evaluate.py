@@ -12,18 +12,17 @@ from steer.evaluation.estimate import Estimate, resample_counts
 from steer.evaluation.measure import (
     GROUPS,
     MAUVE_MISSING,
-    MIN_TEXTS,
     NO_JUDGE,
     NO_SECOND,
     NO_UTILITY,
-    Bench,
-    EvaluationSettings,
+    Instruments,
     Vectors,
     judged,
     measure,
     questions,
 )
 from steer.evaluation.sets import Labelled, Texts, as_labelled, check, check_labels, draw, without
+from steer.evaluation.settings import MIN_TEXTS, EvaluationSettings
 from steer.evaluation.summary import summarise
 from steer.evaluation.table import COLUMNS, Evaluation, Histogram, Row
 from steer.evaluation.words import length_bins, lengths
@@ -32,14 +31,14 @@ from steer.models.embedder import Embedder, load_embedder
 from steer.models.judge import Judge, load_judge
 from steer.seeds import derive
 
-__all__ = ["Evaluation", "EvaluationSettings", "Labelled", "Progress", "evaluate"]
+__all__ = ["Evaluation", "EvaluationProgress", "EvaluationSettings", "Labelled", "evaluate"]
 
 REAL = "real"
 MAUVE_TEXTS = 500
 
 
 @dataclass(frozen=True)
-class Progress:
+class EvaluationProgress:
     """`done` of `total` in one stage: "loading judge", "judging" (distinct texts; with a second
     judge again, as "loading judge 2" and "judging 2"), "loading the embedder", "embedding"
     (distinct texts), "measuring" (groups of metrics)."""
@@ -49,7 +48,7 @@ class Progress:
     total: int
 
 
-OnProgress = Callable[[Progress], None]
+OnProgress = Callable[[EvaluationProgress], None]
 Score = Callable[[Labelled], np.ndarray]
 
 
@@ -77,27 +76,23 @@ def evaluate(
     whole, trained = as_labelled(real), None if train is None else as_labelled(train)
     _check(sets, whole, trained, settings)
     n = _size(sets, whole, settings)
-    halves = draw(whole, 2 * n, settings.seed, "real")
-    reference, held_out = halves.pick(range(n)), halves.pick(range(n, 2 * n))
-    rows = {name: draw(given, n, settings.seed, "synthetic") for name, given in sets.items()}
-    rows[REAL] = held_out
+    reference, rows = _draw_rows(sets, whole, n, settings.seed)
     known = list(reference.texts) if trained is None else sorted(trained.texts)
-    desk = _Desk(rows, reference, known, settings, on_progress or _ignore)
-    bench = desk.bench()
-    measured = desk.measure(bench)
+    evaluator = _Evaluator(rows, reference, known, settings, on_progress or _ignore)
+    measured = evaluator.measure(evaluator.instruments())
     notes = (
         *_size_notes(sets, whole, n, settings),
-        *_copying_notes(trained, n, without(known, held_out.texts)[1]),
+        *_copying_notes(trained, n, without(known, rows[REAL].texts)[1]),
         *_mauve_notes(settings, n),
-        *desk.notes,
+        *evaluator.notes,
         *_reason_notes(measured, settings),
     )
     shown = settings.model_dump(mode="json")
     histogram = _histogram({name: row.texts for name, row in rows.items()})
-    return Evaluation(measured, n, desk.embedder, shown, notes, settings.judges, histogram)
+    return Evaluation(measured, n, evaluator.embedder, shown, notes, settings.judges, histogram)
 
 
-class _Desk:
+class _Evaluator:
     """One evaluation in the making: models are loaded, used and let go, one after another."""
 
     def __init__(
@@ -114,13 +109,13 @@ class _Desk:
         self.notes: list[str] = []
         self.embedder = ""
 
-    def bench(self) -> Bench:
+    def instruments(self) -> Instruments:
         n, settings = len(self.reference.texts), self.settings
         scores = [self._judge(i, name) for i, name in enumerate(settings.judges)]
         vectors = self._vectors()
         if self.cache and self.cache.problem:
             self.notes.append(f"the cache {self.cache.path} was not used: {self.cache.problem}")
-        return Bench(
+        return Instruments(
             settings,
             self.reference,
             self.rows[REAL],
@@ -130,31 +125,31 @@ class _Desk:
             min(int(lengths(row.texts).sum()) for row in self.rows.values()),
         )
 
-    def measure(self, bench: Bench) -> tuple[Row, ...]:
+    def measure(self, tools: Instruments) -> tuple[Row, ...]:
         """All rows, the real one last, each with its summary."""
         threshold = self.settings.near_copy
-        known = Known(self.known, bench.vectors(self.known), threshold)
+        known = Known(self.known, tools.vectors(self.known), threshold)
         rest, overlap = without(self.known, self.rows[REAL].texts)
-        unseen = Known(rest, bench.vectors(rest), threshold) if overlap else known
-        found: dict[str, dict[str, Estimate]] = {}
+        unseen = Known(rest, tools.vectors(rest), threshold) if overlap else known
+        estimates: dict[str, dict[str, Estimate]] = {}
         for i, (name, row) in enumerate(self.rows.items()):
-            groups = measure(bench, row, unseen if name == REAL else known)
-            found[name] = self._gather(groups, GROUPS * i)
-        real = found[REAL]
-        return tuple(Row(name, each | summarise(each, real)) for name, each in found.items())
+            groups = measure(tools, row, unseen if name == REAL else known)
+            estimates[name] = self._gather(groups, GROUPS * i)
+        real = estimates[REAL]
+        return tuple(Row(name, each | summarise(each, real)) for name, each in estimates.items())
 
     def _gather(self, groups: Iterator[dict[str, Estimate]], done: int) -> dict[str, Estimate]:
         estimates: dict[str, Estimate] = {}
         for step, group in enumerate(groups, start=done + 1):
             estimates |= group
-            self.report(Progress("measuring", step, GROUPS * len(self.rows)))
+            self.report(EvaluationProgress("measuring", step, GROUPS * len(self.rows)))
         return estimates
 
     def _vectors(self) -> Vectors:
         """Embeds all texts, once each; gives a function from any of them to their unit rows."""
-        self.report(Progress("loading the embedder", 0, 1))
+        self.report(EvaluationProgress("loading the embedder", 0, 1))
         embedder = load_embedder(self.settings.embedder, self.cache)
-        self.report(Progress("loading the embedder", 1, 1))
+        self.report(EvaluationProgress("loading the embedder", 1, 1))
         self.embedder = embedder.name
         texts = sorted({*self._texts(), *self.known})
         self._note_cut(embedder, "the embedder", texts)
@@ -169,14 +164,14 @@ class _Desk:
     def _judge(self, place: int, name: str) -> Score:
         """Scores all texts by one judge; gives a function from any set to its scores."""
         number = f" {place + 1}" if place else ""
-        self.report(Progress(f"loading judge{number}", 0, 1))
+        self.report(EvaluationProgress(f"loading judge{number}", 0, 1))
         whole = [*self.rows.values(), self.reference]
         everything = [judged(self.settings, each) for each in whole]
         labels = sorted({label for each in everything for label in each.labels or ()})
         judge = load_judge(name, self.settings.prompt, labels, self.cache)
         if judge.task and judge.task.labels:
             check_labels(self.rows, f"the judge {name} was fitted with")
-        self.report(Progress(f"loading judge{number}", 1, 1))
+        self.report(EvaluationProgress(f"loading judge{number}", 1, 1))
         pairs = sorted({pair for each in everything for pair in _pairs(each)})
         texts, given = [text for text, _ in pairs], [label for _, label in pairs]
         self._note_cut(judge, f"the judge {name}", texts)
@@ -188,7 +183,7 @@ class _Desk:
         return [text for each in (*self.rows.values(), self.reference) for text in each.texts]
 
     def _counted(self, stage: str) -> Callable[[int, int], None]:
-        return lambda done, total: self.report(Progress(stage, done, total))
+        return lambda done, total: self.report(EvaluationProgress(stage, done, total))
 
     def _note_cut(self, reader: Embedder | Judge, what: str, texts: list[str]) -> None:
         if cut := reader.cut(texts):
@@ -201,7 +196,16 @@ def _pairs(given: Labelled) -> list[tuple[str, str]]:
     return list(zip(given.texts, labels, strict=True))
 
 
-def _ignore(progress: Progress) -> None:
+def _draw_rows(
+    sets: Mapping[str, Labelled], real: Labelled, n: int, seed: int
+) -> tuple[Labelled, dict[str, Labelled]]:
+    """The reference, and the rows of the table, that of real texts last; `n` texts of each."""
+    halves = draw(real, 2 * n, seed, "real")
+    rows = {name: draw(given, n, seed, "synthetic") for name, given in sets.items()}
+    return halves.pick(range(n)), rows | {REAL: halves.pick(range(n, 2 * n))}
+
+
+def _ignore(progress: EvaluationProgress) -> None:
     """For a caller who does not ask for progress."""
 
 

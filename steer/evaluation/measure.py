@@ -3,24 +3,21 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import isnan
-from typing import Literal
 
 import numpy as np
-from pydantic import Field
 
-from steer.config import Config
 from steer.data.neardup import normalise
 from steer.data.questions import LETTERS, Question, parse_question
 from steer.evaluation import coherence, copying, diversity, fidelity, manifold, utility
 from steer.evaluation.copying import Known
 from steer.evaluation.estimate import Estimate, mean_with_interval, mean_with_sd, resample_counts
 from steer.evaluation.sets import Labelled
+from steer.evaluation.settings import EvaluationSettings
 from steer.evaluation.summary import GAPS
 from steer.evaluation.words import first_words, lengths
 from steer.seeds import derive
 
 GROUPS = 6
-MIN_TEXTS = 10
 MAUVE_MISSING = "MAUVE was skipped: pip install 'steer-text[mauve]' (its licence is GPLv3)"
 NO_JUDGE = "no judge: name one"
 NO_SECOND = "no second judge"
@@ -30,32 +27,8 @@ BLEU_TEXTS = 500
 Vectors = Callable[[Sequence[str]], np.ndarray]
 
 
-class EvaluationSettings(Config):
-    """How to evaluate. `n` caps the texts of every row; `embedder` is a sentence-transformers
-    name or folder (None: all-MiniLM-L6-v2); `mauve_seeds` 0 leaves MAUVE out.
-
-    `judges` are experts' folders or causal models (`steer.models.judge`), `prompt` what a judge
-    that is no expert reads before a text; they read `judged` texts of a row, drawn at random (None:
-    all), for reading takes longest. `utility` trains classifiers: on "labels", or on the "answers"
-    of multiple-choice questions. `cache` keeps embeddings and likelihoods on disk.
-    """
-
-    n: int | None = Field(default=None, ge=MIN_TEXTS)
-    seed: int = Field(default=0, ge=0)
-    embedder: str | None = None
-    mauve_seeds: int = Field(default=5, ge=0)
-    folds: int = Field(default=5, ge=2)
-    near_copy: float = Field(default=0.8, gt=0, le=1)
-    bootstrap: int = Field(default=1000, ge=100)
-    judges: tuple[str, ...] = Field(default=(), max_length=len(GAPS))
-    prompt: str | None = None
-    judged: int | None = Field(default=None, ge=MIN_TEXTS)
-    utility: Literal["labels", "answers"] | None = None
-    cache: bool = True
-
-
 @dataclass(frozen=True)
-class Bench:
+class Instruments:
     """What all rows of a table are measured with.
 
     `reference` is what rows are compared with, `held_out` the real texts beside it. `vectors`
@@ -73,15 +46,15 @@ class Bench:
     equal_words: int
 
 
-def measure(bench: Bench, row: Labelled, known: Known) -> Iterator[dict[str, Estimate]]:
+def measure(tools: Instruments, row: Labelled, known: Known) -> Iterator[dict[str, Estimate]]:
     """The `GROUPS` groups of `COLUMNS` up to the summary, each measured when it is asked for."""
-    rows = bench.vectors(row.texts)
+    rows = tools.vectors(row.texts)
     yield _length(row.texts)
-    yield _diversity(bench, row.texts, rows)
-    yield _fidelity(bench, row.texts, rows)
-    yield _coherence(bench, row)
-    yield _copying(bench, row.texts, rows, known)
-    yield _utility(bench, row)
+    yield _diversity(tools, row.texts, rows)
+    yield _fidelity(tools, row.texts, rows)
+    yield _coherence(tools, row)
+    yield _copying(tools, row.texts, rows, known)
+    yield _utility(tools, row)
 
 
 def _length(texts: Sequence[str]) -> dict[str, Estimate]:
@@ -90,16 +63,16 @@ def _length(texts: Sequence[str]) -> dict[str, Estimate]:
     return {"words_mean": Estimate(float(words.mean()))} | percentiles
 
 
-def _diversity(bench: Bench, texts: Sequence[str], rows: np.ndarray) -> dict[str, Estimate]:
-    equal = first_words(texts, bench.equal_words)
+def _diversity(tools: Instruments, texts: Sequence[str], rows: np.ndarray) -> dict[str, Estimate]:
+    equal = first_words(texts, tools.equal_words)
     return {
         "distinct": _or_short(diversity.distinct_product(texts), 4),
         "three_grams": _or_short(diversity.distinct(texts, 3), 3),
         "three_grams_equal_words": _or_short(diversity.distinct(equal, 3), 3),
-        "repetition": mean_with_interval(diversity.repetitions(texts), bench.counts),
+        "repetition": mean_with_interval(diversity.repetitions(texts), tools.counts),
         "compression": Estimate(diversity.compression_ratio(texts)),
-        "cosine_self": fidelity.self_cosine(rows, bench.counts),
-        "self_bleu": _self_bleu(bench, texts),
+        "cosine_self": fidelity.self_cosine(rows, tools.counts),
+        "self_bleu": _self_bleu(tools, texts),
         # Resampling repeats texts, which lowers this score: no bootstrap interval.
         "vendi_1": Estimate(diversity.vendi_score(rows, 1)),
         "vendi_2": Estimate(diversity.vendi_score(rows, 2)),
@@ -110,22 +83,22 @@ def _or_short(value: float, words: int) -> Estimate:
     return Estimate(None, reason=f"no text has {words} words") if isnan(value) else Estimate(value)
 
 
-def _self_bleu(bench: Bench, texts: Sequence[str]) -> Estimate:
+def _self_bleu(tools: Instruments, texts: Sequence[str]) -> Estimate:
     # Rows are drawn at random: the first texts are a sample.
     scores = diversity.self_bleus(texts[:BLEU_TEXTS])
-    seed = derive(bench.settings.seed, "bootstrap")
-    counts = resample_counts(len(scores), bench.settings.bootstrap, seed)
+    seed = derive(tools.settings.seed, "bootstrap")
+    counts = resample_counts(len(scores), tools.settings.bootstrap, seed)
     return mean_with_interval(scores, counts)
 
 
-def _fidelity(bench: Bench, texts: Sequence[str], rows: np.ndarray) -> dict[str, Estimate]:
-    reference = bench.vectors(bench.reference.texts)
+def _fidelity(tools: Instruments, texts: Sequence[str], rows: np.ndarray) -> dict[str, Estimate]:
+    reference = tools.vectors(tools.reference.texts)
     return {
-        "cosine_real": mean_with_interval(fidelity.mean_cosines(rows, reference), bench.counts),
-        "mauve": _mauve(rows, reference, bench.settings.mauve_seeds),
-        "auroc_trees": _auroc(bench, texts, rows, "trees"),
-        "auroc_logistic": _auroc(bench, texts, rows, "logistic"),
-        **_cover(bench, rows, reference),
+        "cosine_real": mean_with_interval(fidelity.mean_cosines(rows, reference), tools.counts),
+        "mauve": _mauve(rows, reference, tools.settings.mauve_seeds),
+        "auroc_trees": _auroc(tools, texts, rows, "trees"),
+        "auroc_logistic": _auroc(tools, texts, rows, "logistic"),
+        **_cover(tools, rows, reference),
     }
 
 
@@ -137,39 +110,39 @@ def _mauve(rows: np.ndarray, reference: np.ndarray, seeds: int) -> Estimate:
 
 
 def _auroc(
-    bench: Bench, texts: Sequence[str], rows: np.ndarray, adversary: fidelity.Adversary
+    tools: Instruments, texts: Sequence[str], rows: np.ndarray, adversary: fidelity.Adversary
 ) -> Estimate:
     scores = fidelity.adversarial_aurocs(
         rows,
-        bench.vectors(bench.reference.texts),
-        [normalise(text) for text in (*texts, *bench.reference.texts)],
+        tools.vectors(tools.reference.texts),
+        [normalise(text) for text in (*texts, *tools.reference.texts)],
         adversary,
-        bench.settings.folds,
-        derive(bench.settings.seed, "folds"),
+        tools.settings.folds,
+        derive(tools.settings.seed, "folds"),
     )
     estimate = mean_with_sd(scores, "too few distinct texts to hold some out")
-    if 0 < len(scores) < bench.settings.folds:
-        missing = f"{len(scores)} of {bench.settings.folds} folds: texts repeat too much for more"
+    if 0 < len(scores) < tools.settings.folds:
+        missing = f"{len(scores)} of {tools.settings.folds} folds: texts repeat too much for more"
         return replace(estimate, reason=missing)
     return estimate
 
 
-def _cover(bench: Bench, rows: np.ndarray, reference: np.ndarray) -> dict[str, Estimate]:
-    found = manifold.cover(rows, reference)
-    values = {key: getattr(found, key) for key in ("precision", "recall", "density", "coverage")}
+def _cover(tools: Instruments, rows: np.ndarray, reference: np.ndarray) -> dict[str, Estimate]:
+    covered = manifold.cover(rows, reference)
+    values = {key: getattr(covered, key) for key in ("precision", "recall", "density", "coverage")}
     curves = {
         "alpha_precision": manifold.alpha_precision(rows, reference),
         "beta_recall": manifold.beta_recall(rows, reference),
     }
-    covers = {key: mean_with_interval(each, bench.counts) for key, each in values.items()}
-    return covers | {key: manifold.score(each, bench.counts) for key, each in curves.items()}
+    covers = {key: mean_with_interval(each, tools.counts) for key, each in values.items()}
+    return covers | {key: manifold.score(each, tools.counts) for key, each in curves.items()}
 
 
-def _coherence(bench: Bench, row: Labelled) -> dict[str, Estimate]:
-    mine, real = (judged(bench.settings, each) for each in (row, bench.reference))
-    n, seed = len(real.texts), derive(bench.settings.seed, "bootstrap")
-    counts = resample_counts(n, bench.settings.bootstrap, seed)
-    gaps = [coherence.gap(judge(mine), judge(real), counts) for judge in bench.likelihoods]
+def _coherence(tools: Instruments, row: Labelled) -> dict[str, Estimate]:
+    mine, real = (judged(tools.settings, each) for each in (row, tools.reference))
+    n, seed = len(real.texts), derive(tools.settings.seed, "bootstrap")
+    counts = resample_counts(n, tools.settings.bootstrap, seed)
+    gaps = [coherence.gap(judge(mine), judge(real), counts) for judge in tools.likelihoods]
     missing = [Estimate(None, reason=reason) for reason in (NO_JUDGE, NO_SECOND)]
     return dict(zip(GAPS, [*gaps, *missing[len(gaps) :]], strict=True))
 
@@ -180,7 +153,7 @@ def judged(settings: EvaluationSettings, row: Labelled) -> Labelled:
 
 
 def _copying(
-    bench: Bench, texts: Sequence[str], rows: np.ndarray, known: Known
+    tools: Instruments, texts: Sequence[str], rows: np.ndarray, known: Known
 ) -> dict[str, Estimate]:
     values = {
         "exact_copies": copying.exact_copies(texts, known),
@@ -190,42 +163,42 @@ def _copying(
     }
     if len(known.distinct) > 1:
         values["authenticity"] = copying.authentic(rows, known)
-    found = {key: mean_with_interval(each, bench.counts) for key, each in values.items()}
+    estimates = {key: mean_with_interval(each, tools.counts) for key, each in values.items()}
     one_text = Estimate(None, reason="the training texts are one text repeated")
-    return {"authenticity": one_text} | found if len(found) < 5 else found
+    return {"authenticity": one_text} | estimates if len(estimates) < 5 else estimates
 
 
-def _utility(bench: Bench, row: Labelled) -> dict[str, Estimate]:
-    if bench.settings.utility is None:
+def _utility(tools: Instruments, row: Labelled) -> dict[str, Estimate]:
+    if tools.settings.utility is None:
         return dict.fromkeys(("utility", "utility_added"), Estimate(None, reason=NO_UTILITY))
-    examples = _labels if bench.settings.utility == "labels" else _answers
-    mine, real, test = (examples(bench, s) for s in (row, bench.held_out, bench.reference))
+    examples = _labels if tools.settings.utility == "labels" else _answers
+    mine, real, test = (examples(tools, s) for s in (row, tools.held_out, tools.reference))
     reason = _short(mine, len(row.texts))
     # Nothing can be added to the real texts but themselves, and no utility comes from nothing.
-    added = mine if row is bench.held_out or not len(mine) else real + mine
+    added = mine if row is tools.held_out or not len(mine) else real + mine
     return {
-        "utility": _trained(bench, mine, test, reason),
-        "utility_added": _trained(bench, added, test, reason),
+        "utility": _trained(tools, mine, test, reason),
+        "utility_added": _trained(tools, added, test, reason),
     }
 
 
 def _trained(
-    bench: Bench, train: utility.Examples, test: utility.Examples, reason: str | None
+    tools: Instruments, train: utility.Examples, test: utility.Examples, reason: str | None
 ) -> Estimate:
-    labels = bench.settings.utility == "labels"
+    labels = tools.settings.utility == "labels"
     scores = utility.label_scores if labels else utility.answer_scores
-    seed = derive(bench.settings.seed, "utility")
-    found = scores(train, test, seed) if len(train) and len(test) else []
-    estimate = mean_with_sd(found, "the texts have only one label")
+    seed = derive(tools.settings.seed, "utility")
+    accuracies = scores(train, test, seed) if len(train) and len(test) else []
+    estimate = mean_with_sd(accuracies, "the texts have only one label")
     return replace(estimate, reason=reason or estimate.reason)
 
 
-def _labels(bench: Bench, given: Labelled) -> utility.Examples:
-    return utility.Examples(bench.vectors(given.texts), np.array(given.labels))
+def _labels(tools: Instruments, given: Labelled) -> utility.Examples:
+    return utility.Examples(tools.vectors(given.texts), np.array(given.labels))
 
 
-def _answers(bench: Bench, given: Labelled) -> utility.Examples:
-    return utility.question_examples(questions(given.texts), bench.vectors)
+def _answers(tools: Instruments, given: Labelled) -> utility.Examples:
+    return utility.question_examples(questions(given.texts), tools.vectors)
 
 
 def _short(examples: utility.Examples, n: int) -> str | None:
@@ -236,4 +209,4 @@ def _short(examples: utility.Examples, n: int) -> str | None:
 
 def questions(texts: Sequence[str]) -> list[Question]:
     """Those of `texts` that are well-formed multiple-choice questions."""
-    return [found for text in texts if (found := parse_question(text))]
+    return [question for text in texts if (question := parse_question(text))]

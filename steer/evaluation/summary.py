@@ -3,8 +3,9 @@
 Components are functions of the table's own figures, so that a reader can check them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from math import exp, sqrt
+from typing import TypeVar
 
 from steer.evaluation.estimate import Estimate
 
@@ -12,12 +13,26 @@ PARTS = ("fidelity_score", "diversity_score", "coherence_score", "non_copying_sc
 GAPS = ("judge_gap", "judge_gap_2")
 
 Estimates = Mapping[str, Estimate]
+Name = TypeVar("Name", bound=Hashable)
 
 
-def summarise(found: Estimates, real: Estimates) -> dict[str, Estimate]:
+def pareto_front(points: Mapping[Name, Sequence[float]]) -> list[Name]:
+    """The names of the points, each a value for every direction, more being better, that no other
+    beats in one direction without losing in another; in their order."""
+    return [name for name, point in points.items() if not _beaten(point, points.values())]
+
+
+def _beaten(point: Sequence[float], others: Iterable[Sequence[float]]) -> bool:
+    return any(
+        tuple(other) != tuple(point) and all(a >= b for a, b in zip(other, point, strict=True))
+        for other in others
+    )
+
+
+def summarise(row: Estimates, real: Estimates) -> dict[str, Estimate]:
     """The four components of a row, and their harmonic mean over those that have a value."""
-    scores = (_fidelity(found, real), _diversity(found, real), _coherence(found, real))
-    parts = dict(zip(PARTS, (*scores, _non_copying(found, real)), strict=True))
+    scores = (_fidelity(row, real), _diversity(row, real), _coherence(row, real))
+    parts = dict(zip(PARTS, (*scores, _non_copying(row, real)), strict=True))
     known = [part.value for part in parts.values() if part.value is not None]
     missing = [key.removesuffix("_score") for key, part in parts.items() if part.value is None]
     reason = f"without {', '.join(missing)}" if missing else None
@@ -31,39 +46,39 @@ def harmonic_mean(values: Sequence[float]) -> float | None:
     return len(values) / sum(1 / value for value in values)
 
 
-def _fidelity(found: Estimates, real: Estimates) -> Estimate:
+def _fidelity(row: Estimates, real: Estimates) -> Estimate:
     """How little both adversaries can tell, as a share of what real texts leave them: the mean of
     min(1, (1 - max(a, 1/2)) / (1 - max(a_real, 1/2)))."""
     keys = ("auroc_trees", "auroc_logistic")
-    return _mean([_share(_unknown(found[key]), _unknown(real[key])) for key in keys])
+    return _mean([_share(_unknown(row[key]), _unknown(real[key])) for key in keys])
 
 
-def _diversity(found: Estimates, real: Estimates) -> Estimate:
+def _diversity(row: Estimates, real: Estimates) -> Estimate:
     """Geometric mean of the shares of the real texts' Vendi score (meaning) and of their distinct
     3-grams over equal words (wording)."""
     keys = ("vendi_1", "three_grams_equal_words")
-    shares = [_share(found[key].value, real[key].value) for key in keys]
+    shares = [_share(row[key].value, real[key].value) for key in keys]
     if None in shares:
         return Estimate(None, reason="no diversity to compare")
     return Estimate(sqrt((shares[0] or 0) * (shares[1] or 0)))
 
 
-def _coherence(found: Estimates, real: Estimates) -> Estimate:
+def _coherence(row: Estimates, real: Estimates) -> Estimate:
     """exp(-|gap|) over exp(-|gap of the real texts|), at most 1, mean over the judges: the factor
     between the likelihoods of a token. Texts that are likelier than real ones lose as much as
     those that are less likely."""
-    gaps = [(found[key].value, real[key].value) for key in GAPS]
+    gaps = [(row[key].value, real[key].value) for key in GAPS]
     shares = [min(1.0, exp(abs(r) - abs(g))) for g, r in gaps if g is not None and r is not None]
     if not shares:
-        return Estimate(None, reason=found[GAPS[0]].reason)
+        return Estimate(None, reason=row[GAPS[0]].reason)
     return _mean(shares)
 
 
-def _non_copying(found: Estimates, real: Estimates) -> Estimate:
+def _non_copying(row: Estimates, real: Estimates) -> Estimate:
     """Share of the real texts' rate of texts that are no near copies, times that of their
     authenticity, each at most 1."""
-    new = _share(_rest(found["near_copies"]), _rest(real["near_copies"]))
-    authentic = _share(found["authenticity"].value, real["authenticity"].value)
+    new = _share(_rest(row["near_copies"]), _rest(real["near_copies"]))
+    authentic = _share(row["authenticity"].value, real["authenticity"].value)
     if new is None or authentic is None:
         return Estimate(None, reason="no copying to compare")
     return Estimate(new * authentic)

@@ -9,23 +9,27 @@ from steer.evaluation.estimate import Estimate
 Group = Literal["length", "diversity", "fidelity", "coherence", "copying", "utility", "summary"]
 Aim = Literal["higher", "lower", "as real"]
 
+PLAIN, LARGE, SHARE = ".3f", ".1f", ".1%"
+
 
 @dataclass(frozen=True)
 class Column:
-    """One metric. `aim` says what is good; "as real" means close to the row of real texts."""
+    """One metric. `aim` says what is good; "as real" means close to the row of real texts.
+    `format` is how a value is shown, everywhere, as Python's `format` takes it."""
 
     key: str
     group: Group
     title: str
     aim: Aim
     meaning: str
+    format: str = PLAIN
 
 
 COLUMNS = (
-    Column("words_mean", "length", "words", "as real", "words in a text, mean"),
-    Column("words_p10", "length", "p10", "as real", "words in a text, 10th percentile"),
-    Column("words_p50", "length", "p50", "as real", "words in a text, median"),
-    Column("words_p90", "length", "p90", "as real", "words in a text, 90th percentile"),
+    Column("words_mean", "length", "words", "as real", "words in a text, mean", LARGE),
+    Column("words_p10", "length", "p10", "as real", "words in a text, 10th percentile", LARGE),
+    Column("words_p50", "length", "p50", "as real", "words in a text, median", LARGE),
+    Column("words_p90", "length", "p90", "as real", "words in a text, 90th percentile", LARGE),
     Column(
         "distinct",
         "diversity",
@@ -59,8 +63,12 @@ COLUMNS = (
         "as real",
         "BLEU of a text against the others, mean over at most 500",
     ),
-    Column("vendi_1", "diversity", "Vendi, q = 1", "as real", "different texts the set is worth"),
-    Column("vendi_2", "diversity", "Vendi, q = 2", "as real", "the same, rare texts count less"),
+    Column(
+        "vendi_1", "diversity", "Vendi, q = 1", "as real", "different texts the set is worth", LARGE
+    ),
+    Column(
+        "vendi_2", "diversity", "Vendi, q = 2", "as real", "the same, rare texts count less", LARGE
+    ),
     Column(
         "cosine_real", "fidelity", "cosine to real", "as real", "mean cosine to the reference texts"
     ),
@@ -131,13 +139,16 @@ COLUMNS = (
     Column(
         "judge_gap_2", "coherence", "second judge's gap", "as real", "the same by the second judge"
     ),
-    Column("exact_copies", "copying", "exact copies", "lower", "share that are training texts"),
+    Column(
+        "exact_copies", "copying", "exact copies", "lower", "share that are training texts", SHARE
+    ),
     Column(
         "near_copies",
         "copying",
         "near copies",
         "lower",
         "share that are near or exact copies of training texts",
+        SHARE,
     ),
     Column(
         "longest_run",
@@ -145,6 +156,7 @@ COLUMNS = (
         "longest run",
         "as real",
         "words of the longest run shared with one training text, mean",
+        LARGE,
     ),
     Column(
         "nearest_cosine",
@@ -205,6 +217,14 @@ COLUMNS = (
     ),
     Column("summary", "summary", "summary", "higher", "harmonic mean of the scores above"),
 )
+
+_FORMATS = {column.key: column.format for column in COLUMNS}
+
+
+def show(key: str, value: float) -> str:
+    """Shows a value of the column `key`, such as "0.613", "3.8%" or "24.1"; a column that only
+    another version of steer knows has three digits."""
+    return format(value, _FORMATS.get(key, PLAIN))
 
 
 @dataclass(frozen=True)

@@ -10,21 +10,22 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 from steer.config import Guidance, RunConfig
 from steer.data.corpus import Corpus
 from steer.data.tasks import Task
-from steer.engines.interface import Engine
 from steer.errors import SteerError
-from steer.evaluation.evaluate import Evaluation, EvaluationSettings, evaluate
-from steer.evaluation.evaluate import Progress as EvaluationProgress
-from steer.files import check_format, disk_errors, write_atomic
+from steer.evaluation.evaluate import EvaluationProgress, evaluate
+from steer.evaluation.settings import MIN_TEXTS, EvaluationSettings
+from steer.evaluation.table import Evaluation
+from steer.experiments.setup import Setup
+from steer.files import check_format, reading, write_json
 from steer.methods import Method
-from steer.models.expert import Expert
 from steer.runs.generation import RunProgress, generate, generate_together
+from steer.runs.pool import Pool
 from steer.runs.store import Run
 from steer.version import __version__
 
@@ -51,21 +52,17 @@ class Entry:
     @property
     def short(self) -> bool:
         """Whether so few records were accepted that it is not measured."""
-        return self.accepted < FEWEST * self.wanted
+        return self.accepted < max(FEWEST * self.wanted, MIN_TEXTS)
 
     def after(self, run: Run, seconds: float | None) -> "Entry":
         """The entry with what its run came to."""
         attempts = (*run.records, *run.rejects)
-        return Entry(
-            self.name,
-            self.run,
-            self.settings,
-            self.wanted,
+        return replace(
+            self,
             accepted=len(run.records),
             attempts=len(attempts),
             tokens=sum(attempt.tokens for attempt in attempts),
             seconds=seconds,
-            cell=self.cell,
         )
 
 
@@ -82,19 +79,17 @@ class Comparison:
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """Raises `SteerError` when there is none, or it is damaged."""
+        """Reads what `write` wrote. Raises `SteerError` when there is none, or it is damaged."""
         path = folder / _FILE
-        try:
+        if not path.is_file():
+            raise SteerError(f"{folder} is no comparison: there is no {path}; name another folder")
+        with reading(path, "restore it, or compare again in another folder"):
             values = json.loads(path.read_bytes())
             check_format(path, values, FORMAT)
             entries = tuple(Entry(**entry) for entry in values["methods"])
             return cls(
                 folder, values["command"], values["expert"], values["task"], entries, values["grid"]
             )
-        except OSError as error:
-            raise SteerError(f"{folder} is no comparison: {path}: {error.strerror}") from None
-        except (ValueError, TypeError, KeyError) as error:
-            raise SteerError(f"{path} is damaged or not of steer: {error!r}") from None
 
     def write(self) -> None:
         """Writes the file, whole or not at all."""
@@ -107,42 +102,7 @@ class Comparison:
             "grid": self.grid,
             "methods": [asdict(entry) for entry in self.entries],
         }
-        path = self.folder / _FILE
-        with disk_errors(path):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_atomic(path, (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode())
-
-
-@dataclass(frozen=True)
-class Setup:
-    """What all methods share. `wanted` are the records of each, for each label; `towards` what
-    positive panels are drawn from; `command` and `expert_path` are kept for the reader."""
-
-    real: Corpus
-    expert: Expert
-    engine: Engine
-    wanted: Mapping[str | None, int]
-    max_new_tokens: int
-    seed: int = 0
-    towards: Corpus | None = None
-    command: str = ""
-    expert_path: str = ""
-
-    @property
-    def shared(self) -> dict[str, Any]:
-        """The settings of every run."""
-        if None in self.wanted:
-            return {"n": self.wanted[None], "seed": self.seed}
-        return {"labels": dict(self.wanted), "seed": self.seed}
-
-
-def spread(n: int, labels: Sequence[str]) -> dict[str | None, int]:
-    """`n` records over the labels, as evenly as it goes. Raises `SteerError` for too few."""
-    if not labels:
-        return {None: n}
-    if n < len(labels):
-        raise SteerError(f"n is {n}: fewer than the {len(labels)} labels; ask for more")
-    return {label: n // len(labels) + (i < n % len(labels)) for i, label in enumerate(labels)}
+        write_json(self.folder / _FILE, values)
 
 
 def compare(
@@ -156,11 +116,12 @@ def compare(
 
     Raises `SteerError` as `generate` does, and when `out` is something else.
     """
-    found = _start(out, setup, None)
-    for method in methods:
-        config = method.configure(setup.shared, setup.max_new_tokens)
+    configs = [method.configure(setup.shared, setup.max_new_tokens) for method in methods]
+    _require_panels(configs, setup.pool)
+    comparison = _start(out, setup, None)
+    for method, config in zip(methods, configs, strict=True):
         entry = Entry(method.name, run_folder(method.name), method.settings, config.total)
-        before = next((old for old in found.entries if old.name == entry.name), entry)
+        before = next((old for old in comparison.entries if old.name == entry.name), entry)
         began = time.monotonic()
         run = generate(
             config,
@@ -173,9 +134,16 @@ def compare(
         )
         new = sum(a.tokens for a in (*run.records, *run.rejects)) > before.tokens
         seconds = (before.seconds or 0.0) + (time.monotonic() - began if new else 0.0)
-        found = _with(found, entry.after(run, round(seconds, 2)))
-        found.write()
-    return found
+        comparison = _with(comparison, entry.after(run, round(seconds, 2)))
+        comparison.write()
+    return comparison
+
+
+def _require_panels(configs: Sequence[RunConfig], pool: Pool) -> None:
+    """Raises `SteerError` when a panel is too large, before the first method takes its time."""
+    for config in configs:
+        if config.guidance.eta:
+            pool.require(config.panel_size, config.wanted)
 
 
 def sweep(
@@ -191,7 +159,6 @@ def sweep(
     Raises `SteerError` as `generate` does, and when `out` is something else.
     """
     (x, xs), (y, ys) = axes.items()
-    found = _start(out, setup, {"x": x, "y": y})
     jobs: dict[Path, RunConfig] = {}
     entries: list[Entry] = []
     for cell in ({x: value, y: other} for other in ys for value in xs):
@@ -200,13 +167,15 @@ def sweep(
         name = " ".join(f"{key}={value:g}" for key, value in cell.items())
         entry = Entry(name, run_folder(name), method.settings, config.total, cell=cell)
         jobs[out / entry.run], entries = config, [*entries, entry]
+    _require_panels(list(jobs.values()), setup.pool)
+    comparison = _start(out, setup, {"x": x, "y": y})
     runs = generate_together(
         jobs, setup.real, setup.expert, setup.engine, on_progress, towards=setup.towards
     )
     for entry, run in zip(entries, runs, strict=True):
-        found = _with(found, entry.after(run, None))
-    found.write()
-    return found
+        comparison = _with(comparison, entry.after(run, None))
+    comparison.write()
+    return comparison
 
 
 def _changed(guidance: Guidance, cell: Mapping[str, float]) -> Guidance:
@@ -214,7 +183,7 @@ def _changed(guidance: Guidance, cell: Mapping[str, float]) -> Guidance:
 
 
 def evaluate_comparison(
-    found: Comparison,
+    comparison: Comparison,
     real: Corpus,
     train: Corpus,
     settings: EvaluationSettings,
@@ -227,16 +196,17 @@ def evaluate_comparison(
     out.
     """
     sets = {
-        entry.name: Run.open(found.folder / entry.run) for entry in found.entries if not entry.short
+        entry.name: Run.open(comparison.folder / entry.run)
+        for entry in comparison.entries
+        if not entry.short
     }
     if not sets:
         raise SteerError(
-            f"no method in {found.folder} has {FEWEST:.0%} of its records; nothing to measure"
+            f"no method in {comparison.folder} has {FEWEST:.0%} of its records, and {MIN_TEXTS}; "
+            "nothing to measure: ask for more (--n), or choose other methods"
         )
     result = evaluate(sets, real, train=train, settings=settings, on_progress=on_progress)
-    path = found.folder / _EVALUATION
-    with disk_errors(path):
-        write_atomic(path, (json.dumps(result.to_json(), indent=2) + "\n").encode())
+    write_json(comparison.folder / _EVALUATION, result.to_json())
     return result
 
 
@@ -261,11 +231,9 @@ def _start(out: Path, setup: Setup, grid: Mapping[str, str] | None) -> Compariso
     return Comparison(out, setup.command, setup.expert_path, known, old.entries, grid)
 
 
-def _with(found: Comparison, entry: Entry) -> Comparison:
-    others = {old.name: old for old in found.entries} | {entry.name: entry}
-    return Comparison(
-        found.folder, found.command, found.expert, found.task, tuple(others.values()), found.grid
-    )
+def _with(comparison: Comparison, entry: Entry) -> Comparison:
+    entries = {old.name: old for old in comparison.entries} | {entry.name: entry}
+    return replace(comparison, entries=tuple(entries.values()))
 
 
 def run_folder(name: str) -> str:

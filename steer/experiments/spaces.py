@@ -1,7 +1,7 @@
-"""What a method's search may set: an axis for each setting, and where the search goes next.
+"""What a tuning may set of a method: an axis for each setting, and what to try next.
 
-To make a method searchable, add a line to `SPACES`. Every space holds plain sampling, so that each
-search can find that its method does not help.
+To make a method tunable, add a line to `SPACES`. Every space holds plain sampling, so that each
+tuning can find that its method does not help.
 """
 
 from collections.abc import Mapping, Sequence
@@ -99,8 +99,8 @@ class Space(Config):
 
     def start(self, method: Method) -> dict[str, Any]:
         """The settings nearest to those of `method`."""
-        found = {name: axis.encode(_setting(method, name)) for name, axis in self.axes.items()}
-        return self.decode(found)
+        raw = {name: axis.encode(_setting(method, name)) for name, axis in self.axes.items()}
+        return self.decode(raw)
 
     def decode(self, raw: Mapping[str, Any]) -> dict[str, Any]:
         """Settings of places on the axes."""
@@ -162,7 +162,7 @@ def find_space(method: str) -> Space:
     """Raises `SteerError` for a method without a space."""
     if method not in SPACES:
         raise SteerError(
-            f"there is no search for the method {method!r}; choose from {', '.join(SPACES)}"
+            f"the method {method!r} cannot be tuned (--method); choose from {', '.join(SPACES)}"
         )
     return SPACES[method]
 
@@ -181,7 +181,7 @@ def propose(
     """Settings worth trying after those `tried`, each with its values, all to be maximised.
 
     Multi-objective tree-structured Parzen estimators (Ozaki et al. 2022, MOTPE). What is proposed
-    depends on the arguments only, so a search that was stopped goes on as if it was not.
+    depends on the arguments only, so a tuning that was stopped goes on as if it was not.
     """
     import optuna
 
@@ -189,19 +189,19 @@ def propose(
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        study = optuna.create_study(
+        history = optuna.create_study(
             directions=["maximize"] * len(tried[0][1]) if tried else ["maximize"],
             sampler=optuna.samplers.TPESampler(
                 seed=seed % 2**32, multivariate=True, n_startup_trials=RANDOM_TRIALS
             ),
         )
         for settings, values in tried:
-            study.add_trial(
+            history.add_trial(
                 optuna.trial.create_trial(
                     params=space.encode(settings), distributions=axes, values=list(values)
                 )
             )
-        return space.decode(study.ask(axes).params)
+        return space.decode(history.ask(axes).params)
     finally:
         optuna.logging.set_verbosity(level)
 

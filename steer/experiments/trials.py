@@ -1,4 +1,4 @@
-"""The trials of a search: which are best, how sure that is, and what to say and type."""
+"""The trials of a tuning: which are best, how sure that is, and what to say and type."""
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,7 +7,8 @@ from math import sqrt
 from statistics import NormalDist
 from typing import Any, Literal
 
-from steer.evaluation.summary import PARTS
+from steer.evaluation.summary import PARTS, pareto_front
+from steer.experiments.setup import Setup
 from steer.methods import Method, find_method
 
 State = Literal["running", "done", "failed"]
@@ -22,10 +23,11 @@ _RECORDS = 1000  # in the command that is shown
 class Trial:
     """Settings that were tried, and what came of it.
 
-    `components` are those of an evaluation's summary, by their keys (`metrics.summary.PARTS`) and
-    with "summary"; empty unless "done". `variances` are estimates of their variances over runs
-    with other seeds, each from the two halves of the records and so rough: see `noise`. They are
-    measured on `texts` of the records. `reason` says why a trial failed.
+    `components` are those of an evaluation's summary, by their keys (`PARTS` of
+    `steer.evaluation.summary`) and with "summary"; empty unless "done". They are measured on
+    `texts` of the records. `variances` are estimates of their variances over runs with other
+    seeds, each from the two halves of the records and so rough: see `noise`. `reason` says why a
+    trial failed.
     """
 
     number: int
@@ -41,7 +43,7 @@ class Trial:
 
     @property
     def run(self) -> str:
-        """The run's folder, in that of the search."""
+        """The run's folder, in that of the tuning."""
         return f"runs/trial-{self.number:04}"
 
     @property
@@ -57,10 +59,11 @@ class Trial:
 
 @dataclass(frozen=True)
 class Tuning:
-    """A search, finished or not: all its `trials`, the numbers of those on the Pareto `front`, the
+    """A tuning, finished or not: all its `trials`, the numbers of those on the Pareto `front`, the
     `recommended` one and the `reason` in words. `noise` is the standard error of each component
-    of a trial; empty when it is not known. `method` was searched for records like the texts of
-    `real` by the expert in the folder `expert`, which has the `labels`."""
+    of a trial; empty when it is not known. `method` was tuned for records like the texts of `real`
+    by the expert in the folder `expert`, which has the `labels`. With the `options`, `steer
+    generate` makes what the trials made."""
 
     method: str
     expert: str
@@ -71,11 +74,10 @@ class Tuning:
     noise: Mapping[str, float]
     recommended: Trial
     reason: str
+    options: tuple[str, ...] = ()
 
 
-def conclude(
-    method: str, expert: str, real: str, labels: Sequence[str], trials: Sequence[Trial]
-) -> Tuning | None:
+def conclude(method: str, setup: Setup, trials: Sequence[Trial]) -> Tuning | None:
     """What the trials so far come to; None while none is done."""
     best = front(trials)
     if not best:
@@ -83,36 +85,44 @@ def conclude(
     recommended = max(best, key=lambda trial: trial.summary)  # of equals the first
     return Tuning(
         method,
-        expert,
-        real,
-        tuple(labels),
+        setup.expert_path,
+        setup.real.source,
+        tuple(setup.expert.task.labels),
         tuple(trials),
         tuple(trial.number for trial in best),
         noise(trials),
         recommended,
         explain(recommended, trials),
+        _options(setup),
     )
+
+
+def _options(setup: Setup) -> tuple[str, ...]:
+    """What a trial's run has that is not in its method."""
+    towards = ("--towards", setup.towards.source) if setup.towards else ()
+    numbers = ("--seed", str(setup.seed), "--max-new-tokens", str(setup.max_new_tokens))
+    engine = ("--engine", setup.engine.name, *setup.engine_options)
+    return (*setup.text_options, *towards, *numbers, *engine)
 
 
 def front(trials: Iterable[Trial]) -> list[Trial]:
     """Trials that no other is at least as good as in each component, and better in one."""
-    done = [trial for trial in trials if trial.state == "done"]
-    return [trial for trial in done if not any(_dominates(other, trial) for other in done)]
-
-
-def _dominates(one: Trial, other: Trial) -> bool:
-    pairs = [(one.components[key], other.components[key]) for key in PARTS if key in one.components]
-    return all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)
+    done = {trial.number: trial for trial in trials if trial.state == "done"}
+    points = {
+        number: [trial.components[key] for key in PARTS if key in trial.components]
+        for number, trial in done.items()
+    }
+    return [done[number] for number in pareto_front(points)]
 
 
 def noise(trials: Iterable[Trial]) -> dict[str, float]:
     """The standard error of each component, from the variances of all trials together."""
     known = [trial.variances for trial in trials]
-    found: dict[str, float] = {}
+    errors: dict[str, float] = {}
     for key in (*PARTS, SUMMARY):
         if values := [each[key] for each in known if key in each]:
-            found[key] = sqrt(sum(values) / len(values))
-    return found
+            errors[key] = sqrt(sum(values) / len(values))
+    return errors
 
 
 def explain(recommended: Trial, trials: Sequence[Trial]) -> str:
@@ -122,24 +132,24 @@ def explain(recommended: Trial, trials: Sequence[Trial]) -> str:
     count = "1 trial" if len(done) == 1 else f"{len(done)} trials"
     sentences = [
         f"Of {count}, trial {recommended.number}{what[recommended.origin]} has the highest "
-        f"summary, {recommended.summary:.2f}: {_listed(recommended.components)}."
+        f"summary, {recommended.summary:.2f}: {_figures(recommended.components)}."
     ]
     rivals: dict[Origin, str] = {"defaults": "the method's defaults", "plain": "plain sampling"}
-    found = {trial.origin: trial for trial in trials if trial.origin in rivals}
+    compared = {trial.origin: trial for trial in trials if trial.origin in rivals}
     for origin, name in rivals.items():
-        if origin in found and found[origin] != recommended:
-            sentences.append(_against(recommended, found[origin], name))
-    return " ".join([*sentences, *_doubt(recommended, len(done), found, rivals, noise(trials))])
+        if origin in compared and compared[origin] != recommended:
+            sentences.append(_against(recommended, compared[origin], name))
+    return " ".join([*sentences, *_doubt(recommended, len(done), compared, rivals, noise(trials))])
 
 
 def _against(recommended: Trial, rival: Trial, name: str) -> str:
     if rival.state != "done":
         return f"There is nothing to compare with {name}: {rival.reason or 'not finished'}."
     gains = {key: recommended.components[key] - rival.components[key] for key in rival.components}
-    return f"Against {name}: summary {gains[SUMMARY]:+.2f}: {_listed(gains, '+')}."
+    return f"Against {name}: summary {gains[SUMMARY]:+.2f}: {_figures(gains, '+')}."
 
 
-def _listed(components: Mapping[str, float], sign: str = "") -> str:
+def _figures(components: Mapping[str, float], sign: str = "") -> str:
     known = [key for key in PARTS if key in components]
     # + 0.0: or what rounds to nothing would be shown as -0.00
     rounded = {key: round(components[key], 2) + 0.0 for key in known}
@@ -153,7 +163,7 @@ def _name(key: str) -> str:
 def _doubt(
     recommended: Trial,
     done: int,
-    found: Mapping[Origin, Trial],
+    compared: Mapping[Origin, Trial],
     names: Mapping[Origin, str],
     errors: Mapping[str, float],
 ) -> list[str]:
@@ -163,7 +173,7 @@ def _doubt(
     bound = luck(done) * errors[SUMMARY]
     close = [
         names[origin]
-        for origin, rival in found.items()
+        for origin, rival in compared.items()
         if rival.state == "done" and rival != recommended
         if recommended.summary - rival.summary < bound
     ]
@@ -185,7 +195,7 @@ def luck(trials: int) -> float:
 def command(tuning: Tuning) -> str:
     """The command that generates records with the recommended settings."""
     parts = ["steer", "generate", tuning.expert, "--real", tuning.real]
-    parts += ["--method", tuning.recommended.method(tuning.method).name]
+    parts += ["--method", tuning.recommended.method(tuning.method).name, *tuning.options]
     if not tuning.labels:
         return shlex.join([*parts, "--n", str(_RECORDS), "--out", "run"])
     each = _RECORDS // len(tuning.labels)

@@ -1,31 +1,27 @@
-"""A search for the settings of a method that suit an expert and its texts best.
+"""A tuning: trials of a method's settings, to find those that suit an expert and its texts best.
 
-OUT/tuning.json           what is searched, all trials, and what they come to: the state of the
-                          search, written whole after each step
+OUT/tuning.json           what is tuned, all trials, and what they come to: the state of the
+                          tuning, written whole after each step
 OUT/runs/trial-0000/      a run for each trial
-OUT/lock                  held by the process that searches
+OUT/lock                  held by the process that tunes
 """
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+import shlex
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median
 from time import monotonic
 
 from steer.data.corpus import Corpus
 from steer.errors import SteerError
-from steer.evaluation.estimate import Estimate
-from steer.evaluation.evaluate import EvaluationSettings, Labelled, evaluate
-from steer.evaluation.measure import MIN_TEXTS
-from steer.evaluation.sets import as_labelled
-from steer.evaluation.summary import PARTS
-from steer.experiments.comparison import Setup, spread
-from steer.experiments.spaces import find_space, find_starts, propose
-from steer.experiments.trials import SUMMARY, Origin, Trial, Tuning, command, conclude
+from steer.experiments.choosing import next_trial, seconds_left
+from steer.experiments.measuring import Measuring, OnStage
+from steer.experiments.setup import Setup, check_size, spread
+from steer.experiments.spaces import find_space
+from steer.experiments.trials import Trial, Tuning, command, conclude
 from steer.experiments.tuning_file import (
-    Search,
     TuneSettings,
+    TuningInputs,
     locked,
     parse_budget,
     read_trials,
@@ -33,17 +29,15 @@ from steer.experiments.tuning_file import (
 )
 from steer.runs.generation import generate
 from steer.runs.store import Run
-from steer.seeds import derive
 
-__all__ = ["Progress", "Trial", "TuneSettings", "Tuning", "command", "parse_budget", "tune"]
+__all__ = ["Trial", "TuneProgress", "TuneSettings", "Tuning", "command", "parse_budget", "tune"]
 
 _ATTEMPTS = 2  # for each record wanted: settings that write nonsense also write it at length
-FEWEST = 0.5  # of the records wanted; with fewer a trial fails
 _SAVE_SECONDS = 10.0  # the most of a trial's time that is forgotten when the process is killed
 
 
 @dataclass(frozen=True)
-class Progress:
+class TuneProgress:
     """`trials` are finished, of `limit` if there is one; `seconds_left` of the budget; `best` is
     the highest summary so far. `stage` is what trial `number` is doing, at `done` of `total`."""
 
@@ -57,8 +51,7 @@ class Progress:
     total: int
 
 
-OnProgress = Callable[[Progress], None]
-Tick = Callable[[str, int, int], None]
+OnProgress = Callable[[TuneProgress], None]
 
 
 def tune(
@@ -71,107 +64,73 @@ def tune(
     settings: TuneSettings,
     on_progress: OnProgress | None = None,
 ) -> Tuning:
-    """Searches the space of `method` in the folder `out`, or continues the search that is there.
+    """Tunes `method` in the folder `out`, or continues the tuning that is there.
 
     A trial is a run, measured against the `real` texts, its copying against those in `train`. The
     first trials are the method's defaults and plain sampling. The budget counts what earlier calls
-    spent; it and the number of trials may be raised to search on. However the process is stopped,
-    the finished trials and the rounds of the one being made stay, and a search that was stopped
-    goes on as if it was not. `setup` says with what to generate; its counts and its seed are
+    spent; it and the number of trials may be raised to go on. However the process is stopped, the
+    finished trials and the rounds of the one being made stay, and a tuning that was stopped goes
+    on as if it was not. `setup` says with what to generate; its counts and its seed are
     replaced by those of `settings`.
 
-    Raises `SteerError` for a method without a space, when `out` is another search or something
+    Raises `SteerError` for a method without a space, when `out` is another tuning or something
     else, when another process writes to it, when no trial gives enough records, and as `generate`
     and `evaluate` do.
     """
+    check_size(settings.n, real)
     wanted = spread(settings.n, setup.expert.task.labels)
     setup = replace(setup, wanted=wanted, seed=settings.seed)
-    search = _search(method, setup, real, train, settings)
+    measuring = Measuring(settings, setup.expert.task.prompt, real, train)
+    inputs = _inputs(method, setup, measuring)
     with locked(out):
-        return _Tuner(search, setup, real, train, out, on_progress or (lambda _: None)).run()
+        return _Tuner(inputs, setup, measuring, out, on_progress or (lambda _: None)).run()
 
 
-def _search(
-    method: str, setup: Setup, real: Corpus, train: Corpus, settings: TuneSettings
-) -> Search:
-    return Search(
+def _inputs(method: str, setup: Setup, measuring: Measuring) -> TuningInputs:
+    return TuningInputs(
         method=method,
-        settings=settings,
+        settings=measuring.settings,
         space=find_space(method).fingerprint(),
-        prompt=setup.expert.task.prompt,
+        prompt=measuring.prompt,
         max_new_tokens=setup.max_new_tokens,
         engine=setup.engine.name,
         model=setup.expert.base_fingerprint,
         adapter=setup.expert.adapter_fingerprint,
         data=setup.real.fingerprint,
-        real=real.fingerprint,
-        train=train.fingerprint,
+        real=measuring.real.fingerprint,
+        train=measuring.train.fingerprint,
         towards=setup.towards.fingerprint if setup.towards else None,
     )
 
 
 class _Tuner:
-    """A search being made; all of its state is in the file."""
+    """Makes one trial after another; all of its state is in the file."""
 
     def __init__(
         self,
-        search: Search,
+        inputs: TuningInputs,
         setup: Setup,
-        real: Corpus,
-        train: Corpus,
+        measuring: Measuring,
         out: Path,
         report: OnProgress,
     ) -> None:
-        self.search, self.settings, self.setup = search, search.settings, setup
-        self.real, self.train, self.out, self.report = real, train, out, report
-        self.space = find_space(search.method).with_panels_of(_most(setup))
-        self.measuring = EvaluationSettings(
-            seed=self.settings.seed,
-            embedder=self.settings.embedder,
-            judges=self.settings.judges,
-            prompt=setup.expert.task.prompt,
-            mauve_seeds=0,
-            bootstrap=100,
-        )
-        self.parts = [key for key in PARTS if key != "coherence_score" or self.settings.judges]
-        self.trials = read_trials(out, search)
+        self.inputs, self.settings, self.setup = inputs, inputs.settings, setup
+        self.measuring, self.out, self.report = measuring, out, report
+        most = min(setup.pool.sizes(setup.wanted).values())
+        self.space = find_space(inputs.method).with_panels_of(most)
+        self.trials = read_trials(out, inputs)
 
     def run(self) -> Tuning:
-        while trial := self._next():
+        while trial := next_trial(self.inputs, self.space, self.trials):
             self._try(trial)
-        found = self._conclude()
-        if not found:
-            raise SteerError(
-                f"none of the {len(self.trials)} trials in {self.out} can be measured, the last "
-                f"one because of {self.trials[-1].reason}; look at its rejects with steer show"
-            )
-        return found
-
-    def _next(self) -> Trial | None:
-        """The trial to make now, a stopped one first; None when the search is over."""
-        finished = [trial for trial in self.trials if trial.state != "running"]
-        stopped = next((trial for trial in self.trials if trial.state == "running"), None)
-        if self.settings.trials is not None and len(finished) >= self.settings.trials:
-            return None
-        if finished:
-            usual = median(trial.seconds for trial in finished)
-            if self._left() < usual - (stopped.seconds if stopped else 0.0):
-                return None
-        return stopped or self._propose()
-
-    def _propose(self) -> Trial:
-        number = len(self.trials)
-        starts = list(find_starts(self.search.method, self.space).items())
-        if number < len(starts):
-            origin: Origin = "defaults" if starts[number][0] == "defaults" else "plain"
-            return Trial(number, origin, starts[number][1])
-        # A failed trial counts as the worst there is, or the search would stay where trials fail.
-        tried = [
-            (trial.settings, [trial.components.get(part, 0.0) for part in self.parts])
-            for trial in self.trials
-        ]
-        seed = derive(self.settings.seed, "trial", number)
-        return Trial(number, "search", propose(self.space, tried, seed))
+        if tuned := conclude(self.inputs.method, self.setup, self.trials):
+            return tuned
+        last = self.trials[-1]
+        raise SteerError(
+            f"none of the {len(self.trials)} trials in {self.out} can be measured, the last one "
+            f"because of {last.reason}; look at it with "
+            f"{shlex.join(['steer', 'show', str(self.out / last.run)])}"
+        )
 
     def _try(self, trial: Trial) -> None:
         before, began = trial.seconds, monotonic()
@@ -180,7 +139,7 @@ class _Tuner:
         def timed(trial: Trial) -> Trial:
             return replace(trial, seconds=round(before + monotonic() - began, 2))
 
-        def tick(stage: str, done: int, total: int) -> None:
+        def on_stage(stage: str, done: int, total: int) -> None:
             nonlocal saved
             if monotonic() - saved >= _SAVE_SECONDS:
                 saved = monotonic()
@@ -189,109 +148,33 @@ class _Tuner:
 
         self._save(trial)
         try:
-            trial = self._measure(trial, self._generate(trial, tick), tick)
+            run = self._generate(trial, on_stage)
+            trial = self.measuring.measure(trial, run, on_stage)
         finally:
             self._save(timed(trial))
 
-    def _generate(self, trial: Trial, tick: Tick) -> Run:
+    def _generate(self, trial: Trial, on_stage: OnStage) -> Run:
         n = self.settings.n
-        method = trial.method(self.search.method)
+        others = self.setup.shared | {"max_attempts": _ATTEMPTS * n}
         return generate(
-            method.configure(
-                self.setup.shared | {"max_attempts": _ATTEMPTS * n}, self.setup.max_new_tokens
-            ),
+            trial.method(self.inputs.method).configure(others, self.setup.max_new_tokens),
             self.setup.real,
             self.setup.expert,
             self.setup.engine,
             self.out / trial.run,
-            lambda made: tick("generating", min(made.accepted + made.finished, n), n),
+            lambda made: on_stage("generating", min(made.accepted + made.finished, n), n),
             towards=self.setup.towards,
         )
 
-    def _measure(self, trial: Trial, run: Run, tick: Tick) -> Trial:
-        """The trial with its components, or with the reason why it has none."""
-        accepted, n = len(run.records), self.settings.n
-        trial = replace(trial, accepted=accepted)
-        if accepted < FEWEST * n:
-            often = ", ".join(f"{count} {reason}" for reason, count in run.reasons.items())
-            why = f"only {accepted} of {n} records were accepted (rejected: {often})"
-            return replace(trial, state="failed", reason=why)
-        texts = as_labelled(run)
-        [found], used = self._evaluate([texts], tick)
-        if missing := [key for key in self.parts if found[key].value is None]:
-            why = f"{missing[0]} has no value: {found[missing[0]].reason}"
-            return replace(trial, state="failed", reason=why)
-        return replace(
-            trial,
-            state="done",
-            texts=used,
-            components=_values(found),
-            variances=self._variances(texts, used, tick),
-        )
-
-    def _evaluate(
-        self, sets: Sequence[Labelled], tick: Tick
-    ) -> tuple[list[dict[str, Estimate]], int]:
-        """Components and summary of each set, and how many texts they were measured on."""
-        result = evaluate(
-            {str(number): texts for number, texts in enumerate(sets)},
-            self.real,
-            train=self.train,
-            settings=self.measuring,
-            on_progress=lambda made: tick(made.stage, made.done, made.total),
-        )
-        rows = {row.name: row.estimates for row in result.rows}
-        keys = (*self.parts, SUMMARY)
-        found = [{key: rows[str(number)][key] for key in keys} for number in range(len(sets))]
-        return found, result.n
-
-    def _variances(self, texts: Labelled, used: int, tick: Tick) -> dict[str, float]:
-        """Of a value on `used` texts, by its values on two halves of m texts: half the square of
-        their difference estimates the variance at m, and that is proportional to 1 / m."""
-        total = len(texts.texts)
-        if total < 2 * MIN_TEXTS:
-            return {}
-        halves, m = self._evaluate([texts.pick(range(first, total, 2)) for first in (0, 1)], tick)
-        a, b = (_values(half) for half in halves)
-        return {key: (a[key] - b[key]) ** 2 / 2 * m / used for key in a.keys() & b.keys()}
-
-    def _left(self) -> float:
-        return self.settings.budget - sum(trial.seconds for trial in self.trials)
-
     def _report(self, trial: Trial, stage: str, done: int, total: int) -> None:
         finished = [each for each in self.trials if each.state != "running"]
-        spent = sum(each.seconds for each in finished) + trial.seconds
         best = max((each.summary for each in finished if each.state == "done"), default=None)
-        left = max(0.0, self.settings.budget - spent)
-        self.report(
-            Progress(
-                len(finished), self.settings.trials, left, best, trial.number, stage, done, total
-            )
-        )
-
-    def _conclude(self) -> Tuning | None:
-        return conclude(
-            self.search.method,
-            self.setup.expert_path,
-            self.setup.real.source,
-            self.setup.expert.task.labels,
-            self.trials,
-        )
+        left = max(0.0, seconds_left(self.settings, [*finished, trial]))
+        where = (trial.number, stage, done, total)
+        self.report(TuneProgress(len(finished), self.settings.trials, left, best, *where))
 
     def _save(self, trial: Trial) -> None:
         """Takes the trial in, and writes the file."""
         self.trials = [*self.trials[: trial.number], trial]
-        write(self.out, self.search, self.trials, self._conclude())
-
-
-def _most(setup: Setup) -> int:
-    """The most examples that a panel can hold."""
-    labels, texts = setup.real.labels, setup.real.texts
-    if labels is None or None in setup.wanted:
-        return len(texts)
-    counts = Counter(labels)
-    return min(counts[label] for label in setup.wanted if label is not None)
-
-
-def _values(found: dict[str, Estimate]) -> dict[str, float]:
-    return {key: each.value for key, each in found.items() if each.value is not None}
+        tuned = conclude(self.inputs.method, self.setup, self.trials)
+        write(self.out, self.inputs, self.trials, tuned)

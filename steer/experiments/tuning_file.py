@@ -1,4 +1,4 @@
-"""The folder of a search: what is searched, with what, and the file that holds all of its state."""
+"""The folder of a tuning: what is tuned, with what, and the file that holds all of its state."""
 
 import json
 import os
@@ -13,19 +13,20 @@ from pydantic import Field
 
 from steer.config import Config, differences
 from steer.errors import SteerError
-from steer.evaluation.measure import MIN_TEXTS
+from steer.evaluation.settings import MIN_TEXTS
+from steer.evaluation.summary import PARTS
 from steer.experiments.trials import Trial, Tuning, command
-from steer.files import check_format, disk_errors, hold_lock, write_atomic
+from steer.files import check_format, disk_errors, hold_lock, reading, write_json
 from steer.version import __version__
 
 FORMAT = 1
 _FILE = "tuning.json"
-_RAISED = ("settings.budget", "settings.trials")  # what may change when a search is continued
+_RAISED = ("settings.budget", "settings.trials")  # what may change when a tuning is continued
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
 class TuneSettings(Config):
-    """How long to search, and how to measure. A trial is begun while a usual one fits into what is
+    """How long to tune, and how to measure. A trial is begun while a usual one fits into what is
     left of the `budget` in seconds, and there are at most `trials`; each makes `n` records with the
     same `seed`. `judges` and `embedder` are as in an evaluation."""
 
@@ -36,9 +37,14 @@ class TuneSettings(Config):
     judges: tuple[str, ...] = ()
     embedder: str | None = None
 
+    @property
+    def parts(self) -> list[str]:
+        """The components of the summary that are measured, which are what a tuning maximises."""
+        return [key for key in PARTS if key != "coherence_score" or self.judges]
 
-class Search(Config):
-    """What makes a search that search: the method, and fingerprints of its space, of the models and
+
+class TuningInputs(Config):
+    """What makes a tuning that tuning: the method, and fingerprints of its space, of the models and
     of all texts."""
 
     method: str
@@ -57,50 +63,46 @@ class Search(Config):
 
 def parse_budget(text: str) -> float:
     """Seconds in such as "90s", "20m" or "1.5h". Raises `SteerError` for any other form."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh])", text.strip())
-    seconds = float(found[1]) * _UNITS[found[2]] if found else 0.0
+    parts = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh])", text.strip())
+    seconds = float(parts[1]) * _UNITS[parts[2]] if parts else 0.0
     if not seconds:
-        raise SteerError(f"the budget is {text!r}: write a time such as 90s, 20m or 1.5h")
+        raise SteerError(f"--budget is {text!r}: write a time such as 90s, 20m or 1.5h")
     return seconds
 
 
 @contextmanager
 def locked(out: Path) -> Iterator[None]:
-    """Holds the folder of a search, made if there is none. Raises `SteerError` when it is something
+    """Holds the folder of a tuning, made if there is none. Raises `SteerError` when it is something
     else, and when another process holds it."""
     if os.path.lexists(out) and not (out / _FILE).exists() and not _fresh(out):
-        raise SteerError(f"{out} exists and is no search; choose another folder")
+        raise SteerError(f"{out} exists and is no tuning; choose another folder")
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-    with hold_lock(out, f"another process searches in {out}; wait for it or choose another folder"):
+    with hold_lock(out, f"another process tunes in {out}; wait for it or choose another folder"):
         yield
 
 
 def _fresh(out: Path) -> bool:
-    """Whether there is nothing in `out` but what a search makes before its file."""
+    """Whether there is nothing in `out` but what a tuning makes before its file."""
     return out.is_dir() and all(
         name == "lock" or name.startswith(f".{_FILE}") for name in os.listdir(out)
     )
 
 
-def read_trials(out: Path, search: Search) -> list[Trial]:
-    """The trials at `out`, none if it is new. Raises `SteerError` when they are another search's,
+def read_trials(out: Path, inputs: TuningInputs) -> list[Trial]:
+    """The trials at `out`, none if it is new. Raises `SteerError` when they are another tuning's,
     or the file is damaged."""
     path = out / _FILE
     if not path.exists():
         return []
-    try:
+    with reading(path, "restore it, or tune in another folder"):
         values = json.loads(path.read_bytes())
         check_format(path, values, FORMAT)
-        old = Search(**values["search"])
+        old = TuningInputs(**values["search"])
         trials = [_trial(each) for each in values["trials"]]
-    except OSError as error:
-        raise SteerError(f"cannot read {path}: {error.strerror}") from None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise SteerError(f"{path} is damaged or not of steer: {error!r}") from None
-    if found := differences(old, search, ignore=_RAISED):
+    if changed := differences(old, inputs, ignore=_RAISED):
         raise SteerError(
-            f"{out} is a search with other settings: {'; '.join(found)}; "
+            f"{out} is a tuning with other settings: {'; '.join(changed)}; "
             "use the same settings to continue it, or another folder"
         )
     return trials
@@ -110,26 +112,24 @@ def _trial(values: dict[str, Any]) -> Trial:
     return Trial(**{key: value for key, value in values.items() if key not in _SHOWN})
 
 
-def write(out: Path, search: Search, trials: Sequence[Trial], found: Tuning | None) -> None:
+def write(out: Path, inputs: TuningInputs, trials: Sequence[Trial], tuned: Tuning | None) -> None:
     """Writes the file, whole or not at all: the trials, and what they come to."""
-    shown = [each.method(search.method).name for each in trials]
+    shown = [each.method(inputs.method).name for each in trials]
     values = {
         "format": FORMAT,
         "steer": __version__,
-        "search": search.model_dump(mode="json"),
+        "search": inputs.model_dump(mode="json"),
         "trials": [
             asdict(each) | dict(zip(_SHOWN, (each.run, name), strict=True))
             for each, name in zip(trials, shown, strict=True)
         ],
-        "front": found and found.front,
-        "noise": found and found.noise,
-        "recommended": found and found.recommended.number,
-        "reason": found and found.reason,
-        "command": found and command(found),
+        "front": tuned and tuned.front,
+        "noise": tuned and tuned.noise,
+        "recommended": tuned and tuned.recommended.number,
+        "reason": tuned and tuned.reason,
+        "command": tuned and command(tuned),
     }
-    path = out / _FILE
-    with disk_errors(path):
-        write_atomic(path, (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode())
+    write_json(out / _FILE, values)
 
 
 _SHOWN = ("run", "method")  # of a trial, for a reader; they follow from the rest

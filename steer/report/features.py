@@ -60,14 +60,14 @@ def closest_pairs(
     `rows` and `real_rows` are unit rows (texts, dimensions); near is a high cosine.
     """
     pairs = []
-    for method, found in records.items():
-        if not found:
+    for method, own in records.items():
+        if not own:
             continue
         cosines = rows[method] @ real_rows.T
         nearest = cosines.argmax(axis=1)
-        values = cosines[np.arange(len(found)), nearest]
+        values = cosines[np.arange(len(own)), nearest]
         for i in np.argsort(-values, kind="stable")[:count]:
             text = real[nearest[i]]
-            run = int(longest_runs([found[i].text], [text])[0])
-            pairs.append(Pair(method, found[i], text, float(values[i]), run))
+            run = int(longest_runs([own[i].text], [text])[0])
+            pairs.append(Pair(method, own[i], text, float(values[i]), run))
     return sorted(pairs, key=lambda pair: -pair.cosine)

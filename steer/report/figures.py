@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from steer.evaluation.table import show
 from steer.evaluation.words import length_bins, lengths
 from steer.report.material import REAL
-from steer.report.tables import Estimates, best_names, goodness, real_row, show, value_of
+from steer.report.tables import Estimates, best_names, goodness, real_row, value_of
 
 COLOURS = 8
 SHAPES = ("circle", "square", "diamond", "triangle-up")
@@ -68,10 +69,10 @@ class Points:
 
 def styles(names: Sequence[str]) -> dict[str, Style]:
     """A colour for each name; when they are used up, the same ones in another shape."""
-    found = {
+    looks = {
         name: Style(i % COLOURS, SHAPES[i // COLOURS % len(SHAPES)]) for i, name in enumerate(names)
     }
-    return found | {REAL: Style()}
+    return looks | {REAL: Style()}
 
 
 def heat_maps(
@@ -97,29 +98,38 @@ def _heat_map(
     rows: Sequence[Estimates],
     ceiling: Estimates,
 ) -> Figure:
-    key, group = column["key"], column["group"]
+    key = column["key"]
     xs, ys = (sorted({cell[grid[axis]] for cell in cells.values()}) for axis in ("x", "y"))
     colour: list[list[float | None]] = [[None] * len(xs) for _ in ys]
     text = [[""] * len(xs) for _ in ys]
     real = value_of(ceiling, key)
     best = best_names(column, [*rows, *([ceiling] if ceiling else [])])
-    best = best if len(best) <= FRAMED else ()
     frames = []
     for row in rows:
         place, value = cells[row["name"]], value_of(row, key)
         i, j = xs.index(place[grid["x"]]), ys.index(place[grid["y"]])
         if value is not None:
             colour[j][i] = goodness(column["aim"], value, real)
-            text[j][i] = show(key, group, value).removeprefix("0")
-        if row["name"] in best:
+            text[j][i] = show(key, value).removeprefix("0")
+        if row["name"] in best and len(best) <= FRAMED:
             frames.append(_frame(i, j))
-    beside = "" if real is None else f" (real: {show(key, group, real)})"
-    trace = {
+    beside = "" if real is None else f" (real: {show(key, real)})"
+    trace = _cells(grid, xs, ys, {"z": colour, "text": text})
+    axes = {
+        f"{axis}axis": {"title": {"text": grid[axis]}, "type": "category", "showgrid": False}
+        for axis in ("x", "y")
+    }
+    return Figure(f"{column['title']}{beside}", [trace], axes | {"shapes": frames})
+
+
+def _cells(
+    grid: Mapping[str, str], xs: Sequence[float], ys: Sequence[float], shown: Values
+) -> Values:
+    """The cells of a heat map, with what is `shown` in them."""
+    return shown | {
         "type": "heatmap",
         "x": [f"{x:g}" for x in xs],
         "y": [f"{y:g}" for y in ys],
-        "z": colour,
-        "text": text,
         "texttemplate": "%{text}",
         "colorscale": "Cividis",
         "showscale": False,
@@ -127,11 +137,6 @@ def _heat_map(
         "ygap": 2,
         "hovertemplate": f"{grid['x']} %{{x}}, {grid['y']} %{{y}}: %{{text}}<extra></extra>",
     }
-    axes = {
-        f"{axis}axis": {"title": {"text": grid[axis]}, "type": "category", "showgrid": False}
-        for axis in ("x", "y")
-    }
-    return Figure(f"{column['title']}{beside}", [trace], axes | {"shapes": frames})
 
 
 def _frame(i: int, j: int) -> Values:
@@ -193,9 +198,9 @@ def length_histograms(
 ) -> list[Figure]:
     """A figure for each set: the share of its texts by their number of words, before the same
     of the real texts."""
-    words = {name: lengths(found) for name, found in {**texts, REAL: real}.items()}
+    words = {name: lengths(each) for name, each in {**texts, REAL: real}.items()}
     edges = length_bins(list(words.values()))
-    shares = {name: np.histogram(found, edges)[0] / len(found) for name, found in words.items()}
+    shares = {name: np.histogram(each, edges)[0] / len(each) for name, each in words.items()}
     tallest = 1.05 * max(float(share.max()) for share in shares.values())
     # The last bin has all longer texts: it is drawn as wide as the others, not as far as it goes.
     edges[-1] = edges[-2] + edges[1] - edges[0]

@@ -10,6 +10,7 @@ from steer.data.catalog import load_task
 from steer.data.questions import answer_balance, parse_question
 from steer.errors import SteerError
 from steer.experiments.comparison import Comparison, Entry
+from steer.files import reading
 from steer.runs.store import Run
 
 REAL = "real"
@@ -82,24 +83,24 @@ def read_material(source: Path | Sequence[Path]) -> Material:
     accepted records.
     """
     if not isinstance(source, Path):
-        found = _several(source)
+        material = _several(source)
     elif (source / "comparison.json").is_file():
-        found = _compared(source)
+        material = _compared(source)
     else:
-        found = _several([source])
-    if not any(method.run.records for method in found.methods):
+        material = _several([source])
+    if not any(method.run.records for method in material.methods):
         raise SteerError(f"{source} has no accepted records yet; nothing to report")
-    return found
+    return material
 
 
 def _compared(folder: Path) -> Material:
-    found = Comparison.open(folder)
+    comparison = Comparison.open(folder)
     return Material(
-        tuple(_method(folder, entry) for entry in found.entries),
-        found.command,
-        found.expert,
-        found.task,
-        found.grid,
+        tuple(_method(folder, entry) for entry in comparison.entries),
+        comparison.command,
+        comparison.expert,
+        comparison.task,
+        comparison.grid,
         _evaluation(folder / "evaluation.json"),
     )
 
@@ -134,18 +135,15 @@ def _evaluation(path: Path) -> dict[str, Any] | None:
     """The evaluation, checked as far as the report reads it; None when there is none."""
     if not path.exists():
         return None
-    try:
+    advice = "evaluate again, with the command that made the comparison"
+    with reading(path, advice):
         # What is not a number becomes a figure that is missing; a page cannot hold it.
-        found: dict[str, Any] = json.loads(path.read_bytes(), parse_constant=lambda _: None)
-        keys = [str(column["key"]) for column in found["columns"]]
-        complete = all({"name", *keys} <= set(row) for row in found["rows"])
-    except OSError as error:
-        raise SteerError(f"cannot read {path}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise SteerError(f"{path} is damaged ({error!r}); evaluate again") from None
+        table: dict[str, Any] = json.loads(path.read_bytes(), parse_constant=lambda _: None)
+        keys = [str(column["key"]) for column in table["columns"]]
+        complete = all({"name", *keys} <= set(row) for row in table["rows"])
     if not complete:
-        raise SteerError(f"{path} is damaged: a row lacks a column; evaluate again")
-    return found
+        raise SteerError(f"{path} is damaged: a row lacks a column; {advice}")
+    return table
 
 
 def answer_shares(texts: Sequence[str]) -> tuple[int, dict[str, float]]:

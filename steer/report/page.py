@@ -62,39 +62,39 @@ class Page:
     data: Mapping[str, Any]
 
 
-def build(found: Material, real: Corpus, rows: Rows, choices: Choices) -> Page:
+def build(material: Material, real: Corpus, rows: Rows, choices: Choices) -> Page:
     """Everything the page has to show. No text gets into it but by way of `Texts`."""
     texts = Texts(choices.masked)
-    looks = figures.styles([method.name for method in found.methods])
-    symbols = figures.label_symbols(_all_labels(found, real))
-    points, share = _points(found, real, rows, choices, texts)
-    drawn = _figures(found, real, points, looks, symbols)
+    looks = figures.styles([method.name for method in material.methods])
+    symbols = figures.label_symbols(_all_labels(material, real))
+    points, share = _points(material, real, rows, choices, texts)
+    drawn = _figures(material, real, points, looks, symbols)
     data = {
         "figures": {name: [asdict(figure) for figure in group] for name, group in drawn.items()},
         "looks": {name: asdict(look) for name, look in looks.items()},
-        "pairs": _pairs(found, real, rows, choices.neighbours, texts),
+        "pairs": _pairs(material, real, rows, choices.neighbours, texts),
         "records": {
-            method.name: _records(method.run.records, choices, texts) for method in found.methods
+            method.name: _records(method.run.records, choices, texts) for method in material.methods
         },
         "shown": choices.neighbours,
         "texts": texts.shown,
     }
     view = {
         "choices": choices,
-        "found": found,
+        "material": material,
         "real": real,
         "embedder": rows.embedder,
         "share": share,
         "looks": looks,
         "symbols": symbols,
         "titles": {name: [figure.title for figure in group] for name, group in drawn.items()},
-        "headlines": headlines(found.evaluation) if found.evaluation else [],
-        "tables": measure_tables(found.evaluation) if found.evaluation else [],
-        "efforts": _efforts(found),
-        "rejects": _rejects(found),
-        "answers": _answers(found, real) if found.asks else None,
-        "sources": _sources(found),
-        "unmeasured": found.unmeasured if found.evaluation else [],
+        "headlines": headlines(material.evaluation) if material.evaluation else [],
+        "tables": measure_tables(material.evaluation) if material.evaluation else [],
+        "efforts": _efforts(material),
+        "rejects": _rejects(material),
+        "answers": _answers(material, real) if material.asks else None,
+        "sources": _sources(material),
+        "unmeasured": material.unmeasured if material.evaluation else [],
         "version": __version__,
     }
     return Page(view, data)
@@ -132,13 +132,13 @@ def _hash(script: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
-def _all_labels(found: Material, real: Corpus) -> list[str | None]:
-    own = [record.label for method in found.methods for record in method.run.records]
+def _all_labels(material: Material, real: Corpus) -> list[str | None]:
+    own = [record.label for method in material.methods for record in method.run.records]
     return [*own, *(real.labels or ())]
 
 
 def _figures(
-    found: Material,
+    material: Material,
     real: Corpus,
     points: Sequence[Points],
     looks: Mapping[str, Style],
@@ -146,27 +146,27 @@ def _figures(
 ) -> dict[str, list[Figure]]:
     """The figures by the section they belong to."""
     drawn: dict[str, list[Figure]] = {"trade": [], "grid": []}
-    if found.evaluation:
-        drawn["trade"] = trade_offs(found.evaluation, looks)
-        cells = {method.name: method.cell for method in found.methods if method.cell}
-        if found.grid and cells:
-            drawn["grid"] = figures.heat_maps(found.evaluation, found.grid, cells)
+    if material.evaluation:
+        drawn["trade"] = trade_offs(material.evaluation, looks)
+        cells = {method.name: method.cell for method in material.methods if method.cell}
+        if material.grid and cells:
+            drawn["grid"] = figures.heat_maps(material.evaluation, material.grid, cells)
     drawn["map"] = [figures.text_map(points, looks, symbols)] if points else []
-    by_method = {method.name: method.texts for method in found.methods if method.texts}
+    by_method = {method.name: method.texts for method in material.methods if method.texts}
     drawn["lengths"] = figures.length_histograms(by_method, real.texts, looks)
     return drawn
 
 
 def _points(
-    found: Material, real: Corpus, rows: Rows, choices: Choices, texts: Texts
+    material: Material, real: Corpus, rows: Rows, choices: Choices, texts: Texts
 ) -> tuple[list[Points], float]:
     """A place on the plane for at most `choices.points` texts of each set, and the share of the
     variance that the plane shows; nothing where there are too few texts."""
     labels: dict[str, Sequence[str | None]] = {
-        method.name: [record.label for record in method.run.records] for method in found.methods
+        method.name: [record.label for record in method.run.records] for method in material.methods
     }
     labels[REAL] = real.labels or (None,) * len(real.texts)
-    written = {method.name: method.texts for method in found.methods} | {REAL: [*real.texts]}
+    written = {method.name: method.texts for method in material.methods} | {REAL: [*real.texts]}
     picked = {
         name: _sample(len(those), choices.points, choices.seed, "map", name)
         for name, those in written.items()
@@ -194,9 +194,9 @@ def _sample(size: int, count: int, seed: int, *what: str) -> list[int]:
 
 
 def _pairs(
-    found: Material, real: Corpus, rows: Rows, count: int, texts: Texts
+    material: Material, real: Corpus, rows: Rows, count: int, texts: Texts
 ) -> list[dict[str, Any]]:
-    records = {method.name: method.run.records for method in found.methods}
+    records = {method.name: method.run.records for method in material.methods}
     pairs = closest_pairs(records, rows.by_set, real.texts, rows.by_set[REAL], count)
     return [
         {
@@ -222,7 +222,7 @@ def _records(records: Sequence[Record], choices: Choices, texts: Texts) -> list[
     ]
 
 
-def _efforts(found: Material) -> dict[str, Effort]:
+def _efforts(material: Material) -> dict[str, Effort]:
     return {
         method.name: Effort(
             len(method.run.records),
@@ -230,14 +230,14 @@ def _efforts(found: Material) -> dict[str, Effort]:
             method.tokens,
             60 * len(method.run.records) / method.seconds if method.seconds else None,
         )
-        for method in found.methods
+        for method in material.methods
     }
 
 
-def _rejects(found: Material) -> ShareTable:
+def _rejects(material: Material) -> ShareTable:
     """The share of each method's attempts that were rejected, by reason, frequent ones first."""
-    counts = {method.name: method.run.reasons for method in found.methods}
-    attempts = {method.name: method.attempts for method in found.methods}
+    counts = {method.name: method.run.reasons for method in material.methods}
+    attempts = {method.name: method.attempts for method in material.methods}
     shares = {
         reason: sum(each.get(reason, 0) / attempts[name] for name, each in counts.items())
         for reason in sorted({reason for each in counts.values() for reason in each})
@@ -250,9 +250,9 @@ def _rejects(found: Material) -> ShareTable:
     return ShareTable(reasons, rows, attempts)
 
 
-def _answers(found: Material, real: Corpus) -> ShareTable:
+def _answers(material: Material, real: Corpus) -> ShareTable:
     """How often each letter is the answer, of the texts that are well-formed questions."""
-    sets = {method.name: method.texts for method in found.methods} | {REAL: [*real.texts]}
+    sets = {method.name: method.texts for method in material.methods} | {REAL: [*real.texts]}
     shares = {name: answer_shares(texts) for name, texts in sets.items()}
     letters = sorted({letter for _, balance in shares.values() for letter in balance})
     return ShareTable(
@@ -265,9 +265,9 @@ def _answers(found: Material, real: Corpus) -> ShareTable:
     )
 
 
-def _sources(found: Material) -> dict[str, list[str]]:
+def _sources(material: Material) -> dict[str, list[str]]:
     """What the runs read; a name for each different one."""
-    runs = [method.run for method in found.methods]
+    runs = [method.run for method in material.methods]
     values = {
         "base model": [run.sources.base for run in runs],
         "base model's fingerprint": [run.sources.model_fingerprint for run in runs],

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from steer.config import Config
 from steer.data.corpus import Corpus
-from steer.evaluation.evaluate import Progress
+from steer.evaluation.evaluate import EvaluationProgress
 from steer.files import disk_errors, write_atomic
 from steer.models.cache import Cache
 from steer.models.embedder import load_embedder
@@ -15,7 +15,7 @@ from steer.report.features import Rows
 from steer.report.material import REAL, Material, read_material
 from steer.report.page import Choices, build, render
 
-OnProgress = Callable[[Progress], None]
+OnProgress = Callable[[EvaluationProgress], None]
 
 
 class ReportSettings(Config):
@@ -52,24 +52,26 @@ def write_report(
     at `comparison`, damaged files, and when `out` cannot be written.
     """
     settings = settings or ReportSettings()
-    found = read_material(comparison)
-    masked = found.explicit if settings.mask is None else settings.mask
+    material = read_material(comparison)
+    masked = material.explicit if settings.mask is None else settings.mask
     choices = Choices(masked, settings.records, settings.neighbours, settings.points, settings.seed)
-    rows = _embed(found, real, settings, on_progress or _ignore)
-    page = render(build(found, real, rows, choices))
+    rows = _embed(material, real, settings, on_progress or _ignore)
+    page = render(build(material, real, rows, choices))
     with disk_errors(out):
         write_atomic(out, page.encode())
 
 
-def _embed(found: Material, real: Corpus, settings: ReportSettings, report: OnProgress) -> Rows:
+def _embed(material: Material, real: Corpus, settings: ReportSettings, report: OnProgress) -> Rows:
     """Unit rows of every record and real text."""
-    named = settings.embedder or (found.evaluation or {}).get("embedder")
-    report(Progress("loading the embedder", 0, 1))
+    named = settings.embedder or (material.evaluation or {}).get("embedder")
+    report(EvaluationProgress("loading the embedder", 0, 1))
     model = load_embedder(named, Cache() if settings.cache else None)
-    report(Progress("loading the embedder", 1, 1))
-    sets = {method.name: method.texts for method in found.methods} | {REAL: list(real.texts)}
+    report(EvaluationProgress("loading the embedder", 1, 1))
+    sets = {method.name: method.texts for method in material.methods} | {REAL: list(real.texts)}
     everything = [text for texts in sets.values() for text in texts]
-    matrix = model.embed(everything, lambda done, total: report(Progress("embedding", done, total)))
+    matrix = model.embed(
+        everything, lambda done, total: report(EvaluationProgress("embedding", done, total))
+    )
     rows, start = {}, 0
     for name, texts in sets.items():
         rows[name] = matrix[start : start + len(texts)]
@@ -77,5 +79,5 @@ def _embed(found: Material, real: Corpus, settings: ReportSettings, report: OnPr
     return Rows(model.name, rows)
 
 
-def _ignore(progress: Progress) -> None:
+def _ignore(progress: EvaluationProgress) -> None:
     """For a caller who does not ask for progress."""

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from steer.evaluation.table import show
 from steer.report.material import REAL
 
 SUMMARY = "summary"
@@ -18,7 +19,6 @@ INTRODUCTIONS = {
     "utility": "Does a classifier trained on the synthetic texts work on real ones?",
     "length": "Many measures depend on length, so compare lengths first.",
 }
-_SHARES = ("exact_copies", "near_copies")
 
 Estimates = Mapping[str, Any]
 """A row of the evaluation: its name, and an estimate under each column's key."""
@@ -80,8 +80,8 @@ def headlines(evaluation: Mapping[str, Any]) -> list[Headline]:
     """The best by each score of the summary, the overall score first."""
     columns = [c for c in evaluation["columns"] if c["group"] == SUMMARY]
     columns.sort(key=lambda column: column["key"] != SUMMARY)
-    found = (_headline(column, evaluation["rows"]) for column in columns)
-    return [headline for headline in found if headline]
+    headings = (_headline(column, evaluation["rows"]) for column in columns)
+    return [headline for headline in headings if headline]
 
 
 def value_of(row: Estimates, key: str) -> float | None:
@@ -105,23 +105,14 @@ def goodness(aim: str, value: float, real: float | None) -> float:
 def best_names(column: Mapping[str, str], rows: Sequence[Estimates]) -> tuple[str, ...]:
     """The best methods by a column; none where all are equal or only one was measured."""
     real = value_of(real_row(rows), column["key"])
-    found = {
+    goods = {
         str(row["name"]): goodness(column["aim"], value, real)
         for row in rows
         if row["name"] != REAL and (value := value_of(row, column["key"])) is not None
     }
-    if len(set(found.values())) < 2:
+    if len(set(goods.values())) < 2:
         return ()
-    return tuple(name for name, good in found.items() if good == max(found.values()))
-
-
-def show(key: str, group: str, value: float) -> str:
-    """Such as "0.613", "3.8%" or "24.1"."""
-    if key in _SHARES:
-        return f"{value:.1%}"
-    if group == "length" or abs(value) >= 10:
-        return f"{value:.1f}"
-    return f"{value:.3f}"
+    return tuple(name for name, good in goods.items() if good == max(goods.values()))
 
 
 def _table(
@@ -139,24 +130,24 @@ def _table(
 
 
 def _column(column: Mapping[str, str], rows: Sequence[Estimates]) -> list[Cell]:
-    key, group = column["key"], column["group"]
+    key = column["key"]
     best = best_names(column, rows)
-    found = [row.get(key, {}) for row in rows]
+    estimates = [row.get(key, {}) for row in rows]
     real = value_of(real_row(rows), key)
-    bounds = [bound for estimate in found for bound in _bounds(estimate)]
+    bounds = [bound for estimate in estimates for bound in _bounds(estimate)]
     low, high = (min(bounds), max(bounds)) if bounds else (0.0, 0.0)
     return [
         Cell(
-            NONE if estimate.get("value") is None else show(key, group, estimate["value"]),
+            NONE if estimate.get("value") is None else show(key, estimate["value"]),
             None
             if estimate.get("value") is None
             else goodness(column["aim"], estimate["value"], real),
-            _spread(key, group, estimate),
+            _spread(key, estimate),
             row["name"] in best,
             str(estimate.get("reason") or ""),
             _whisker(estimate, real, low, high),
         )
-        for row, estimate in zip(rows, found, strict=True)
+        for row, estimate in zip(rows, estimates, strict=True)
     ]
 
 
@@ -173,11 +164,11 @@ def _bounds(estimate: Mapping[str, Any]) -> Iterator[float]:
         yield from (float(value - sd), float(value + sd))
 
 
-def _spread(key: str, group: str, estimate: Mapping[str, Any]) -> str:
+def _spread(key: str, estimate: Mapping[str, Any]) -> str:
     low, high, sd = (estimate.get(name) for name in ("low", "high", "sd"))
     if low is not None and high is not None:
-        return f"{show(key, group, low)} to {show(key, group, high)}"
-    return "" if sd is None else f"± {show(key, group, sd)}"
+        return f"{show(key, low)} to {show(key, high)}"
+    return "" if sd is None else f"± {show(key, sd)}"
 
 
 def _whisker(
@@ -197,14 +188,14 @@ def _headline(column: Mapping[str, str], rows: Sequence[Estimates]) -> Headline 
     names = best_names(column, rows)
     if not names:
         return None
-    key, group = column["key"], column["group"]
+    key = column["key"]
     best = next(row for row in rows if row["name"] in names)
     real = value_of(real_row(rows), key)
     return Headline(
         "overall" if key == SUMMARY else column["title"],
         names,
-        show(key, group, best[key]["value"]),
-        "" if real is None else show(key, group, real),
+        show(key, best[key]["value"]),
+        "" if real is None else show(key, real),
         tuple(_rivals(best, key, rows, names)),
     )
 

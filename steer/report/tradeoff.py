@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from steer.evaluation.summary import pareto_front
 from steer.report.figures import Figure, Style, Values
 from steer.report.material import REAL
 from steer.report.tables import Estimates, value_of
@@ -46,19 +47,6 @@ def trade_offs(evaluation: Mapping[str, Any], looks: Mapping[str, Style]) -> lis
     return made
 
 
-def pareto_front(points: Mapping[str, tuple[float, float]]) -> list[str]:
-    """The names that no other beats in one direction without losing in the other, from left
-    to right; more is better in both."""
-    return sorted(
-        (
-            name
-            for name, (x, y) in points.items()
-            if not any(a >= x and b >= y and (a, b) != (x, y) for a, b in points.values())
-        ),
-        key=lambda name: points[name],
-    )
-
-
 def _trade_off(
     x_title: str,
     y_title: str,
@@ -72,7 +60,7 @@ def _trade_off(
         for row in rows
         if row["name"] != REAL
     }
-    front = pareto_front(methods)
+    front = sorted(pareto_front(methods), key=lambda name: methods[name])  # from left to right
     x_range, y_range = _range(rows, x), _range(rows, y)
     few = len(methods) <= LABELLED
     named = list(methods) if few else front

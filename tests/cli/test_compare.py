@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,64 @@ def test_tune(expert: Path, real: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert len(json.loads((tmp_path / "tuned" / "tuning.json").read_text())["trials"]) == 2
 
 
+@pytest.fixture(scope="module")
+def columns(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Real texts whose column must be named, in a file whose name must be quoted."""
+    path = tmp_path_factory.mktemp("real") / "real texts.jsonl"
+    rows = ({"body": text, "other": "x"} for text in tiny.TEXTS)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return path
+
+
+def printed(name: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """The words of the `steer` command that was printed."""
+    lines = capsys.readouterr().out.splitlines()
+    (line,) = [line for line in lines if line.startswith(f"steer {name} ")]
+    return shlex.split(line)[1:]
+
+
+@pytest.mark.parametrize(
+    ("command", "more"),
+    [
+        ("compare", ("--methods", "steer:gamma=0.1,nucleus")),
+        ("sweep", ("--gamma", "0,0.1", "--eta", "0")),
+    ],
+)
+def test_the_printed_report_command_runs_as_it_is(
+    command: str,
+    more: tuple[str, ...],
+    expert: Path,
+    columns: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "my study"
+    assert run(command, expert, columns, out, *more, "--n", "20", "--text-column", "body") == 0
+    words = printed("report", capsys)
+    assert main(words) == 0
+    assert Path(words[words.index("--out") + 1]).read_text("utf-8").startswith("<!doctype html>")
+
+
+def test_the_printed_generate_command_makes_the_records_of_the_trial(
+    expert: Path, columns: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "tuned"
+    settings = ("--text-column", "body", "--max-new-tokens", "60", "--seed", "5", "--rows", "7")
+    more = ("--towards", str(columns), "--dtype", "float32")
+    limits = ("--trials", "2", "--n", "20", "--budget", "1h")
+    assert run("tune", expert, columns, out, *limits, *settings, *more) == 0
+    words = printed("generate", capsys)
+    state = json.loads((out / "tuning.json").read_text())
+    assert shlex.split(state["command"])[1:] == words
+    for option, value in zip(*[iter((*settings, *more))] * 2, strict=True):
+        assert words[words.index(option) + 1] == value
+    words[words.index("--n") + 1], words[words.index("--out") + 1] = "20", str(tmp_path / "run")
+    assert main(words) in (0, 3)  # 3: the attempts were used up
+    trial = Run.open(out / state["trials"][state["recommended"]]["run"])
+    assert len(trial.records) >= 10
+    assert Run.open(tmp_path / "run").records[: len(trial.records)] == trial.records
+
+
 def test_methods_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["methods"]) == 0
     shown = capsys.readouterr().out
@@ -139,6 +198,11 @@ def test_values_of_an_axis() -> None:
         ("compare $e --real $r --out $o --methods plain --max-new-tokens 0", "max_new_tokens is 0"),
         ("tune $e --real $r --out $o --budget soon", "write a time"),
         ("tune $e --real $r --out $o --method beam", "beam"),
+        ("compare $e --real $r --out $o --n 9", "--n is 9"),
+        ("sweep $e --real $r --out $o --n 9", "--n is 9"),
+        ("compare $e --real $r --out $o --test $few", "has 19 texts"),
+        ("sweep $e --real $r --out $o --test $few", "has 19 texts"),
+        ("tune $e --real $r --out $o --test $few", "has 19 texts"),
         ("report nowhere --real $r --out $o", "no folder nowhere"),
         ("report $e --real $r --out $o", "is no run"),
     ],
@@ -151,8 +215,11 @@ def test_mistakes_are_one_line(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    places = {"$e": str(expert), "$r": str(real), "$o": str(tmp_path / "out")}
+    few = tmp_path / "few.txt"
+    few.write_text("\n".join(tiny.TEXTS[:19]), "utf-8")
+    places = {"$e": str(expert), "$r": str(real), "$o": str(tmp_path / "out"), "$few": str(few)}
     assert main([places.get(part, part) for part in command.split()]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: ")
     assert says in error
+    assert not (tmp_path / "out").exists()  # nothing was generated

@@ -11,8 +11,10 @@ from steer.data.questions import LETTERS, Question, render_question
 from steer.errors import SteerError
 from steer.evaluation import fidelity
 from steer.evaluation.estimate import Estimate
-from steer.evaluation.evaluate import Evaluation, EvaluationSettings, Labelled, Progress, evaluate
-from steer.evaluation.table import COLUMNS
+from steer.evaluation.evaluate import EvaluationProgress, evaluate
+from steer.evaluation.sets import Labelled
+from steer.evaluation.settings import EvaluationSettings
+from steer.evaluation.table import COLUMNS, Evaluation
 
 SUBJECTS = [
     "stars",
@@ -280,7 +282,7 @@ def test_each_distinct_text_is_embedded_once(embedder: StubEmbedder) -> None:
 
 
 def test_progress_reaches_the_end_of_every_stage(judges) -> None:
-    seen: list[Progress] = []
+    seen: list[EvaluationProgress] = []
     settings = with_settings(judges=("one", "two"))
     evaluate({"one": OTHER, "two": OTHER}, REAL, settings=settings, on_progress=seen.append)
     ended = [p.stage for p in seen if p.done == p.total]

@@ -1,9 +1,10 @@
 from math import exp, sqrt
 
+import numpy as np
 import pytest
 
 from steer.evaluation.estimate import Estimate
-from steer.evaluation.summary import PARTS, harmonic_mean, summarise
+from steer.evaluation.summary import PARTS, harmonic_mean, pareto_front, summarise
 
 REAL = {
     "auroc_trees": 0.6,
@@ -92,3 +93,15 @@ def test_harmonic_mean() -> None:
     assert harmonic_mean([1, 0.5]) == pytest.approx(2 / 3)
     assert harmonic_mean([1, 0]) == 0
     assert harmonic_mean([]) is None
+
+
+def test_the_pareto_front_is_what_nothing_beats() -> None:
+    points = {"a": (0.0, 1.0), "b": (0.5, 0.5), "c": (0.4, 0.4), "d": (1.0, 0.0), "e": (0.5, 0.5)}
+    assert pareto_front(points) == ["a", "b", "d", "e"]
+    rng = np.random.default_rng(1)
+    many = {str(i): (float(x), float(y)) for i, (x, y) in enumerate(rng.random((60, 2)))}
+    front = sorted(pareto_front(many), key=lambda name: many[name])
+    ys = [many[name][1] for name in front]
+    assert ys == sorted(ys, reverse=True)
+    for name in set(many) - set(front):
+        assert any(all(np.array(many[f]) >= np.array(many[name])) for f in front)

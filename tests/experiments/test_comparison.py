@@ -6,17 +6,16 @@ import pytest
 
 from steer.data.tasks import Task
 from steer.errors import SteerError
-from steer.evaluation.evaluate import EvaluationSettings
+from steer.evaluation.settings import EvaluationSettings
 from steer.experiments import comparison
 from steer.experiments.comparison import (
     Comparison,
-    Setup,
     compare,
     evaluate_comparison,
-    spread,
     sweep,
     utility,
 )
+from steer.experiments.setup import Setup, check_size, spread
 from steer.methods import find_methods
 from steer.runs.generation import RunProgress
 from steer.runs.store import Run
@@ -86,6 +85,28 @@ def test_a_folder_of_another_kind_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out" / "comparison.json").write_text('{"format": 1}')
     with pytest.raises(SteerError, match="damaged"):
         Comparison.open(tmp_path / "out")
+
+
+def test_a_panel_that_is_too_large_shows_before_any_method_is_run(tmp_path: Path) -> None:
+    engine = stub.StubEngine(REAL)
+    methods = find_methods("plain,steer:panel_size=31", labelled=False)
+    with pytest.raises(SteerError, match="a panel needs 31 real texts but there are 30"):
+        compare(methods, setup(engine=engine), tmp_path / "out")
+    assert engine.calls == 0
+
+
+def test_too_few_records_or_texts_to_measure() -> None:
+    check_size(10, stub.corpus(20))
+    with pytest.raises(SteerError, match="--n is 9: an evaluation needs 10 records"):
+        check_size(9, stub.corpus(20))
+    with pytest.raises(SteerError, match="stub has 19 texts: an evaluation needs 20 real ones"):
+        check_size(10, stub.corpus(19))
+
+
+def test_a_method_with_fewer_records_than_can_be_measured_is_left_out() -> None:
+    """It would end the evaluation of all the others."""
+    assert comparison.Entry("few", "runs/few", {}, wanted=12, accepted=9).short
+    assert not comparison.Entry("few", "runs/few", {}, wanted=12, accepted=10).short
 
 
 def test_a_sweep_mixes_settings_in_a_batch(tmp_path: Path) -> None:

@@ -18,13 +18,13 @@ from steer.data.corpus import Corpus
 from steer.engines.interface import Completion, Request
 from steer.errors import SteerError
 from steer.evaluation.estimate import Estimate
-from steer.evaluation.evaluate import Progress as EvaluationProgress
+from steer.evaluation.evaluate import EvaluationProgress
 from steer.evaluation.summary import PARTS, harmonic_mean
-from steer.experiments import tuning
-from steer.experiments.comparison import Setup
+from steer.experiments import measuring, tuning
+from steer.experiments.setup import Setup
 from steer.experiments.spaces import SPACES, Space, find_starts, propose
 from steer.experiments.trials import Trial, conclude, front, luck, noise
-from steer.experiments.tuning import Progress, TuneSettings, Tuning, command, parse_budget, tune
+from steer.experiments.tuning import TuneProgress, TuneSettings, Tuning, command, parse_budget, tune
 from steer.methods import METHODS, find_method
 from steer.runs.store import Run
 from tests import stub
@@ -100,7 +100,7 @@ def far_peak(text: str) -> dict[str, float]:
 
 @pytest.fixture(autouse=True)
 def measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tuning, "evaluate", fake_evaluate(far_peak))
+    monkeypatch.setattr(measuring, "evaluate", fake_evaluate(far_peak))
 
 
 def setup(engine: Any = None, real: Corpus = REAL, labels: tuple[str, ...] = ()) -> Setup:
@@ -115,7 +115,7 @@ def setup(engine: Any = None, real: Corpus = REAL, labels: tuple[str, ...] = ())
     )
 
 
-def search(
+def tune_in(
     out: Path,
     method: str = "contrastive-decoding",
     engine: Any = None,
@@ -195,8 +195,10 @@ def test_panels_are_no_larger_than_the_texts_allow(tmp_path: Path) -> None:
 
 
 def test_a_method_without_a_space_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SteerError, match=r"'greedy'; choose from steer, plain, nucleus"):
-        search(tmp_path / "t", "greedy")
+    with pytest.raises(
+        SteerError, match=r"'greedy' cannot be tuned .*; choose from steer, plain, nucleus"
+    ):
+        tune_in(tmp_path / "t", "greedy")
     assert not (tmp_path / "t").exists()
 
 
@@ -204,7 +206,7 @@ def test_a_method_without_a_space_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_search_finds_the_better_regime(tmp_path: Path) -> None:
-    found = search(tmp_path / "t", trials=30)
+    found = tune_in(tmp_path / "t", trials=30)
     best = found.recommended
     assert abs(best.settings["gamma"] - 1.2) <= 0.15
     starts = [trial for trial in found.trials if trial.origin != "search"]
@@ -234,7 +236,7 @@ def test_the_front_by_hand() -> None:
 
 
 def test_the_recommended_trial_has_the_highest_summary_of_the_front(tmp_path: Path) -> None:
-    found = search(tmp_path / "t", trials=8)
+    found = tune_in(tmp_path / "t", trials=8)
     assert found.recommended.number in found.front
     assert found.recommended.summary == max(trial.summary for trial in found.trials)
     saved = json.loads((tmp_path / "t" / "tuning.json").read_bytes())
@@ -247,7 +249,7 @@ def test_the_recommended_trial_has_the_highest_summary_of_the_front(tmp_path: Pa
 
 
 def test_a_trial_is_a_run_with_its_settings(tmp_path: Path) -> None:
-    found = search(tmp_path / "t", "steer", trials=5)
+    found = tune_in(tmp_path / "t", "steer", trials=5)
     for trial in found.trials:
         run = Run.open(tmp_path / "t" / trial.run)
         assert len(run.records) == trial.accepted == trial.texts == 20
@@ -261,9 +263,11 @@ def test_trials_with_too_few_records_fail_and_are_avoided(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All others are alike, so that nothing but the failures can steer the search."""
-    monkeypatch.setattr(tuning, "evaluate", fake_evaluate(lambda text: dict.fromkeys(KEYS[:3], 1)))
+    monkeypatch.setattr(
+        measuring, "evaluate", fake_evaluate(lambda text: dict.fromkeys(KEYS[:3], 1))
+    )
     engine = TellingEngine(share=lambda gamma: 0.02 if gamma > 0.7 else 1.0)
-    found = search(tmp_path / "t", engine=engine, trials=30)
+    found = tune_in(tmp_path / "t", engine=engine, trials=30)
     failed = [trial for trial in found.trials if trial.state == "failed"]
     assert failed and all(trial.settings["gamma"] > 0.7 for trial in failed)
     assert re.match(
@@ -278,7 +282,7 @@ def test_no_trial_that_can_be_measured_is_an_error(tmp_path: Path) -> None:
     engine = TellingEngine(share=lambda gamma: 0.0)
     failed = r"none of the 2 trials .* only 0 of 20 .* \(rejected: 40 short\)"
     with pytest.raises(SteerError, match=failed):
-        search(tmp_path / "t", engine=engine, trials=2)
+        tune_in(tmp_path / "t", engine=engine, trials=2)
     assert len(state(tmp_path / "t")["trials"]) == 2
 
 
@@ -301,8 +305,8 @@ def test_noise_is_the_spread_between_runs(tmp_path: Path, monkeypatch: pytest.Mo
         rng = random.Random(text)
         return {key: rng.gauss(0.6, 0.1) for key in KEYS[:3]}
 
-    monkeypatch.setattr(tuning, "evaluate", fake_evaluate(objective))
-    found = search(tmp_path / "t", trials=30, n=20)
+    monkeypatch.setattr(measuring, "evaluate", fake_evaluate(objective))
+    found = tune_in(tmp_path / "t", trials=30, n=20)
     assert set(found.noise) == set(KEYS)
     for key in KEYS[:3]:
         spread = np.std([trial.components[key] for trial in found.trials])
@@ -335,7 +339,7 @@ def reason(gain: float, variance: float | None = 1e-6) -> str:
 
 
 def trial_reason(trials: list[Trial]) -> str:
-    found = conclude("steer", "e", "r", (), trials)
+    found = conclude("steer", setup(), trials)
     assert found
     return found.reason
 
@@ -370,7 +374,7 @@ def test_the_reason_warns_of_noise() -> None:
 
 
 def test_the_command_has_the_recommended_settings(tmp_path: Path) -> None:
-    found = search(tmp_path / "t", trials=3)
+    found = tune_in(tmp_path / "t", trials=3)
     words = shlex.split(command(found))
     assert words[:5] == ["steer", "generate", "my expert", "--real", "stub"]
     named = find_method(words[words.index("--method") + 1], labelled=False)
@@ -382,26 +386,26 @@ def test_the_command_has_the_recommended_settings(tmp_path: Path) -> None:
 
 
 def test_a_search_continued_is_one_never_stopped(tmp_path: Path) -> None:
-    search(tmp_path / "whole", trials=11)
+    tune_in(tmp_path / "whole", trials=11)
     for trials in (1, 3, 10, 11):
-        search(tmp_path / "parts", trials=trials)
+        tune_in(tmp_path / "parts", trials=trials)
     assert state(tmp_path / "parts") == state(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("stage", ["generating", "measuring"])
 def test_a_search_stopped_within_a_trial_goes_on(tmp_path: Path, stage: str) -> None:
-    def stop(progress: Progress) -> None:
+    def stop(progress: TuneProgress) -> None:
         if progress.number == 2 and progress.stage == stage:
             raise KeyboardInterrupt
 
-    search(tmp_path / "whole", trials=5)
+    tune_in(tmp_path / "whole", trials=5)
     with pytest.raises(KeyboardInterrupt):
-        search(tmp_path / "parts", trials=5, on_progress=stop)
+        tune_in(tmp_path / "parts", trials=5, on_progress=stop)
     stopped = state(tmp_path / "parts")
     assert [trial["state"] for trial in stopped["trials"]] == ["done", "done", "running"]
     assert stopped["recommended"] in (0, 1)
     engine = TellingEngine()
-    search(tmp_path / "parts", trials=5, engine=engine)
+    tune_in(tmp_path / "parts", trials=5, engine=engine)
     assert engine.calls == (3 if stage == "generating" else 2)  # finished runs are not made again
     assert state(tmp_path / "parts") == state(tmp_path / "whole")
 
@@ -410,17 +414,17 @@ def test_what_a_kill_leaves_goes_on(tmp_path: Path) -> None:
     """A copy of the folder at any moment is what a kill at that moment leaves."""
     copies: dict[tuple[int, str], Path] = {}
 
-    def copy(progress: Progress) -> None:
+    def copy(progress: TuneProgress) -> None:
         key = (progress.number, progress.stage)
         if key not in copies:
             copies[key] = tmp_path / f"{progress.number}-{progress.stage}"
             shutil.copytree(tmp_path / "whole", copies[key])
 
-    search(tmp_path / "whole", trials=3, on_progress=copy)
+    tune_in(tmp_path / "whole", trials=3, on_progress=copy)
     assert len(copies) == 6
     for left in copies.values():
         assert state(left)["trials"][-1]["state"] == "running"
-        search(left, trials=3)
+        tune_in(left, trials=3)
         assert state(left) == state(tmp_path / "whole")
 
 
@@ -446,9 +450,9 @@ def test_the_budget_ends_the_search_and_counts_what_was_spent(
 ) -> None:
     engine = timed(Clock(monkeypatch, 0.5))  # 10 s a trial
     for budget, trials in ((35, 3), (35, 3), (39, 3), (62, 6)):
-        found = search(tmp_path / "t", engine=engine, budget=budget, trials=None)
+        found = tune_in(tmp_path / "t", engine=engine, budget=budget, trials=None)
         assert [trial.seconds for trial in found.trials] == [10.0] * trials
-    assert len(search(tmp_path / "u", engine=engine, budget=1, trials=None).trials) == 1
+    assert len(tune_in(tmp_path / "u", engine=engine, budget=1, trials=None).trials) == 1
 
 
 def test_time_of_a_killed_trial_is_on_disk_before_it_ends(
@@ -456,32 +460,32 @@ def test_time_of_a_killed_trial_is_on_disk_before_it_ends(
 ) -> None:
     engine, seen = timed(Clock(monkeypatch, 2.0)), []
 
-    def look(progress: Progress) -> None:
+    def look(progress: TuneProgress) -> None:
         saved = json.loads((tmp_path / "t" / "tuning.json").read_bytes())["trials"][-1]
         seen.append((saved["state"], saved["seconds"]))
 
-    found = search(tmp_path / "t", engine=engine, trials=1, on_progress=look)
+    found = tune_in(tmp_path / "t", engine=engine, trials=1, on_progress=look)
     assert max(seconds for name, seconds in seen if name == "running") >= 30
     assert found.trials[0].seconds == 40
 
 
 def test_time_before_a_stop_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stop(progress: Progress) -> None:
+    def stop(progress: TuneProgress) -> None:
         if progress.stage == "measuring":
             raise KeyboardInterrupt
 
     engine = timed(Clock(monkeypatch, 0.5))
     with pytest.raises(KeyboardInterrupt):
-        search(tmp_path / "t", engine=engine, on_progress=stop)
+        tune_in(tmp_path / "t", engine=engine, on_progress=stop)
     assert json.loads((tmp_path / "t" / "tuning.json").read_bytes())["trials"][0]["seconds"] == 10
-    found = search(tmp_path / "t", engine=engine, trials=1)
+    found = tune_in(tmp_path / "t", engine=engine, trials=1)
     assert found.trials[0].seconds == 10
 
 
 def test_progress_counts_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[Progress] = []
+    seen: list[TuneProgress] = []
     engine = timed(Clock(monkeypatch, 0.5))
-    search(tmp_path / "t", engine=engine, budget=100, trials=3, on_progress=seen.append)
+    tune_in(tmp_path / "t", engine=engine, budget=100, trials=3, on_progress=seen.append)
     lefts = [progress.seconds_left for progress in seen]
     assert lefts == sorted(lefts, reverse=True)
     assert (lefts[0], lefts[-1]) == (99.5, 70)
@@ -506,16 +510,16 @@ def test_progress_counts_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_another_search_in_the_same_folder_is_refused(
     tmp_path: Path, change: dict[str, Any], words: str
 ) -> None:
-    search(tmp_path / "t", trials=1)
+    tune_in(tmp_path / "t", trials=1)
     before = state(tmp_path / "t")
     with pytest.raises(SteerError, match=words):
-        search(tmp_path / "t", **{"trials": 1} | change)
+        tune_in(tmp_path / "t", **{"trials": 1} | change)
     assert state(tmp_path / "t") == before
 
 
 @pytest.mark.parametrize("which", ["pool", "real", "train"])
 def test_other_texts_are_refused(tmp_path: Path, which: str) -> None:
-    search(tmp_path / "t", trials=1)
+    tune_in(tmp_path / "t", trials=1)
     other = stub.corpus(60, seed=9)
     texts = {name: other if name == which else REAL for name in ("pool", "real", "train")}
     with pytest.raises(SteerError, match=f"{'data' if which == 'pool' else which} is "):
@@ -532,23 +536,23 @@ def test_other_texts_are_refused(tmp_path: Path, which: str) -> None:
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     for out in (tmp_path, tmp_path / "notes.txt"):
-        with pytest.raises(SteerError, match="no search; choose another folder"):
-            search(out)
+        with pytest.raises(SteerError, match="no tuning; choose another folder"):
+            tune_in(out)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "tuning.json").write_text('{"format": 1}')
     with pytest.raises(SteerError, match=r"tuning.json is damaged"):
-        search(tmp_path)
+        tune_in(tmp_path)
 
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:
     with open(tmp_path / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(SteerError, match="another process searches in"):
-            search(tmp_path)
-    assert search(tmp_path, trials=1).trials
+        with pytest.raises(SteerError, match="another process tunes in"):
+            tune_in(tmp_path)
+    assert tune_in(tmp_path, trials=1).trials
 
 
 @pytest.mark.parametrize(
@@ -574,13 +578,12 @@ def test_settings_out_of_range_are_refused() -> None:
 
 
 def test_a_search_with_the_real_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from test_evaluation import StubEmbedder
-
     from steer.evaluation import evaluate as evaluation
+    from tests.evaluation.test_evaluate import StubEmbedder
 
-    monkeypatch.setattr(tuning, "evaluate", evaluation.evaluate)
+    monkeypatch.setattr(measuring, "evaluate", evaluation.evaluate)
     monkeypatch.setattr(evaluation, "load_embedder", lambda name, cache: StubEmbedder())
-    found = search(tmp_path / "t", trials=2)
+    found = tune_in(tmp_path / "t", trials=2)
     for trial in found.trials:
         assert set(trial.components) == set(KEYS)
         assert all(0 <= value <= 1 for value in trial.components.values())

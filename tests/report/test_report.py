@@ -23,7 +23,6 @@ from steer.report.material import answer_shares, read_material
 from steer.report.report import ReportSettings, write_report
 from steer.report.tables import headlines, measure_tables
 from steer.report.texts import Texts, mask, shared_words
-from steer.report.tradeoff import pareto_front
 from steer.runs.generation import generate
 from steer.runs.records import Record
 from tests import stub
@@ -246,6 +245,14 @@ def test_figures_are_valid_and_colours_stay_the_same(tmp_path: Path) -> None:
     assert len(tokens) == len({token for found in tokens.values() for token in found}) == 4
 
 
+def test_the_front_is_drawn_from_left_to_right(comparison: Path, tmp_path: Path) -> None:
+    _, data = split(write(comparison, tmp_path / "report.html"))
+    line = data["figures"]["trade"][0]["data"][0]
+    assert line["name"] == "Pareto front"
+    assert line["x"] == [0.6, 0.9]
+    assert line["y"] == [0.8, 0.7]
+
+
 def test_the_heat_map_frames_the_best_cell(tmp_path: Path) -> None:
     _, data = split(write(make(tmp_path / "out", grid=True), tmp_path / "report.html"))
     auroc = next(figure for figure in data["figures"]["grid"] if "auroc" in figure["title"])
@@ -314,18 +321,6 @@ def test_whiskers_lie_within_the_column() -> None:
                 if cell.whisker:
                     whisker = cell.whisker
                     assert 0 <= whisker.low <= whisker.at <= whisker.high <= 100
-
-
-def test_the_pareto_front_is_what_nothing_beats() -> None:
-    points = {"a": (0.0, 1.0), "b": (0.5, 0.5), "c": (0.4, 0.4), "d": (1.0, 0.0), "e": (0.5, 0.5)}
-    assert pareto_front(points) == ["a", "b", "e", "d"]
-    rng = np.random.default_rng(1)
-    many = {str(i): (float(x), float(y)) for i, (x, y) in enumerate(rng.random((60, 2)))}
-    front = pareto_front(many)
-    ys = [many[name][1] for name in front]
-    assert ys == sorted(ys, reverse=True)
-    for name in set(many) - set(front):
-        assert any(all(np.array(many[f]) >= np.array(many[name])) for f in front)
 
 
 def test_pairs_are_the_nearest(comparison: Path, tmp_path: Path) -> None:

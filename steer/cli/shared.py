@@ -1,0 +1,157 @@
+"""The options that compare, sweep and tune share, and what is loaded for them."""
+
+import inspect
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from steer.cli import options
+from steer.config import Sampling
+from steer.data.corpus import load_corpus
+
+if TYPE_CHECKING:  # these load model libraries
+    from steer.data.tasks import Task
+    from steer.engines.choice import EngineSpec
+    from steer.evaluation.settings import EvaluationSettings
+    from steer.experiments.setup import Setup
+    from steer.models.expert import Expert
+
+Test = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DATA",
+        help="Real texts to measure against, best ones that neither the expert nor a judge was "
+        "fitted on. (default: REAL)",
+    ),
+]
+Base = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Where the expert's base model is now, if elsewhere.",
+        rich_help_panel=options.SPEED,
+    ),
+]
+Folder = Annotated[Path, typer.Option(metavar="FOLDER", help="Folder to make, or to continue.")]
+
+
+@dataclass(frozen=True)
+class Shared:
+    """The options as they were given."""
+
+    expert: options.ExpertFolder
+    real: options.Real
+    out: Folder
+    test: Test = None
+    judge: options.Judge = None
+    towards: options.Towards = None
+    text_column: options.TextColumn = None
+    label_column: options.LabelColumn = None
+    max_new_tokens: options.MaxNewTokens = None
+    embedder: options.Embedder = None
+    seed: options.Seed = 0
+    base: Base = None
+    engine: options.EngineOption = "hf"
+    rows: options.Rows = None
+    dtype: options.DTypeOption = "auto"
+    device: options.Device = "auto"
+    gpus: options.Gpus = 1
+    threads: options.Threads = None
+
+    def setup(self, fitted: "Expert", n: int, samplings: Sequence[Sampling] = ()) -> "Setup":
+        """What all runs of `n` records share. A mistake shows before the engine, which must know
+        all `samplings`, is loaded."""
+        from steer.data.catalog import load_texts
+        from steer.experiments.setup import Setup, check_size, spread
+
+        columns = self.text_column, self.label_column
+        real = load_texts(fitted.task, self.real, *columns)
+        test = load_texts(fitted.task, self.test, *columns) if self.test else None
+        towards = load_corpus(self.towards, self.text_column) if self.towards else None
+        wanted = spread(n, fitted.labels)
+        check_size(n, test or real)
+        limit = self.max_new_tokens
+        return Setup(
+            real,
+            fitted,
+            self._spec(fitted, samplings).load(),
+            wanted,
+            fitted.max_completion_tokens if limit is None else limit,
+            seed=self.seed,
+            towards=towards,
+            command=shlex.join(["steer", *sys.argv[1:]]),
+            expert_path=str(self.expert),
+            test=test,
+            text_options=self._text_options(fitted),
+            engine_options=_words("base", "rows", "dtype", "device", "gpus", "threads", given=self),
+        )
+
+    def measuring(self, task: "Task") -> "EvaluationSettings":
+        """How methods are measured."""
+        from steer.evaluation.settings import EvaluationSettings
+        from steer.experiments.comparison import utility
+
+        return EvaluationSettings(
+            seed=self.seed,
+            embedder=self.embedder,
+            judges=tuple(self.judge or ()),
+            prompt=task.prompt,
+            utility=utility(task),
+        )
+
+    def _spec(self, fitted: "Expert", samplings: Sequence[Sampling]) -> "EngineSpec":
+        from steer.engines.choice import EngineSpec
+
+        base = self.base or fitted.base
+        how = self.rows, self.dtype, self.device, self.gpus, self.threads
+        spec = EngineSpec(base, fitted.path, self.engine, *how)
+        for sampling in samplings:
+            spec.require(sampling)
+        return spec
+
+    def _text_options(self, fitted: "Expert") -> tuple[str, ...]:
+        """The columns; a command that does not know the expert's task needs the labels' too."""
+        named = _words("text_column", "label_column", given=self)
+        unnamed = fitted.labels and self.label_column is None
+        return (*named, "--label-column", "label") if unnamed else named
+
+
+def _words(*names: str, given: Shared) -> tuple[str, ...]:
+    """Those of the options that are not at their defaults, as words of a command line."""
+    defaults = {field.name: field.default for field in fields(Shared)}
+    chosen = {
+        name: getattr(given, name) for name in names if getattr(given, name) != defaults[name]
+    }
+    pairs = ((f"--{name.replace('_', '-')}", str(value)) for name, value in chosen.items())
+    return tuple(word for pair in pairs for word in pair)
+
+
+def with_shared(command: Callable[..., None]) -> Callable[..., None]:
+    """Makes of a `command` whose first parameter is a `Shared` one that Typer can read: the fields
+    of `Shared` are options beside the command's own."""
+    own = list(inspect.signature(command).parameters.values())[1:]
+    shared = [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if field.default is MISSING else field.default,
+            annotation=field.type,
+        )
+        for field in fields(Shared)
+    ]
+
+    def parsed(**values: Any) -> None:
+        given = Shared(**{field.name: values.pop(field.name) for field in fields(Shared)})
+        command(given, **values)
+
+    needed = [each for each in shared if each.default is inspect.Parameter.empty]
+    others = [each for each in shared if each not in needed]
+    keywords = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own]
+    parsed.__signature__ = inspect.Signature([*needed, *keywords, *others])  # type: ignore[attr-defined]
+    parsed.__name__, parsed.__doc__ = command.__name__, command.__doc__
+    return parsed

@@ -1,0 +1,35 @@
+"""What can be asked of an evaluation."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from steer.config import Config
+from steer.evaluation.summary import GAPS
+
+MIN_TEXTS = 10
+"""Texts of a row, at the least; the real texts are halved, so there are twice as many."""
+
+
+class EvaluationSettings(Config):
+    """How to evaluate. `n` caps the texts of every row; `embedder` is a sentence-transformers
+    name or folder (None: all-MiniLM-L6-v2); `mauve_seeds` 0 leaves MAUVE out.
+
+    `judges` are experts' folders or causal models (`steer.models.judge`), `prompt` what a judge
+    that is no expert reads before a text; they read `judged` texts of a row, drawn at random (None:
+    all), for reading takes longest. `utility` trains classifiers: on "labels", or on the "answers"
+    of multiple-choice questions. `cache` keeps embeddings and likelihoods on disk.
+    """
+
+    n: int | None = Field(default=None, ge=MIN_TEXTS)
+    seed: int = Field(default=0, ge=0)
+    embedder: str | None = None
+    mauve_seeds: int = Field(default=5, ge=0)
+    folds: int = Field(default=5, ge=2)
+    near_copy: float = Field(default=0.8, gt=0, le=1)
+    bootstrap: int = Field(default=1000, ge=100)
+    judges: tuple[str, ...] = Field(default=(), max_length=len(GAPS))
+    prompt: str | None = None
+    judged: int | None = Field(default=None, ge=MIN_TEXTS)
+    utility: Literal["labels", "answers"] | None = None
+    cache: bool = True
