@@ -64,7 +64,10 @@ def test_the_command_writes_every_ratio(results: Path) -> None:
     assert set(KEYS) - {"peak_memory_over_plain_merged_64"} <= set(TARGETS)
     assert found["machine"]["device"] == "cpu"
     assert found["versions"]["torch"]
-    assert found["settings"]["model"] == "tiny"
+    assert {"dtype", "capability", "threads"} <= set(found["machine"])
+    settings = found["settings"]
+    assert (settings["model"], settings["name"], settings["minutes"]) == ("tiny", "quick", 5)
+    assert settings["probe"]["tokens_per_second"] > 0
     assert "1 of 64 records" in found["notes"]["published"]
 
 
@@ -96,6 +99,8 @@ def test_a_mistake_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Pat
     assert main(["--device", "nowhere", "--out", str(tmp_path / "cpu.json")]) == 2
     assert capsys.readouterr().err.startswith("error: device 'nowhere' cannot be used")
     assert not list(tmp_path.iterdir())
+    assert main(["--minutes", "0", "--out", str(tmp_path / "cpu.json")]) == 2
+    assert "give more than 0 with --minutes" in capsys.readouterr().err
 
 
 def test_gpu_part_measures_random_shapes_beside_the_limits(lab: Lab) -> None:
