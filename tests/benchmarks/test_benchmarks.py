@@ -184,7 +184,9 @@ def test_ideas_are_weighed_with_an_expert(
     assert [(p["rows"], p["drafted"]) for p in found["speculation"]] == [
         (1, 1), (1, 2), (2, 1), (2, 2)
     ]  # fmt: skip
-    assert "One token is plausible at" in report._ideas(out)
+    ideas_page = report.Results.all(tmp_path, "ideas")
+    assert [run.path for run in ideas_page] == [out]
+    assert "One token is plausible at" in report.table(["", ""], report._ideas(ideas_page[0]))
     arguments[3] = str(tmp_path)
     assert ideas.main([*arguments, "--out", str(out)]) == 2
     assert "\nerror: " in capsys.readouterr().err
@@ -219,15 +221,19 @@ def test_curves_have_their_points_and_are_drawn(
     run = [p["records"] for p in points["run_length"]]
     assert run == sorted(set(run)) and run[-1] >= curves.TINY.records
 
-    page, text = tmp_path / "performance.md", f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n"
-    page.write_text(text)
+    page, text = tmp_path / "performance.md", "between\n".join(map(marked, report.SECTIONS))
+    page.write_text(f"before\n{text}after\n")
     machine = json.loads((results / "cpu.json").read_text())
+    (results / "cpu-avx2.json").write_text(json.dumps(machine))
     (results / "curves-cpu.json").write_text(
         json.dumps(points | {key: machine[key] for key in ("machine", "versions")})
     )
     assert report.main(results, tmp_path) == 0
     new = page.read_text()
     assert new.startswith("before\n") and new.endswith("after\n") and "old" not in new
+    assert new.count("between\n") == len(report.SECTIONS) - 1
+    assert "| bf16 in hardware | AVX2, fp32 |" in new
+    assert "### Speed: AVX2, fp32" in new
     assert all(MEANINGS[key] in new for key in KEYS)
     pictures = sorted((tmp_path / "pictures").glob("*.svg"))
     assert len(pictures) == len(report.PICTURES)
@@ -237,15 +243,23 @@ def test_curves_have_their_points_and_are_drawn(
     assert page.read_text() == new
     assert [path.read_bytes() for path in pictures] == first
 
-    page.write_text("no marks")
+    page.write_text(marked("expect"))
     assert report.main(results, tmp_path) == 2
-    assert page.read_text() == "no marks"
+    assert page.read_text() == marked("expect")
     assert "has no lines" in capsys.readouterr().err
 
 
-def test_the_page_has_the_marks() -> None:
-    text = (report.ROOT / "docs" / "performance.md").read_text("utf-8")
-    assert text.count(report.BEGIN) == text.count(report.END) == 1
+def marked(name: str) -> str:
+    """An old section of a page."""
+    return "\nold\n".join(report.marks(name)) + "\n"
+
+
+def test_the_page_is_what_the_results_give(tmp_path: Path) -> None:
+    page = (report.ROOT / "docs" / "performance.md").read_text("utf-8")
+    (tmp_path / "performance.md").write_text(page, "utf-8")
+    assert report.main(docs=tmp_path) == 0
+    assert (tmp_path / "performance.md").read_text("utf-8") == page
+    assert all(len(line) <= 100 or line.startswith("|") for line in page.splitlines())
 
 
 def test_sides_take_turns_and_ratios_are_of_pairs() -> None:
