@@ -16,7 +16,7 @@ DOUBT = 0.02  # a median that one more repeat moves by less is good enough
 class Plan:
     """Sizes: `tokens` a record, `records` end to end, of which `published` are timed for the
     published procedure. Every group is repeated `least` times, and while there is time up to
-    `most` times where its ratios scatter. Memory is read `memory` times."""
+    `most` times where its ratios scatter. Memory is read up to `memory` times."""
 
     name: str = "full"
     tokens: int = 32

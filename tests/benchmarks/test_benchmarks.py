@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,11 +14,13 @@ import torch
 from benchmarks import curves, gpu, ideas, levers, report, scaling
 from benchmarks.__main__ import main
 from benchmarks.lab import Lab, prepare
+from benchmarks.memory import Peak
 from benchmarks.ours import Endless, Ours
 from benchmarks.pairs import Group, Load, Ratio, Sample, Side, check_tokens
 from benchmarks.peers import Peers, forward
+from benchmarks.plan import Plan
 from benchmarks.shapes import random_model
-from benchmarks.suite import MEANINGS, TARGETS, met
+from benchmarks.suite import MEANINGS, TARGETS, Suite, met
 from steer.config import Sampling
 from steer.engines.hf import linear as hf_adapter
 from steer.engines.scoring import Rows
@@ -87,6 +90,16 @@ def test_every_measurement_has_its_raw_seconds(results: Path) -> None:
     memory = [row for row in rows if row["group"] == "memory"]
     assert {row["side"] for row in memory} == {"steer", "plain", "plain_merged"}
     assert all(row["peak"] >= row["loaded"] > 10**7 for row in memory)
+
+
+@pytest.mark.parametrize(("left", "times"), [(0.0, 1), (math.inf, 2)])
+def test_memory_is_read_again_only_while_there_is_time(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, left: float, times: int
+) -> None:
+    monkeypatch.setattr("benchmarks.suite.peak", lambda lab, kind, load: Peak(1, 2))
+    suite = Suite(SimpleNamespace(lab=lab), Plan(memory=2), lambda: left, lambda text: None)
+    assert suite.memory()["peak_memory_over_plain_64"] == Ratio(1, 1, 1)
+    assert len(suite.measurements) == 3 * times
 
 
 def test_what_can_be_a_ratio() -> None:
