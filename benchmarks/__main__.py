@@ -16,8 +16,8 @@ from benchmarks.command import require_place, run
 from benchmarks.lab import Lab, prepare
 from benchmarks.machine import machine, results_file, versions
 from benchmarks.ours import Ours
-from benchmarks.pairs import Load, Ratio, Side
-from benchmarks.plan import CUDA, MINUTES, QUICK, QUICK_MINUTES, Budget, choose, probe
+from benchmarks.pairs import Ratio, Side
+from benchmarks.plan import CUDA, MINUTES, PROBED, QUICK, QUICK_MINUTES, Budget, choose, probe
 from benchmarks.suite import TARGETS, Suite
 from benchmarks.table import Talk, show, write
 from steer.errors import SteerError
@@ -94,7 +94,7 @@ def _compare(
     """Ratios, measurements, and the settings and notes; the models are gone afterwards."""
     ours = Ours(lab)
     report("how fast plain sampling is, to choose how much to measure")
-    found = probe(Side("plain engine", ours.plain_engine, Load(64, 64, 8)))
+    found = probe(Side("plain engine", ours.plain_engine, PROBED))
     fitting = CUDA if lab.device == "cuda" else choose(found, minutes)
     plan = QUICK if quick else fitting
     report(f"{found.tokens_per_second:.0f} tokens a second; plan {plan}")

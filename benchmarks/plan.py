@@ -9,6 +9,7 @@ from benchmarks.pairs import Group, Load, Side, timed
 
 MINUTES = 15.0
 QUICK_MINUTES = 5.0
+PROBED = Load(rows=64, records=64, tokens=32)
 DOUBT = 0.02  # a median that one more repeat moves by less is good enough
 
 
@@ -28,9 +29,10 @@ class Plan:
     published: int = 1
 
     def __str__(self) -> str:
+        times = "1 repeat" if self.most == 1 else f"{self.least} to {self.most} repeats"
         return (
             f"{self.name}: {self.tokens} tokens a record, {self.records} records end to end, "
-            f"{self.least} to {self.most} repeats"
+            f"{times}"
         )
 
 
@@ -38,10 +40,11 @@ SLOW = Plan("slow", memory=1, records=64)
 SLOWER = Plan("slower", tokens=24, memory=1, records=64)
 SLOWEST = Plan("slowest", tokens=16, memory=1, records=64)
 QUICK = Plan("quick", tokens=6, warm_tokens=2, least=1, most=1, memory=1, records=64)
-CUDA = Plan("CUDA", tokens=64, warm_tokens=64, least=3, memory=2, published=4)
+CUDA = Plan("CUDA", tokens=64, warm_tokens=64, least=5, memory=3, published=4)
 
-# Tokens a second of the probe from which a plan's least repeats fit into `MINUTES`. A processor
-# with bf16 in hardware has some 1,350; fewer tokens than 16 would time little but the prefill.
+# Tokens a second of the probe from which a plan's least repeats fit into `MINUTES`, by the times of
+# a processor with bf16 in hardware, which has some 1,350 (cpu.json, 64 rows, plain engine). Fewer
+# tokens than 16 would time little but the prefill.
 RATES = ((700.0, Plan()), (300.0, SLOW), (220.0, SLOWER), (0.0, SLOWEST))
 
 
@@ -55,7 +58,7 @@ class Probe:
 
 
 def probe(side: Side) -> Probe:
-    """A short run of `side`, after a warm-up of two tokens a record."""
+    """One run of `side`, after a warm-up of two tokens a record."""
     load = side.load
     timed(side, Load(load.rows, load.records, 2))
     return Probe(load.rows, load.tokens, timed(side, load).rate())

@@ -103,3 +103,4 @@ def test_results_are_named_by_what_the_processor_can_do(
 def test_a_plan_says_what_it_measures() -> None:
     shown = str(replace(Plan(), tokens=24))
     assert "24 tokens a record" in shown and "2 to 9 repeats" in shown
+    assert str(plan.QUICK).endswith(" 1 repeat")
