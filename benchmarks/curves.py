@@ -1,6 +1,7 @@
 """Tokens a second as the work grows: `python -m benchmarks.curves`.
 
-Writes benchmarks/results/curves-cpu.json (curves-gpu.json on CUDA): a list of points a curve.
+Writes a list of points a curve to benchmarks/results, named by what the processor can do:
+curves-cpu.json where it computes in bf16, else curves-cpu-avx2.json or so; curves-gpu.json on CUDA.
 The engine is timed alone, except for the last curve, where it is a stub: the round loop's own
 time a record as a run grows.
 """
@@ -21,7 +22,7 @@ from rich.console import Console
 
 from benchmarks.command import require_place, run
 from benchmarks.lab import PROMPT, Lab, prepare, stand_in
-from benchmarks.machine import machine
+from benchmarks.machine import machine, results_file
 from benchmarks.ours import PLAIN, STEER, Ours
 from benchmarks.pairs import Load, Side, timed
 from benchmarks.table import Talk, keep
@@ -32,7 +33,6 @@ from steer.guidance import Stream, steer_streams
 from steer.models.base import pick_device
 from steer.runs.generation import RunProgress, generate
 
-RESULTS = Path(__file__).parent / "results"
 Point = dict[str, Any]
 
 
@@ -215,7 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace, console: Console) -> None:
     device = pick_device(options.device).type
-    out = options.out or RESULTS / f"curves-{'gpu' if device == 'cuda' else 'cpu'}.json"
+    out = options.out or results_file(device, "curves")
     require_place(out)
     where = machine(device)
     plan = TINY if options.model == "tiny" else Plan()

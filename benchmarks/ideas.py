@@ -14,7 +14,7 @@ Both depend on what an expert writes, so they take a fitted one.
   the same however it is computed, it is how often both draw the same token from the same number.
   A cycle takes a step of the expert for each token, and one pass of the others over all of them.
 
-Writes benchmarks/results/ideas-cpu.json.
+Writes benchmarks/results/ideas-cpu.json, or ideas-cpu-avx2.json and so on without bf16 in hardware.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from torch import Tensor
 from benchmarks.command import require_place, run
 from benchmarks.lab import Lab, prepare
 from benchmarks.levers import step_seconds
-from benchmarks.machine import machine
+from benchmarks.machine import machine, results_file
 from benchmarks.ours import STEER, Endless
 from benchmarks.table import Talk, keep
 from steer.config import RunConfig, Sampling
@@ -44,8 +44,6 @@ from steer.engines.hf.engine import HFEngine
 from steer.engines.scoring import Rows
 from steer.models.expert import Expert
 from steer.runs.generation import generate
-
-RESULTS = Path(__file__).parent / "results"
 
 
 @dataclass(frozen=True)
@@ -165,7 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--expert", type=Path, required=True, help="a fitted expert")
     parser.add_argument("--real", type=Path, required=True, help="its real texts")
-    parser.add_argument("--out", type=Path, default=RESULTS / "ideas-cpu.json")
+    parser.add_argument("--out", type=Path, default=results_file("cpu", "ideas"))
     parser.add_argument("--model", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     console = Console(stderr=True)

@@ -3,7 +3,7 @@
 Each lever is turned off alone, and at last all together; the time of a decoding step is compared
 with that of the engine as it is, in turns in one process. So are steps that leave a part of the
 work out, whose tokens are wrong: no way of doing that part could be faster. Writes
-benchmarks/results/levers-cpu.json.
+benchmarks/results/levers-cpu.json, or levers-cpu-avx2.json and so on without bf16 in hardware.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.command import require_place, run
 from benchmarks.lab import PROMPT, SEED, Lab, prepare
-from benchmarks.machine import machine
+from benchmarks.machine import machine, results_file
 from benchmarks.ours import PLAIN, STEER, Endless
 from benchmarks.table import Talk, keep
 from steer.config import Guidance, Sampling
@@ -41,7 +41,6 @@ from steer.models import machine as processor
 from steer.models.base import pick_device
 from steer.seeds import derive
 
-RESULTS = Path(__file__).parent / "results"
 AS_IT_IS, NONE = "as it is", "none of them"
 
 
@@ -226,7 +225,7 @@ def _generate(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures and writes; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.levers", description=__doc__)
-    parser.add_argument("--out", type=Path, default=RESULTS / "levers-cpu.json")
+    parser.add_argument("--out", type=Path, default=results_file("cpu", "levers"))
     parser.add_argument("--model", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     console = Console(stderr=True)

@@ -3,19 +3,26 @@
 import importlib.metadata
 import os
 import platform
+import re
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from steer.models.base import pick_dtype
+
+RESULTS = Path(__file__).parent / "results"
 _PACKAGES = ("torch", "transformers", "peft", "tokenizers", "numpy")
 
 
 def machine(device: str) -> dict[str, Any]:
-    """Processor, cores in use, memory, and the GPU if that is what computes."""
+    """Processor, its vector instructions, the dtype that models get on it, cores and threads in
+    use, memory, and the GPU if that is what computes."""
     found: dict[str, Any] = {
         "device": device,
         "cpu": _cpu_name(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "dtype": _dtype(device),
         "cores": _cores(),
         "threads": torch.get_num_threads(),
         "memory_gib": _memory_gib(),
@@ -25,6 +32,22 @@ def machine(device: str) -> dict[str, Any]:
     if device.startswith("cuda"):
         found["gpu"] = torch.cuda.get_device_name()
     return found
+
+
+def results_file(device: str, what: str = "") -> Path:
+    """Where results of `what` (the main benchmark if empty) belong, by what `device` can do: gpu,
+    cpu where bf16 is computed in hardware, else cpu- and the vector instructions: cpu-avx2."""
+    kind = "cpu"
+    if device.startswith("cuda"):
+        kind = "gpu"
+    elif _dtype(device) != "bfloat16":
+        capability = torch.backends.cpu.get_cpu_capability().lower()
+        kind = f"cpu-{re.sub('[^a-z0-9]+', '-', capability)}"
+    return RESULTS / f"{what}{'-' if what else ''}{kind}.json"
+
+
+def _dtype(device: str) -> str:
+    return str(pick_dtype("auto", torch.device(device))).removeprefix("torch.")
 
 
 def versions() -> dict[str, str]:

@@ -65,12 +65,24 @@ class Ratio:
         return 0 < self.low <= self.median <= self.high < math.inf
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """The ratio `name` to take: tokens a second of `ours` over those of `theirs`, both names of
+    sides, with only `start_share` of the start counted."""
+
+    name: str
+    ours: str
+    theirs: str
+    start_share: float = 1.0
+
+
 @dataclass
 class Group:
-    """Sides timed together, and what was measured of each."""
+    """Sides timed together, the ratios wanted of them, and what was measured of each."""
 
     name: str
     sides: Sequence[Side]
+    comparisons: Sequence[Comparison] = ()
     samples: dict[str, list[Sample]] = field(default_factory=dict)
 
     def measure(self, repeats: int, warm_tokens: int, report: Callable[[str], None]) -> None:
@@ -81,10 +93,39 @@ class Group:
             warm = min(warm_tokens, side.load.tokens)
             records = min(side.load.records, side.load.rows)
             timed(side, replace(side.load, tokens=warm, records=records))
-        for repeat in range(1, repeats + 1):
-            for side in self.sides:
-                report(f"{self.name}: repeat {repeat} of {repeats}, {side.name}")
-                self.samples[side.name].append(timed(side, side.load))
+        for _ in range(repeats):
+            self.repeat(report)
+
+    def repeat(self, report: Callable[[str], None]) -> None:
+        """One more run of every side, in turns."""
+        number = self.repeats + 1
+        for side in self.sides:
+            report(f"{self.name}: repeat {number}, {side.name}")
+            self.samples[side.name].append(timed(side, side.load))
+
+    @property
+    def repeats(self) -> int:
+        """How many there were so far."""
+        return len(self.samples[self.sides[0].name])
+
+    @property
+    def seconds(self) -> float:
+        """What the last repeat took."""
+        return sum(samples[-1].seconds for samples in self.samples.values())
+
+    @property
+    def doubt(self) -> float:
+        """About how far one more repeat may move a median, as a share of it: the widest spread of
+        a ratio over the number of repeats."""
+        spreads = [(found.high - found.low) / found.median for found in self.ratios().values()]
+        return max(spreads, default=0.0) / self.repeats
+
+    def ratios(self) -> dict[str, Ratio]:
+        """Those wanted, by name."""
+        return {
+            wanted.name: self.ratio(wanted.ours, wanted.theirs, wanted.start_share)
+            for wanted in self.comparisons
+        }
 
     def ratio(self, ours: str, theirs: str, start_share: float = 1.0) -> Ratio:
         """Tokens a second of `ours` over those of `theirs`, repeat by repeat."""

@@ -1,103 +1,175 @@
 """Tables and pictures of docs/performance.md from the results: `python -m benchmarks.report`.
 
-Only what stands between the two marks is replaced; the text around them is written by hand.
+Only what stands between two marks is replaced; the text around them is written by hand.
 """
 
 import json
+import statistics
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import Any
-
-import matplotlib
-from matplotlib.figure import Figure
 
 from benchmarks.levers import AS_IT_IS
 from benchmarks.pairs import Ratio
+from benchmarks.pictures import PICTURES, Picture, draw
 from benchmarks.suite import MEANINGS, TARGETS, met
 from steer.errors import SteerError
 
 ROOT = Path(__file__).parent.parent
-BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+SECTIONS = ("expect", "compare", "settings", "tables", "tried")
+RECORDS, TOKENS = 1000, 32  # of the dataset whose time is told
+TIMED = {
+    "STEER, 64 rows": ("end to end", "steer"),
+    "our plain sampling, 64 rows": ("64 rows", "plain"),
+    "Transformers `generate` (PEFT), 64 rows": ("64 rows", "transformers"),
+    "Transformers `guidance_scale` (PEFT), 16 rows": ("16 rows", "transformers cfg"),
+    "the published procedure": ("end to end", "published"),
+}
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One curve: the key of the x axis in its points, and what the axes say."""
+class Results:
+    """One results file."""
 
-    name: str
-    x: str
-    title: str
-    x_label: str
-    y: str = "tokens_per_second"
-    y_label: str = "tokens a second"
-    log: bool = True
+    path: Path
+    found: dict[str, Any]
 
+    @classmethod
+    def all(cls, folder: Path, what: str = "") -> "list[Results]":
+        """A file for each kind of machine; `what` as in `results_file`."""
+        prefix = f"{what}-" if what else ""
+        paths = [*folder.glob(f"{prefix}cpu.json"), *sorted(folder.glob(f"{prefix}cpu-*.json"))]
+        paths += folder.glob(f"{prefix}gpu.json")
+        return [cls(path, json.loads(path.read_text("utf-8"))) for path in paths]
 
-PICTURES = (
-    Picture("rows", "rows", "Rows that decode together", "rows"),
-    Picture("panel_length", "panel_tokens", "Length of a panel", "tokens in a panel", log=False),
-    Picture("panels", "panels", "Panels that 64 rows share", "panels"),
-    Picture("record_length", "tokens", "Length of a record", "tokens a record"),
-    Picture(
-        "run_length",
-        "records",
-        "The round loop alone (stub engine)",
-        "records in the run",
-        y="milliseconds",
-        y_label="milliseconds a record",
-        log=False,
-    ),
-)
+    @property
+    def can(self) -> str:
+        """What the processor can do, or the GPU's name."""
+        if gpu := self.found["machine"].get("gpu"):
+            return str(gpu)
+        capability = self.path.stem.partition("cpu")[2].strip("-").replace("-", " ")
+        return f"{capability.upper()}, fp32" if capability else "bf16 in hardware"
+
+    def rate(self, group: str, side: str) -> float | None:
+        """The median tokens a second of a side; None if it was not measured."""
+        for row in self.found["measurements"]:
+            if (row["group"], row["side"]) == (group, side):
+                return float(row["tokens_per_second"]["median"])
+        return None
+
+    def memory(self, kind: str) -> str:
+        """The highest peak of a kind of run, in GiB."""
+        rows = (row for row in self.found["measurements"] if row["group"] == "memory")
+        peaks = [row["peak"] for row in rows if row["side"] == kind]
+        return f"{max(peaks) / 2**30:.2f}" if peaks else ""
+
+    def line(self) -> str:
+        """The machine, the versions and the file, as an item of a list."""
+        machine, versions = self.found["machine"], self.found["versions"]
+        minutes = self.found["settings"].get("took_minutes")
+        took = f", {minutes:g} minutes" if minutes else ""
+        return (
+            f"- *{self.can}*: {machine['cpu']}, {machine['threads']} threads, "
+            f"torch {versions['torch']},\n  transformers {versions['transformers']}{took} "
+            f"([{self.path.name}](../benchmarks/results/{self.path.name}))."
+        )
 
 
 def main(results: Path = ROOT / "benchmarks" / "results", docs: Path = ROOT / "docs") -> int:
-    """Rewrites the section; returns the exit code."""
+    """Rewrites the sections; returns the exit code."""
     try:
-        parts = [
-            *(_section(results / f"{device}.json") for device in ("cpu", "gpu")),
-            _levers(results / "levers-cpu.json"),
-            _ideas(results / "ideas-cpu.json"),
-            *(_curves(results / f"curves-{device}.json", docs) for device in ("cpu", "gpu")),
-        ]
-        replace_section(docs / "performance.md", "\n\n".join(part for part in parts if part))
+        runs, curves = Results.all(results), Results.all(results, "curves")
+        replace_sections(
+            docs / "performance.md",
+            {
+                "expect": _expect(runs),
+                "compare": _ratios(runs),
+                "settings": _curves(curves),
+                "tables": _tables(runs, Results.all(results, "levers"), curves, docs),
+                "tried": _tried(results),
+            },
+        )
     except SteerError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def _section(path: Path) -> str:
-    """The tables of one results file; empty when there is none."""
-    if not path.exists():
+def _expect(runs: Sequence[Results]) -> str:
+    """Tokens a second and the time of a dataset, a column a machine; then the machines."""
+    rows = [[name, *(_expected(run.rate(*side)) for run in runs)] for name, side in TIMED.items()]
+    rows.append(["peak memory of STEER, 64 rows, GiB", *(run.memory("steer") for run in runs)])
+    head = [f"tokens a second (minutes for {RECORDS:,} records of {TOKENS} tokens)"]
+    return "\n\n".join(
+        [table([*head, *(run.can for run in runs)], rows), "\n".join(run.line() for run in runs)]
+    )
+
+
+def _expected(rate: float | None) -> str:
+    return "" if rate is None else f"{rate:.0f} ({RECORDS * TOKENS / rate / 60:.1f})"
+
+
+def _ratios(runs: Sequence[Results]) -> str:
+    """Every ratio, a column a machine: median, lowest and highest, and a missed target."""
+    names = {name: None for run in runs for name in run.found if _is_ratio(run.found[name])}
+    rows = [
+        [
+            MEANINGS.get(name, f"`{name}`"),
+            " ".join(map(str, TARGETS.get(name, ()))),
+            *(_ratio(name, run.found.get(name)) for run in runs),
+        ]
+        for name in names
+    ]
+    return table(["ratio", "target", *(run.can for run in runs)], rows)
+
+
+def _ratio(name: str, value: Mapping[str, float] | None) -> str:
+    if value is None:
         return ""
-    found = json.loads(path.read_text("utf-8"))
-    parts = [f"### {_where(found)}", _ratios(found), _speeds(found["measurements"])]
-    parts += [f"- {name}: {note}." for name, note in found["notes"].items()]
-    return "\n\n".join(part for part in parts if part)
-
-
-def _where(found: dict[str, Any]) -> str:
-    machine, versions = found["machine"], found["versions"]
-    what = machine.get("gpu") or f"{machine['cpu']}, {machine['cores']} cores"
-    return f"{what} (torch {versions['torch']}, transformers {versions['transformers']})"
-
-
-def _ratios(found: dict[str, Any]) -> str:
-    rows = []
-    for name in (key for key in found if _is_ratio(found[key])):
-        ratio = Ratio(**found[name])
-        sign, target = TARGETS.get(name, ("", ""))
-        mark = {True: "yes", False: "**no**", None: ""}[met(name, ratio)]
-        spread = f"{ratio.low:.2f} to {ratio.high:.2f}"
-        meaning = MEANINGS.get(name, f"`{name}`")
-        rows.append([meaning, f"{ratio.median:.2f}", spread, f"{sign} {target}".strip(), mark])
-    return table(["ratio", "median", "low to high", "target", "met"], rows)
+    ratio = Ratio(**value)
+    missed = ", **missed**" if met(name, ratio) is False else ""
+    return f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f}){missed}"
 
 
 def _is_ratio(value: Any) -> bool:
     return isinstance(value, dict) and set(value) == {"median", "low", "high"}
+
+
+def _curves(curves: Sequence[Results]) -> str:
+    """The points of every curve, a line a curve and side, a column a machine."""
+    rows = []
+    for picture in PICTURES:
+        for side in ("steer", "plain", ""):
+            cells = [_points(picture, side, run.found[picture.name]) for run in curves]
+            if any(cells):
+                rows.append([f"{picture.title}: {picture.y_label}", side, *cells])
+    return table(["what grows", "side", *(run.can for run in curves)], rows)
+
+
+def _points(picture: Picture, side: str, points: Sequence[Mapping[str, Any]]) -> str:
+    own = [point for point in points if point.get("side", "") == side]
+    if len(own) > 10:
+        values = [point[picture.y] for point in own]
+        middle, last = statistics.median(values), own[-1][picture.x]
+        return f"median {middle:.2f}, most {max(values):.2f}, up to {last:,}"
+    return ", ".join(f"{point[picture.x]}: {point[picture.y]:.0f}" for point in own)
+
+
+def _tables(
+    runs: Sequence[Results], levers: Sequence[Results], curves: Sequence[Results], docs: Path
+) -> str:
+    parts = []
+    for run in runs:
+        parts += [f"### Speed: {run.can}", _speeds(run.found["measurements"])]
+        notes = (f"- {name}: {note}." for name, note in run.found["notes"].items())
+        parts.append("\n".join(fill(note, 95, subsequent_indent="  ") for note in notes))
+    parts += [part for run in levers for part in _levers(run)]
+    for run in curves:
+        parts += [f"### Curves: {run.can}", _pictures(run, docs)]
+    return "\n\n".join(parts)
 
 
 def _speeds(measurements: Iterable[dict[str, Any]]) -> str:
@@ -107,14 +179,14 @@ def _speeds(measurements: Iterable[dict[str, Any]]) -> str:
             row["side"],
             *(str(row[name]) for name in ("rows", "records", "tokens")),
             f"{row['tokens_per_second']['median']:.1f}",
+            str(len(row["seconds"])),
             f"{row['limit_memory']:.0f} / {row['limit']:.0f}" if "limit" in row else "",
         ]
         for row in measurements
         if "tokens_per_second" in row
     ]
-    limited = any(row[-1] for row in rows)
-    head = ["group", "side", "rows", "records", "tokens each", "tokens a second"]
-    if limited:
+    head = ["group", "side", "rows", "records", "tokens each", "tokens a second", "repeats"]
+    if any(row[-1] for row in rows):
         return table([*head, "limit: memory / and compute"], rows)
     return table(head, [row[:-1] for row in rows])
 
@@ -125,137 +197,97 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _levers(path: Path) -> str:
-    """Steps without each lever, and where their time goes; empty when there is no such file."""
-    if not path.exists():
-        return ""
-    found = json.loads(path.read_text("utf-8"))
-    sides = [(side, rows) for side in ("plain", "steer") for rows in (1, 4, 64)]
+def _levers(run: Results) -> list[str]:
+    """Steps without each lever, and if a part of the work were free."""
+    found = run.found
+    sides = [(side, rows) for side in ("plain", "steer") for rows in found["settings"]["rows"]]
     points = found["steps"] + found["free"]
     steps = {(p["off"], p["side"], p["rows"]): p["milliseconds"] for p in points}
-    whole = {side: steps[AS_IT_IS, *side] for side in sides}
 
     def lines(points: Sequence[dict[str, Any]]) -> list[list[str]]:
         names = dict.fromkeys(point["off"] for point in points)
         return [
-            [name, *(_change(steps[name, *side], whole[side]) for side in sides)] for name in names
+            [name, *(_change(steps[name, *side], steps[AS_IT_IS, *side]) for side in sides)]
+            for name in names
         ]
 
     shown = [f"{side}, {rows} rows" for side, rows in sides]
-    parts = [key for key in found["profiles"][0] if key not in ("levers", "side", "rows")]
-    profiles = [
-        [f"{p['levers']}: {p['side']}, {p['rows']} rows", *(f"{p[part]:.1f}" for part in parts)]
-        for p in found["profiles"]
+    return [
+        f"### Levers: {run.can}",
+        "Milliseconds of a decoding step without a lever, and how many times that of the engine\n"
+        "as it is:",
+        table(["without", *shown], lines(found["steps"])),
+        "The same if a part of the work took no time, which gives wrong tokens:",
+        table(["if free", *shown], lines(found["free"])),
     ]
-    return "\n\n".join(
-        [
-            f"### Levers: {_where(found)}",
-            "Milliseconds of a decoding step without a lever, and how many times that of the engine"
-            " as it is:",
-            table(["without", *shown], lines(found["steps"])),
-            "The same if a part of the work took no time (measured by leaving it out, which gives "
-            "wrong tokens):",
-            table(["if free", *shown], lines(found["free"])),
-            "Milliseconds a token by what they are for, over calls of "
-            f"{found['settings']['profiled']} tokens with the prefill of their contexts, under a "
-            "profiler, which slows small operations down:",
-            table(["levers", *parts], profiles),
-        ]
-    )
-
-
-def _ideas(path: Path) -> str:
-    """What skipping and speculation would give; empty when there is no such file."""
-    if not path.exists():
-        return ""
-    found = json.loads(path.read_text("utf-8"))
-    single, overlap, same = (found["shares"][name] for name in ("single", "overlap", "same"))
-    times = ("steer", "draft", "check")
-    rows = [
-        [
-            *(str(point[name]) for name in ("rows", "drafted")),
-            *(f"{point[name]:.1f}" for name in times),
-            *(f"{point[name]:.2f}" for name in ("gain", "gain_at_most")),
-        ]
-        for point in found["speculation"]
-    ]
-    return "\n\n".join(
-        [
-            f"### Ideas: {_where(found)}",
-            f"One token is plausible at {single:.1%} of the steps. The distributions of STEER and "
-            f"of its expert overlap by {overlap:.3f} of a step's probability; both draw the same "
-            f"token from the same number at {same:.1%} of the steps. Speculation, in milliseconds, "
-            "and how many times as fast it would be:",
-            table(
-                [
-                    "rows",
-                    "tokens drafted",
-                    "a step of STEER",
-                    "a step of the expert",
-                    "a pass of the others",
-                    "gain",
-                    "with the overlap",
-                ],
-                rows,
-            ),
-        ]
-    )
 
 
 def _change(value: float, whole: float) -> str:
     return f"{value:.1f} ({value / whole:.2f})"
 
 
-def _curves(path: Path, docs: Path) -> str:
+def _pictures(run: Results, docs: Path) -> str:
     """Draws the pictures of one file of curves; returns the lines that show them."""
-    if not path.exists():
-        return ""
-    found = json.loads(path.read_text("utf-8"))
-    lines = [f"### Curves: {_where(found)}"]
+    lines = []
     for picture in PICTURES:
-        name = f"pictures/{path.stem}-{picture.name}.svg"
-        _draw(picture, found[picture.name], docs / name)
+        name = f"pictures/{run.path.stem}-{picture.name}.svg"
+        draw(picture, run.found[picture.name], docs / name)
         lines.append(f"![{picture.title}]({name})")
     return "\n\n".join(lines)
 
 
-def _draw(picture: Picture, points: Sequence[dict[str, Any]], path: Path) -> None:
-    figure = Figure(figsize=(6, 3.4), layout="constrained")
-    axes = figure.add_subplot()
-    sides = dict.fromkeys(point.get("side", "") for point in points)
-    for side in sides:
-        own = [point for point in points if point.get("side", "") == side]
-        x, y = ([point[key] for point in own] for key in (picture.x, picture.y))
-        axes.plot(x, y, marker="o", markersize=4, label=side)
-    axes.set(title=picture.title, xlabel=picture.x_label, ylabel=picture.y_label)
-    axes.set_ylim(bottom=0)
-    axes.grid(alpha=0.3)
-    if picture.log:
-        axes.set_xscale("log", base=2)
-        axes.xaxis.set_major_formatter("{x:.0f}")
-    if any(sides):
-        axes.legend()
-    draw_picture(figure, path)
+def _tried(folder: Path) -> str:
+    """What did not pay: ideas with a command, then those that were tried by hand."""
+    rows = [row for run in Results.all(folder, "ideas") for row in _ideas(run)]
+    path = folder / "trials.json"
+    if path.exists():
+        trials = json.loads(path.read_text("utf-8"))["did_not_pay"]
+        rows += [[trial["idea"], trial["outcome"]] for trial in trials]
+    return table(["idea", "outcome"], rows)
 
 
-def draw_picture(figure: Figure, path: Path) -> None:
-    """Writes a picture without a date and with fixed names: the same results give the same file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with matplotlib.rc_context({"svg.hashsalt": "steer"}):
-        figure.savefig(path, metadata={"Date": None})
+def _ideas(run: Results) -> list[list[str]]:
+    """What skipping and speculation would give."""
+    shares, speculation = run.found["shares"], run.found["speculation"]
+    gains = [point["gain"] for point in speculation]
+    most = max(point["gain_at_most"] for point in speculation)
+    return [
+        [
+            "Leave out the other streams where one token is plausible",
+            f"One token is plausible at {shares['single']:.1%} of the steps ({run.can}).",
+        ],
+        [
+            "Speculative sampling: the expert drafts, the other streams check",
+            f"{min(gains):.2f} to {max(gains):.2f} times as fast; {most:.2f} at most, if the whole "
+            f"overlap ({shares['overlap']:.3f}) could be kept ({run.can}).",
+        ],
+    ]
 
 
-def replace_section(path: Path, section: str) -> None:
-    """Puts `section` between the two marks in the file. Raises `SteerError` without them."""
+def replace_section(path: Path, section: str, name: str = "results") -> None:
+    """Puts `section` between the marks of `name` in the file. Raises `SteerError` without them."""
+    replace_sections(path, {name: section})
+
+
+def replace_sections(path: Path, sections: Mapping[str, str]) -> None:
+    """The same for several, all of them or none."""
     try:
         text = path.read_text("utf-8")
     except OSError as error:
         raise SteerError(f"cannot read {path}: {error.strerror}") from None
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise SteerError(f"{path} has no lines {BEGIN} and {END}; put them where the tables go")
-    path.write_text(f"{before}{BEGIN}\n\n{section}\n\n{END}{after}", "utf-8")
+    for name, section in sections.items():
+        opening, closing = marks(name)
+        before, begin, rest = text.partition(opening)
+        _, end, after = rest.partition(closing)
+        if not begin or not end:
+            raise SteerError(f"{path} has no lines {opening} and {closing}; put them in the page")
+        text = f"{before}{begin}\n\n{section}\n\n{end}{after}"
+    path.write_text(text, "utf-8")
+
+
+def marks(name: str) -> tuple[str, str]:
+    """The lines before and after a section."""
+    return f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
 
 
 if __name__ == "__main__":

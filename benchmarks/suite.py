@@ -1,14 +1,15 @@
 """What is compared with what, and the targets."""
 
+import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
-from benchmarks.lab import Lab
 from benchmarks.memory import Peak, peak
 from benchmarks.ours import Ours
-from benchmarks.pairs import Group, Load, Ratio, Side
+from benchmarks.pairs import Comparison, Group, Load, Ratio, Side
 from benchmarks.peers import Peers
+from benchmarks.plan import Plan, repeat_doubtful
 from steer.config import RunConfig
 
 SHARING = RunConfig(n=1).rows_per_panel
@@ -51,50 +52,37 @@ MEANINGS = {
 """Each ratio in words; ratios are of tokens a second unless they say otherwise."""
 
 
-@dataclass(frozen=True)
-class Plan:
-    """Sizes: `tokens` a record, `records` end to end, of which `published` are timed for the
-    published procedure. `small_repeats` is for what takes a second, 4 rows, and `end_repeats` for
-    what is slow: end to end, and memory."""
-
-    tokens: int = 32
-    warm_tokens: int = 3
-    repeats: int = 3
-    small_repeats: int = 9
-    end_repeats: int = 2
-    records: int = 256
-    published: int = 1
-
-
-QUICK = Plan(tokens=6, warm_tokens=2, repeats=1, small_repeats=1, end_repeats=1, records=64)
-CUDA = Plan(tokens=64, warm_tokens=64, repeats=5, end_repeats=3, published=4)
-
-
 class Suite:
     """All comparisons; fills `ratios`, `measurements` and `notes`."""
 
-    def __init__(self, lab: Lab, plan: Plan, report: Callable[[str], None]) -> None:
-        self.lab, self.plan, self.report = lab, plan, report
-        self.ours, self.peers = Ours(lab), Peers(lab)
+    def __init__(
+        self, ours: Ours, plan: Plan, left: Callable[[], float], report: Callable[[str], None]
+    ) -> None:
+        self.lab, self.ours, self.peers = ours.lab, ours, Peers(ours.lab)
+        self.plan, self.left, self.report = plan, left, report
         self.ratios: dict[str, Ratio] = {}
         self.measurements: list[dict[str, Any]] = []
         self.notes: dict[str, str] = {}
 
     def run(self) -> None:
-        self.at_64()
-        self.small()
-        self.guided_at_16()
-        self.end_to_end()
-        self.memory()
+        """Measures everything at least as often as the plan says, then what is in doubt."""
+        groups = [self.at_64(), self.at_1(), self.at_4(), self.guided_at_16(), self.end_to_end()]
+        for group in groups:
+            group.measure(self.plan.least, self.plan.warm_tokens, self.report)
+        memory = self.memory()
+        repeat_doubtful(groups, self.plan.most, self.left, self.report)
+        for group in groups:
+            self.ratios |= group.ratios()
+            self.measurements += group.to_json()
+        self.ratios |= memory
 
-    def at_64(self) -> None:
+    def at_64(self) -> Group:
         """64 rows: our own plain sampling, Transformers and bare forward passes."""
         load = Load(64, 64, self.plan.tokens)
         self.report("64 rows: which Transformers cache is faster")
         kind = self.peers.choose_cache(Load(64, 64, min(8, self.plan.tokens)))
         self.notes["forward_cache"] = f"{kind}, the faster of the dynamic and the static cache"
-        group = self._measure(
-            "64 rows",
+        sides = [
             Side("steer", self.ours.steer, load),
             Side("plain", self.ours.plain, load),
             Side("plain engine", self.ours.plain_engine, load),
@@ -102,99 +90,98 @@ class Suite:
             Side("transformers merged", self.peers.transformers_merged, load),
             Side("forward", self.peers.forward, load),
             Side("forward adapted", self.peers.forward_adapted, load),
-        )
-        self.ratios |= {
-            "steer_over_plain_64": group.ratio("steer", "plain"),
-            "plain_over_transformers_64": group.ratio("plain engine", "transformers"),
-            "plain_over_transformers_merged_64": group.ratio("plain engine", "transformers merged"),
-            "plain_over_forward_64": group.ratio("plain engine", "forward"),
-            "plain_over_forward_adapted_64": group.ratio("plain engine", "forward adapted"),
-        }
+        ]
+        theirs = ("transformers", "transformers merged", "forward", "forward adapted")
+        against = [_comparison("plain engine", side, 64) for side in theirs]
+        return Group("64 rows", sides, [_comparison("steer", "plain", 64), *against])
 
-    def small(self) -> None:
-        """1 and 4 rows. The start (panel, prompts, index of real texts) is counted at the share
-        that falls on so few records when `SHARING` of them share a panel, as they do by
-        default."""
-        self.notes["small_batches"] = (
-            f"at 1 and 4 rows, steer over plain counts the time before the first step at its "
-            f"share of {SHARING} records, the default number that share a panel"
-        )
-        for rows in (1, 4):
-            load = Load(rows, max(rows, 2), self.plan.tokens)
-            sides = [
-                Side("steer", self.ours.steer, load),
-                Side("plain", self.ours.plain, load),
-                Side("plain one copy", self.ours.plain_one_copy, load),
-            ]
-            if rows == 1:
-                sides += [
-                    Side("plain engine", self.ours.plain_engine, load),
-                    Side("transformers", self.peers.transformers, load),
-                    Side("transformers merged", self.peers.transformers_merged, load),
-                ]
-            name = f"{rows} row{'s' * (rows > 1)}"
-            repeats = self.plan.repeats if rows == 1 else self.plan.small_repeats
-            group = self._measure(name, *sides, repeats=repeats)
-            share = load.records / SHARING
-            for theirs in ("plain", "plain one copy"):
-                name = f"steer_over_{theirs.replace(' ', '_')}_{rows}"
-                self.ratios[name] = group.ratio("steer", theirs, share)
-            for theirs in ("transformers", "transformers merged") if rows == 1 else ():
-                name = f"plain_over_{theirs.replace(' ', '_')}_1"
-                self.ratios[name] = group.ratio("plain engine", theirs)
+    def at_1(self) -> Group:
+        """1 row: both our own kinds of plain sampling, and Transformers."""
+        load = Load(1, 2, self.plan.tokens)
+        sides = [
+            *self._few(load),
+            Side("plain engine", self.ours.plain_engine, load),
+            Side("transformers", self.peers.transformers, load),
+            Side("transformers merged", self.peers.transformers_merged, load),
+        ]
+        theirs = ("transformers", "transformers merged")
+        against = [_comparison("plain engine", side, 1) for side in theirs]
+        return Group("1 row", sides, [*_against_plain(load), *against])
 
-    def guided_at_16(self) -> None:
+    def at_4(self) -> Group:
+        """4 rows: both our own kinds of plain sampling."""
+        load = Load(4, 4, self.plan.tokens)
+        return Group("4 rows", self._few(load), _against_plain(load))
+
+    def guided_at_16(self) -> Group:
         """16 rows with one panel: three streams against Transformers' two."""
         load = Load(16, 16, self.plan.tokens)
-        group = self._measure(
-            "16 rows",
+        sides = [
             Side("steer", self.ours.steer, load),
             Side("transformers cfg", self.peers.transformers_cfg, load),
             Side("transformers cfg merged", self.peers.transformers_cfg_merged, load),
-        )
-        for theirs in ("transformers cfg", "transformers cfg merged"):
-            name = f"steer_over_{theirs.replace(' ', '_')}_16"
-            self.ratios[name] = group.ratio("steer", theirs)
+        ]
+        theirs = ("transformers cfg", "transformers cfg merged")
+        return Group("16 rows", sides, [_comparison("steer", side, 16) for side in theirs])
 
-    def end_to_end(self) -> None:
+    def end_to_end(self) -> Group:
         """`records` records by us, a sample of them by the published procedure."""
         plan = self.plan
         self.notes["published"] = (
             f"the published procedure takes the same time for every record, so {plan.published} "
             f"of {plan.records} records is timed in each repeat; models are loaded beforehand"
         )
-        group = Group(
-            "end to end",
-            [
-                Side("published", self.peers.published, Load(1, plan.published, plan.tokens)),
-                Side("steer", self.ours.steer, Load(64, plan.records, plan.tokens)),
-            ],
-        )
-        group.measure(plan.end_repeats, plan.warm_tokens, self.report)
-        self.measurements += group.to_json()
-        self.ratios["steer_over_published"] = group.ratio("steer", "published")
+        sides = [
+            Side("published", self.peers.published, Load(1, plan.published, plan.tokens)),
+            Side("steer", self.ours.steer, Load(64, plan.records, plan.tokens)),
+        ]
+        wanted = Comparison("steer_over_published", "steer", "published")
+        return Group("end to end", sides, [wanted])
 
-    def memory(self) -> None:
-        """Peaks in processes of their own."""
+    def memory(self) -> dict[str, Ratio]:
+        """Ratios of the peaks, in processes of their own; adds a measurement for each. Peaks hardly
+        scatter, so they are read again only while there is time."""
         load = Load(64, 64, self.plan.tokens)
         peaks: dict[str, Peak] = {}
         values: dict[str, list[float]] = {"plain": [], "plain_merged": []}
-        for repeat in range(1, self.plan.end_repeats + 1):
+        began = time.monotonic()
+        for repeat in range(1, self.plan.memory + 1):
+            if repeat > 1 and (time.monotonic() - began) / (repeat - 1) > self.left():
+                break
             for kind in ("steer", *values):
-                self.report(f"memory: repeat {repeat} of {self.plan.end_repeats}, {kind}")
+                self.report(f"memory: repeat {repeat}, {kind}")
                 peaks[kind] = peak(self.lab, kind, load)
                 row = {"group": "memory", "side": kind, **asdict(load), **asdict(peaks[kind])}
                 self.measurements.append(row)
             for kind, found in values.items():
                 found.append(peaks["steer"].peak / peaks[kind].peak)
-        for kind, found in values.items():
-            self.ratios[f"peak_memory_over_{kind}_64"] = Ratio.of(found)
+        return {f"peak_memory_over_{kind}_64": Ratio.of(found) for kind, found in values.items()}
 
-    def _measure(self, name: str, *sides: Side, repeats: int | None = None) -> Group:
-        group = Group(name, sides)
-        group.measure(repeats or self.plan.repeats, self.plan.warm_tokens, self.report)
-        self.measurements += group.to_json()
-        return group
+    def _few(self, load: Load) -> list[Side]:
+        """Our own sides where few rows decode."""
+        self.notes["small_batches"] = (
+            f"at 1 and 4 rows, steer over plain counts the time before the first step at its "
+            f"share of {SHARING} records, the default number that share a panel"
+        )
+        return [
+            Side("steer", self.ours.steer, load),
+            Side("plain", self.ours.plain, load),
+            Side("plain one copy", self.ours.plain_one_copy, load),
+        ]
+
+
+def _against_plain(load: Load) -> list[Comparison]:
+    """The start (panel, prompts, index of real texts) is counted at the share that falls on so few
+    records when `SHARING` of them share a panel, as they do by default."""
+    share = load.records / SHARING
+    theirs = ("plain", "plain one copy")
+    return [_comparison("steer", side, load.rows, share) for side in theirs]
+
+
+def _comparison(ours: str, theirs: str, rows: int, start_share: float = 1.0) -> Comparison:
+    """Named by its sides and rows, as in `MEANINGS`."""
+    name = f"{ours.split()[0]}_over_{theirs.replace(' ', '_')}_{rows}"
+    return Comparison(name, ours, theirs, start_share)
 
 
 def met(name: str, ratio: Ratio) -> bool | None:

@@ -3,6 +3,7 @@
 import json
 import time
 from dataclasses import asdict
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +13,24 @@ from rich.table import Table
 from benchmarks.command import write_results
 from benchmarks.machine import versions
 from benchmarks.pairs import Ratio
+from benchmarks.plan import Budget
 from benchmarks.suite import MEANINGS, TARGETS, met
 from steer.cli.progress import duration
 
 
 class Talk:
-    """Tells what is being measured, a line each, with the time since the beginning."""
+    """Tells what is being measured, a line each, with the time since the beginning and, within a
+    `budget`, the most that is left."""
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
+    def __init__(self, console: Console, budget: Budget | None = None) -> None:
+        self.console, self.budget = console, budget or Budget(None)
         self.began = time.monotonic()
 
     def __call__(self, text: str) -> None:
         since = duration(time.monotonic() - self.began)
-        self.console.print(f"[dim]{since:>8}[/dim]  {text} ...", highlight=False)
+        left = self.budget.left
+        more = f" [dim](at most {duration(left)} left)[/dim]" if 0 < left < inf else ""
+        self.console.print(f"[dim]{since:>8}[/dim]  {text} ...{more}", highlight=False)
 
 
 def show(ratios: dict[str, Ratio], measurements: list[dict[str, Any]], console: Console) -> None:

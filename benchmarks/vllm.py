@@ -23,7 +23,7 @@ from rich.console import Console
 
 from benchmarks.command import require_place, run, write_results
 from benchmarks.lab import PROMPT, SEED, Lab, prepare
-from benchmarks.machine import machine, versions
+from benchmarks.machine import machine, results_file, versions
 from benchmarks.pairs import Ratio
 from benchmarks.table import Talk
 from steer.config import Guidance, Sampling
@@ -35,7 +35,6 @@ from steer.engines.vllm.processor import Link
 from steer.guidance import steer_streams
 from steer.seeds import derive
 
-RESULTS = Path(__file__).parent / "results" / "vllm-cpu.json"
 ROWS_PER_PANEL = 32
 TARGET = 0.9
 CACHE = 1 << 30  # bytes, for each engine
@@ -186,7 +185,7 @@ def measure(lab: Lab, case: Case, plan: Plan, report: Callable[[str], None]) -> 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures, prints and writes; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.vllm", description=__doc__)
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=Path, default=results_file("cpu", "vllm"))
     options = parser.parse_args(arguments)
     console = Console(stderr=True)
     return run(lambda: _run(options, console), console)

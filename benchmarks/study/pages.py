@@ -10,7 +10,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from benchmarks.report import ROOT, draw_picture, replace_section, table
+from benchmarks.pictures import draw_picture
+from benchmarks.report import ROOT, replace_section, table
 from benchmarks.study.parts import TASKS
 from benchmarks.study.plan import BASELINES, DEFAULT, OURS, SEEDS, VALIDATION_SEED, chosen, reported
 from benchmarks.study.results import REAL, Mean, Table, read

@@ -21,7 +21,7 @@ from typing import Any
 
 from steer.config import RunConfig, Sources, differences
 from steer.errors import SteerError
-from steer.files import check_format
+from steer.files import check_format, json_bytes
 from steer.runs.places import Place, place_of, reason
 from steer.runs.records import Record, Reject, read_attempt
 from steer.version import __version__
@@ -172,7 +172,7 @@ def _identity(config: RunConfig, sources: Sources) -> bytes:
         "config": config.model_dump(mode="json"),
         "sources": sources.model_dump(mode="json"),
     }
-    return (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode()
+    return json_bytes(values)
 
 
 def _read_identity(place: Place) -> tuple[str, RunConfig, Sources]:

@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,11 +14,13 @@ import torch
 from benchmarks import curves, gpu, ideas, levers, report, scaling
 from benchmarks.__main__ import main
 from benchmarks.lab import Lab, prepare
+from benchmarks.memory import Peak
 from benchmarks.ours import Endless, Ours
 from benchmarks.pairs import Group, Load, Ratio, Sample, Side, check_tokens
 from benchmarks.peers import Peers, forward
+from benchmarks.plan import Plan
 from benchmarks.shapes import random_model
-from benchmarks.suite import MEANINGS, TARGETS, met
+from benchmarks.suite import MEANINGS, TARGETS, Suite, met
 from steer.config import Sampling
 from steer.engines.hf import linear as hf_adapter
 from steer.engines.scoring import Rows
@@ -64,7 +67,10 @@ def test_the_command_writes_every_ratio(results: Path) -> None:
     assert set(KEYS) - {"peak_memory_over_plain_merged_64"} <= set(TARGETS)
     assert found["machine"]["device"] == "cpu"
     assert found["versions"]["torch"]
-    assert found["settings"]["model"] == "tiny"
+    assert {"dtype", "capability", "threads"} <= set(found["machine"])
+    settings = found["settings"]
+    assert (settings["model"], settings["name"], settings["minutes"]) == ("tiny", "quick", 5)
+    assert settings["probe"]["tokens_per_second"] > 0
     assert "1 of 64 records" in found["notes"]["published"]
 
 
@@ -86,6 +92,16 @@ def test_every_measurement_has_its_raw_seconds(results: Path) -> None:
     assert all(row["peak"] >= row["loaded"] > 10**7 for row in memory)
 
 
+@pytest.mark.parametrize(("left", "times"), [(0.0, 1), (math.inf, 2)])
+def test_memory_is_read_again_only_while_there_is_time(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, left: float, times: int
+) -> None:
+    monkeypatch.setattr("benchmarks.suite.peak", lambda lab, kind, load: Peak(1, 2))
+    suite = Suite(SimpleNamespace(lab=lab), Plan(memory=2), lambda: left, lambda text: None)
+    assert suite.memory()["peak_memory_over_plain_64"] == Ratio(1, 1, 1)
+    assert len(suite.measurements) == 3 * times
+
+
 def test_what_can_be_a_ratio() -> None:
     assert Ratio.of([0.5, 0.4, 3]).plausible
     for values in ([0.0, 1.0], [1.0, math.inf], [math.nan], [-1.0]):
@@ -96,6 +112,8 @@ def test_a_mistake_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Pat
     assert main(["--device", "nowhere", "--out", str(tmp_path / "cpu.json")]) == 2
     assert capsys.readouterr().err.startswith("error: device 'nowhere' cannot be used")
     assert not list(tmp_path.iterdir())
+    assert main(["--minutes", "0", "--out", str(tmp_path / "cpu.json")]) == 2
+    assert "give more than 0 with --minutes" in capsys.readouterr().err
 
 
 def test_gpu_part_measures_random_shapes_beside_the_limits(lab: Lab) -> None:
@@ -179,7 +197,9 @@ def test_ideas_are_weighed_with_an_expert(
     assert [(p["rows"], p["drafted"]) for p in found["speculation"]] == [
         (1, 1), (1, 2), (2, 1), (2, 2)
     ]  # fmt: skip
-    assert "One token is plausible at" in report._ideas(out)
+    ideas_page = report.Results.all(tmp_path, "ideas")
+    assert [run.path for run in ideas_page] == [out]
+    assert "One token is plausible at" in report.table(["", ""], report._ideas(ideas_page[0]))
     arguments[3] = str(tmp_path)
     assert ideas.main([*arguments, "--out", str(out)]) == 2
     assert "\nerror: " in capsys.readouterr().err
@@ -214,15 +234,19 @@ def test_curves_have_their_points_and_are_drawn(
     run = [p["records"] for p in points["run_length"]]
     assert run == sorted(set(run)) and run[-1] >= curves.TINY.records
 
-    page, text = tmp_path / "performance.md", f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n"
-    page.write_text(text)
+    page, text = tmp_path / "performance.md", "between\n".join(map(marked, report.SECTIONS))
+    page.write_text(f"before\n{text}after\n")
     machine = json.loads((results / "cpu.json").read_text())
+    (results / "cpu-avx2.json").write_text(json.dumps(machine))
     (results / "curves-cpu.json").write_text(
         json.dumps(points | {key: machine[key] for key in ("machine", "versions")})
     )
     assert report.main(results, tmp_path) == 0
     new = page.read_text()
     assert new.startswith("before\n") and new.endswith("after\n") and "old" not in new
+    assert new.count("between\n") == len(report.SECTIONS) - 1
+    assert "| bf16 in hardware | AVX2, fp32 |" in new
+    assert "### Speed: AVX2, fp32" in new
     assert all(MEANINGS[key] in new for key in KEYS)
     pictures = sorted((tmp_path / "pictures").glob("*.svg"))
     assert len(pictures) == len(report.PICTURES)
@@ -232,15 +256,23 @@ def test_curves_have_their_points_and_are_drawn(
     assert page.read_text() == new
     assert [path.read_bytes() for path in pictures] == first
 
-    page.write_text("no marks")
+    page.write_text(marked("expect"))
     assert report.main(results, tmp_path) == 2
-    assert page.read_text() == "no marks"
+    assert page.read_text() == marked("expect")
     assert "has no lines" in capsys.readouterr().err
 
 
-def test_the_page_has_the_marks() -> None:
-    text = (report.ROOT / "docs" / "performance.md").read_text("utf-8")
-    assert text.count(report.BEGIN) == text.count(report.END) == 1
+def marked(name: str) -> str:
+    """An old section of a page."""
+    return "\nold\n".join(report.marks(name)) + "\n"
+
+
+def test_the_page_is_what_the_results_give(tmp_path: Path) -> None:
+    page = (report.ROOT / "docs" / "performance.md").read_text("utf-8")
+    (tmp_path / "performance.md").write_text(page, "utf-8")
+    assert report.main(docs=tmp_path) == 0
+    assert (tmp_path / "performance.md").read_text("utf-8") == page
+    assert all(len(line) <= 100 or line.startswith("|") for line in page.splitlines())
 
 
 def test_sides_take_turns_and_ratios_are_of_pairs() -> None:
