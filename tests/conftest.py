@@ -20,7 +20,7 @@ from steer.data.corpus import Corpus
 from steer.models import machine
 from tests import tiny
 
-PLAIN = machine.Processor(frozenset(), frozenset())
+PLAIN = machine.Processor(frozenset(), frozenset(), frozenset())
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,5 +1,6 @@
 """What this machine has and can compute; whoever must know asks here."""
 
+import math
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -19,10 +20,12 @@ _FEATURES = {
 @dataclass(frozen=True)
 class Processor:
     """What PyTorch's kernels do on this machine's CPU: the dtypes narrower than fp32 that are
-    multiplied in hardware, and those whose weights `pack` reorders."""
+    multiplied in hardware, those whose weights `pack` reorders, and those that
+    `fused_attention` reads."""
 
     native: frozenset[torch.dtype]
     packed: frozenset[torch.dtype]
+    fused: frozenset[torch.dtype]
 
 
 @cache
@@ -34,12 +37,13 @@ def processor() -> Processor:
 def find_processor() -> Processor:
     """By trying: the features say nothing of the build of PyTorch, and nothing of the limits that
     ATEN_CPU_CAPABILITY and ONEDNN_MAX_CPU_ISA set."""
-    features = dict(torch.cpu.get_capabilities())
+    features = dict(getattr(torch.cpu, "get_capabilities", dict)())
+    fused = frozenset(dtype for dtype in (torch.float32, *_FEATURES) if _fuses(dtype))
     has = {dtype for dtype, names in _FEATURES.items() if any(map(features.get, names))}
     packed = frozenset({torch.bfloat16} if _packs(torch.bfloat16) else ())
     if features.get("architecture") == "x86_64":  # there the same kernels do both
         has -= {torch.bfloat16} - packed
-    return Processor(frozenset(has), packed)
+    return Processor(frozenset(has), packed, fused)
 
 
 def computes(dtype: torch.dtype, device: torch.device) -> bool:
@@ -69,6 +73,27 @@ def packed_linear(x: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
     operator: Any = torch.ops.mkldnn._linear_pointwise.default
     product: Tensor = operator(x, packed, bias, "none", [], "")
     return product
+
+
+def fused_attention(
+    q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """What q (batch, heads, rows, head_dim) finds in k and v, with `mask` added to the scores, and
+    the log-sum-exp of the scores (batch, heads, rows) in fp32."""
+    operator: Any = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
+    out, total = operator(q, k, v, attn_mask=mask, scale=scale)
+    return out, total
+
+
+def _fuses(dtype: torch.dtype) -> bool:
+    """Whether this build of PyTorch has the fused attention of CPUs, and it attends right."""
+    q, k = torch.ones(1, 1, 2, 16, dtype=dtype), torch.eye(4, 16, dtype=dtype)[None, None]
+    try:
+        out, total = fused_attention(q, k, k, 1.0)
+    except (AttributeError, RuntimeError):
+        return False
+    right = torch.full((1, 1, 2), 1 + math.log(4))
+    return bool(out[..., :4].allclose(q[..., :4] / 4)) and total.allclose(right, atol=0.02)
 
 
 def _packs(dtype: torch.dtype) -> bool:

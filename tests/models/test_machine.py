@@ -56,11 +56,24 @@ def test_arm_needs_no_packing(monkeypatch) -> None:
     assert found(monkeypatch, {"architecture": "aarch64", "bf16": True}, packs=False).native
 
 
-def test_an_operator_that_is_not_there_is_not_used(monkeypatch) -> None:
-    def missing(*_):
-        raise RuntimeError("needs the cpu support avx_ne_convert")
+def test_fused_attention_is_attention(monkeypatch) -> None:
+    """On this machine, for every dtype that it is used for; where it is missing, for none."""
+    for dtype in machine.processor().fused:
+        q, k, v = torch.randn(3, 2, 3, 5, 16).to(dtype)
+        out, total = machine.fused_attention(q, k, v, 0.3)
+        scores = (q.float() @ k.float().transpose(-1, -2)) * 0.3
+        torch.testing.assert_close(out.float(), scores.softmax(-1) @ v.float(), atol=0.05, rtol=0)
+        torch.testing.assert_close(total, scores.logsumexp(-1), atol=0.05, rtol=0)
+    monkeypatch.setattr(machine, "fused_attention", raising)
+    assert not machine._fuses(torch.float32)
 
-    monkeypatch.setattr(machine, "pack", missing)
+
+def raising(*_):
+    raise RuntimeError("needs the cpu support avx_ne_convert")
+
+
+def test_an_operator_that_is_not_there_is_not_used(monkeypatch) -> None:
+    monkeypatch.setattr(machine, "pack", raising)
     assert not machine._packs(torch.bfloat16)
 
 

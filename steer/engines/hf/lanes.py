@@ -10,13 +10,14 @@ tokens do, so each lane has it in its own cache, before its own tokens.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
 from steer.errors import SteerError
+from steer.models import machine
 
 IMPLEMENTATION = "steer_lanes"
 GROWTH = 32  # own tokens a cache grows by
@@ -24,8 +25,6 @@ SHORT = 32  # tokens of a context that a lane keeps in its own cache
 FUSED_ROWS = 48  # query rows a key head, of all lanes
 BLOCKED = {torch.bfloat16}  # prefilled on a CPU by plain products, `BLOCK` queries at a time
 BLOCK = 128
-
-_fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
 
 
 @dataclass
@@ -244,7 +243,7 @@ def _read_shared(context: Context, layer: int, q: Tensor, scaling: float) -> tup
     k, v = context.keys[layer], context.values[layer]
     rows = q.reshape(1, len(q), -1, q.shape[-1])
     if _is_fused(rows):
-        out, total = _fused(rows, k, v, scale=scaling)
+        out, total = machine.fused_attention(rows, k, v, scaling)
     else:
         scores = _scores(rows, k, scaling)
         weights = scores.softmax(dim=-1)
@@ -256,7 +255,7 @@ def _read(q: Tensor, k: Tensor, v: Tensor, scaling: float, mask: Tensor) -> Tens
     """Attention of q (batch, kv_heads, rows, head_dim) over k and v (batch, kv_heads, length,
     head_dim), with `mask` added to the scores."""
     if _is_fused(q):
-        return cast(Tensor, _fused(q, k, v, attn_mask=mask, scale=scaling)[0])
+        return machine.fused_attention(q, k, v, scaling, mask)[0]
     scores = _scores(q, k, scaling).add_(mask)
     return scores.softmax(dim=-1).to(q.dtype) @ v
 
@@ -264,7 +263,8 @@ def _read(q: Tensor, k: Tensor, v: Tensor, scaling: float, mask: Tensor) -> Tens
 def _is_fused(q: Tensor) -> bool:
     """Whether PyTorch's fused kernel for CPUs reads for q (batch, kv_heads, rows, head_dim): for
     many rows plain products are faster (docs/performance.md)."""
-    return q.is_cpu and len(q) * q.shape[2] <= FUSED_ROWS
+    small = q.is_cpu and len(q) * q.shape[2] <= FUSED_ROWS
+    return small and q.dtype in machine.processor().fused
 
 
 def _scores(q: Tensor, k: Tensor, scaling: float) -> Tensor:
