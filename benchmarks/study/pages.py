@@ -106,7 +106,7 @@ def _default(work: Path, tables: Mapping[str, Table]) -> str:
         known = [gain for gain in gains if gain]
         rows.append([family, *map(_signed, gains), _signed(together(known))])
     names = [HEADINGS[task] for task in tables]
-    what = f"The summary figure of the default (`{DEFAULT}`) less that of a baseline, "
+    what = f"The summary figure of the default (`{DEFAULT}`) less that of a baseline,\n"
     what += "each baseline with the setting chosen for the task; 95% intervals."
     head = ["less", *names, "all tasks, mean"]
     return f"### The default against the baselines\n\n{what}\n\n{table(head, rows)}"
@@ -264,8 +264,8 @@ def _weights(work: Path) -> str:
             rows += _weight_rows(task, json.loads(path.read_bytes()))
     if not rows:
         return ""
-    head = ["task", "fitted on", "streams", "gamma", "eta", "weights' sum", "nats a token"]
-    head += ["the expert's", "gain, 95% interval"]
+    head = ["task", "fitted on (texts given)", "streams", "gamma", "eta", "weights' sum"]
+    head += ["nats a token", "the expert's", "gain, 95% interval"]
     return "### The weights under which real texts are likeliest\n\n" + table(head, rows)
 
 
