@@ -52,7 +52,7 @@ def show_outcome(run: Run) -> None:
     ending = "" if run.complete else f" when the {run.config.attempts} attempts were used up"
     out.print(f"[bold]{accepted} of {wanted} records accepted[/bold]{ending}: {run.path}")
     if run.rejects:
-        out.print(f"{len(run.rejects)} rejected: {escape(_reasons(run.reasons))}")
+        out.print(f"{len(run.rejects)} rejected: {escape(run.reasons_in_words)}")
     if not run.complete:
         out.print("What was accepted stays. More attempts need a new run with --max-attempts.")
 
@@ -193,7 +193,3 @@ def _flat(config: Config) -> dict[str, object]:
         elif value is not None and value != {}:
             flat[name] = value
     return flat
-
-
-def _reasons(reasons: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {reason}" for reason, count in reasons.items())

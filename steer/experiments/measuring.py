@@ -33,8 +33,8 @@ class Measuring:
         accepted, n = len(run.records), self.settings.n
         trial = replace(trial, accepted=accepted)
         if accepted < FEWEST * n:
-            often = ", ".join(f"{count} {reason}" for reason, count in run.reasons.items())
-            why = f"only {accepted} of {n} records were accepted (rejected: {often})"
+            rejected = run.reasons_in_words
+            why = f"only {accepted} of {n} records were accepted (rejected: {rejected})"
             return replace(trial, state="failed", reason=why)
         texts = as_labelled(run)
         [estimates], used = self._evaluate([texts], on_stage)

@@ -17,13 +17,12 @@ from transformers import (
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import cached_file
-from transformers.utils import logging as transformers_logging
 
 from steer.errors import SteerError
 from steer.models.fingerprints import ADAPTER_CONFIG, WEIGHTS, folder_fingerprint
 from steer.models.machine import computes
 from steer.models.packaged import EMBEDDED, GEMMA, default_model, packaged_model
-from steer.quiet import quiet_logs
+from steer.quiet import quiet_loading
 
 log = logging.getLogger(__name__)
 
@@ -169,9 +168,9 @@ def _check_folder(path: Path) -> Path:
 
 def _check_causal(name: str, config: Any) -> None:
     known = set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
-    found = config.architectures or []
-    if found and not known.intersection(found):
-        raise SteerError(f"{name} is no causal language model but {', '.join(found)}")
+    architectures = config.architectures or []
+    if architectures and not known.intersection(architectures):
+        raise SteerError(f"{name} is no causal language model but {', '.join(architectures)}")
 
 
 def _local_folder(path: str) -> Path:
@@ -186,17 +185,12 @@ def _local_folder(path: str) -> Path:
 
 @contextlib.contextmanager
 def _loading(name: str) -> Iterator[None]:
-    """No progress bars; what goes wrong in Transformers becomes one line."""
-    shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
+    """Loads in silence, and turns what goes wrong in Transformers into a `SteerError`."""
     try:
-        with quiet_logs():
+        with quiet_loading():
             yield
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())
         raise SteerError(
             f"cannot load model {name} (a folder, a hub id or {EMBEDDED}): {reason[:300]}"
         ) from None
-    finally:
-        if shown:
-            transformers_logging.enable_progress_bar()

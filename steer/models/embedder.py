@@ -2,8 +2,7 @@
 
 import hashlib
 import importlib.util
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 
 from steer.errors import SteerError
 from steer.models.cache import Cache, OnTexts, remembered
-from steer.quiet import quiet_logs
+from steer.quiet import quiet_loading
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -82,7 +81,7 @@ def load_embedder(name: str | None = None, cache: Cache | None = None) -> Embedd
     folder = _packaged_folder() if name in (None, PACKAGED) else None
     shown = name or (PACKAGED if folder else HUB)
     try:
-        with quiet_logs(), _no_bars():
+        with quiet_loading():
             model = SentenceTransformer(str(folder or shown))
     except (OSError, ValueError, ImportError) as error:
         raise SteerError(
@@ -100,17 +99,3 @@ def _packaged_folder() -> Path | None:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-
-
-@contextmanager
-def _no_bars() -> Iterator[None]:
-    """Progress is the caller's to draw, so Transformers' own bar over weights is off."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()

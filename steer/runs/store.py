@@ -53,7 +53,7 @@ class Run:
             raise SteerError(f"{place.path} is no run: there is no run.json in it")
         version, config, sources = _read_identity(place)
         rounds = list(_read_rounds(place))
-        attempts = [attempt for found in rounds for attempt in found]
+        attempts = [attempt for round in rounds for attempt in round]
         records = tuple(attempt for attempt in attempts if isinstance(attempt, Record))
         rejects = tuple(attempt for attempt in attempts if isinstance(attempt, Reject))
         return cls(place.path, version, config, sources, records, rejects, len(rounds))
@@ -61,8 +61,8 @@ class Run:
     @property
     def counts(self) -> dict[str | None, int]:
         """Accepted records for each label wanted; None is no label."""
-        found = Counter(record.label for record in self.records)
-        return {label: found[label] for label in self.config.wanted}
+        accepted = Counter(record.label for record in self.records)
+        return {label: accepted[label] for label in self.config.wanted}
 
     @property
     def texts(self) -> list[str]:
@@ -76,8 +76,13 @@ class Run:
 
     @property
     def reasons(self) -> dict[str, int]:
-        """Rejects for each reason found, the most frequent first."""
+        """Number of rejects for each reason, the most frequent first."""
         return dict(Counter(reject.reason for reject in self.rejects).most_common())
+
+    @property
+    def reasons_in_words(self) -> str:
+        """The `reasons` as one line, such as "3 short, 2 copy"; empty without rejects."""
+        return ", ".join(f"{count} {reason}" for reason, count in self.reasons.items())
 
     @property
     def complete(self) -> bool:
@@ -146,9 +151,9 @@ def is_over(out: Path | str, config: RunConfig, sources: Sources) -> bool:
     if not place.has(_IDENTITY) or _differences(place, config, sources):
         return False
     attempts, accepted = 0, Counter[str | None]()
-    for found in _read_rounds(place):
-        attempts += len(found)
-        accepted.update(attempt.label for attempt in found if isinstance(attempt, Record))
+    for round in _read_rounds(place):
+        attempts += len(round)
+        accepted.update(attempt.label for attempt in round if isinstance(attempt, Record))
     return attempts >= config.attempts or accepted >= Counter(config.wanted)
 
 
@@ -158,9 +163,9 @@ def _differences(place: Place, config: RunConfig, sources: Sources) -> list[str]
 
 
 def _compare(place: Place, config: RunConfig, sources: Sources) -> None:
-    if found := _differences(place, config, sources):
+    if differing := _differences(place, config, sources):
         raise SteerError(
-            f"{place.path} is a run with other settings: {'; '.join(found)}; "
+            f"{place.path} is a run with other settings: {'; '.join(differing)}; "
             "use the same settings to continue it, or another folder"
         )
 
