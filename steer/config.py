@@ -132,8 +132,8 @@ class RunConfig(Config):
     @model_validator(mode="after")
     def _check(self) -> "RunConfig":
         if (self.n is None) == (not self.labels):
-            found = "both" if self.labels else "neither"
-            raise SteerError(f"found {found} of n and labels; say how many records with one")
+            which = "both" if self.labels else "neither"
+            raise SteerError(f"found {which} of n and labels; say how many records with one")
         if self.panel_selection == "nearest" and self.guidance.negatives > 1:
             raise SteerError(
                 f"negatives is {self.guidance.negatives}, but there is one nearest panel; "
@@ -211,13 +211,13 @@ def _explain(kind: type[Config], error: ValidationError) -> str:
     name = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         return f"unknown setting '{name}'; the settings are {', '.join(kind.model_fields)}"
-    found = first.get("input")
-    return f"{name} is {found!r}: {first['msg'][0].lower()}{first['msg'][1:]}"
+    value = first.get("input")
+    return f"{name} is {value!r}: {first['msg'][0].lower()}{first['msg'][1:]}"
 
 
 def _settings(config: Config, prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for name, value in config:
         nested = isinstance(value, Config)
-        found |= _settings(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value}
-    return found
+        flat |= _settings(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value}
+    return flat

@@ -42,12 +42,12 @@ class Method(Config):
     def settings(self) -> dict[str, Any]:
         """What differs from plain sampling, flat."""
         plain = Method(name="plain")
-        found: dict[str, Any] = {}
+        changed: dict[str, Any] = {}
         for part in ("guidance", "sampling"):
             mine, other = getattr(self, part), getattr(plain, part)
-            found |= {key: value for key, value in mine if value != getattr(other, key)}
+            changed |= {key: value for key, value in mine if value != getattr(other, key)}
         panels = _PANELS if self.guidance.eta or self.guidance.rho else ()
-        return found | {name: getattr(self, name) for name in panels}
+        return changed | {name: getattr(self, name) for name in panels}
 
 
 def _steer(name: str, about: str, **settings: Any) -> Method:
@@ -138,10 +138,10 @@ def find_methods(names: str, labelled: bool) -> tuple[Method, ...]:
     """
     if names == ALL:
         return tuple(method for method in METHODS if labelled or not method.labelled)
-    found = tuple(find_method(name.strip(), labelled) for name in names.split(","))
-    if len({method.name for method in found}) < len(found):
+    methods = tuple(find_method(name.strip(), labelled) for name in names.split(","))
+    if len({method.name for method in methods}) < len(methods):
         raise SteerError(f"--methods names one twice: {names}; name each once")
-    return found
+    return methods
 
 
 def find_method(name: str, labelled: bool) -> Method:

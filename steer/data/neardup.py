@@ -76,12 +76,12 @@ class NearIndex:
         plain = normalise(text)
         if (row := self._row(plain)) is not None:
             return self._keys[row]
-        grams, best, found = shingles(plain), 0.0, None
+        grams, best, nearest = shingles(plain), 0.0, None
         for candidate in sorted(self._near.find(self._band_keys(plain))):
             similarity = jaccard(grams, shingles(self._texts[candidate]))
             if similarity >= self.threshold and similarity > best:
-                best, found = similarity, self._keys[candidate]
-        return found
+                best, nearest = similarity, self._keys[candidate]
+        return nearest
 
     def _row(self, plain: str) -> int | None:
         candidates = self._equal.find(_text_key(plain))

@@ -199,8 +199,8 @@ def read_hub(
         raise SteerError(
             f"{name}:{split} has no column {missing[0]!r}; its columns: {_listed(features)}"
         )
-    found = {column: _hub_column(dataset, column, features[column]) for column in wanted}
-    return Table(f"{name}:{split}", found, range(1, dataset.num_rows + 1))
+    values = {column: _hub_column(dataset, column, features[column]) for column in wanted}
+    return Table(f"{name}:{split}", values, range(1, dataset.num_rows + 1))
 
 
 def _hub_column(dataset: Any, column: str, feature: Any) -> list[Any]:

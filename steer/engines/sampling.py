@@ -97,5 +97,5 @@ def _invert(probs: Tensor, draws: Tensor) -> Tensor:
 def _first_past(ends: Tensor, target: Tensor) -> Tensor:
     """The first place of each row where the cumulative `ends` exceed `target`; the last place with
     any weight when rounding puts the target at or past the end."""
-    found = torch.searchsorted(ends, target.unsqueeze(-1), right=True).squeeze(-1)
-    return torch.minimum(found, (ends < ends[:, -1:]).sum(dim=-1))
+    past = torch.searchsorted(ends, target.unsqueeze(-1), right=True).squeeze(-1)
+    return torch.minimum(past, (ends < ends[:, -1:]).sum(dim=-1))

@@ -79,8 +79,8 @@ class Rows:
         """
         scores, log_probs, tokens = self.score(rows, logits)
         place = self.sampler(scores, self.next_draws(rows), self.counts[rows]).unsqueeze(-1)
-        found = log_probs.gather(-1, place.expand(self.streams, -1, 1)).squeeze(-1)
-        return (place if tokens is None else tokens.gather(1, place)).squeeze(-1), found
+        drawn = log_probs.gather(-1, place.expand(self.streams, -1, 1)).squeeze(-1)
+        return (place if tokens is None else tokens.gather(1, place)).squeeze(-1), drawn
 
     def score(self, rows: slice, logits: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Guided scores (rows, tokens), the streams' log-probabilities (streams, rows, tokens),

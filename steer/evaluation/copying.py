@@ -62,8 +62,8 @@ def authentic(rows: np.ndarray, known: Known) -> np.ndarray:
     in the plane and near 0.5 in many dimensions; for copies 0. A known text that is repeated counts
     once, else its copies would pass. Needs two known texts that differ.
     """
-    distances, found = nearest(rows, known.distinct)
-    return distances > known.gaps[found]
+    distances, places = nearest(rows, known.distinct)
+    return distances > known.gaps[places]
 
 
 def longest_runs(texts: Sequence[str], train: Sequence[str]) -> np.ndarray:

@@ -73,10 +73,10 @@ def self_bleus(texts: Sequence[str]) -> np.ndarray:
     from sacrebleu.metrics.helpers import extract_all_word_ngrams
 
     tokenize = BLEU(effective_order=True).tokenizer
-    found = [extract_all_word_ngrams(tokenize(t.rstrip()), 1, _BLEU_ORDER) for t in texts]
-    most = _most([grams for grams, _ in found])
-    sizes = np.array([size for _, size in found])
-    return np.array([_bleu(i, grams, most, sizes) for i, (grams, _) in enumerate(found)])
+    counted = [extract_all_word_ngrams(tokenize(t.rstrip()), 1, _BLEU_ORDER) for t in texts]
+    most = _most([grams for grams, _ in counted])
+    sizes = np.array([size for _, size in counted])
+    return np.array([_bleu(i, grams, most, sizes) for i, (grams, _) in enumerate(counted)])
 
 
 def _most(counts: Sequence[Counter[tuple[str, ...]]]) -> dict[tuple[str, ...], tuple[int, ...]]:

@@ -56,8 +56,8 @@ def nearest(rows: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarra
     from sklearn.neighbors import NearestNeighbors
 
     finder = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(others.astype(np.float64))
-    distances, found = finder.kneighbors(rows.astype(np.float64))
-    return distances[:, 0], found[:, 0]
+    distances, places = finder.kneighbors(rows.astype(np.float64))
+    return distances[:, 0], places[:, 0]
 
 
 def alpha_precision(synthetic: np.ndarray, real: np.ndarray) -> np.ndarray:
@@ -79,8 +79,8 @@ def beta_recall(synthetic: np.ndarray, real: np.ndarray) -> np.ndarray:
     ball around the mean of the synthetic texts. As in the authors' code, the radii are quantiles
     over those nearest synthetic texts: over all, a few that are nearest to many would distort it.
     """
-    distances, found = nearest(real, synthetic)
-    spread = _to(synthetic.mean(axis=0), synthetic[found])
+    distances, places = nearest(real, synthetic)
+    spread = _to(synthetic.mean(axis=0), synthetic[places])
     near = distances <= neighbour_distances(real, 1)
     inside: np.ndarray = near[:, None] & (spread[:, None] <= np.quantile(spread, _LEVELS))
     return inside
@@ -108,5 +108,5 @@ def _to(centre: np.ndarray, rows: np.ndarray) -> np.ndarray:
 def _distances(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
     from sklearn.metrics import pairwise_distances
 
-    found: np.ndarray = pairwise_distances(rows.astype(np.float64), others.astype(np.float64))
-    return found
+    distances: np.ndarray = pairwise_distances(rows.astype(np.float64), others.astype(np.float64))
+    return distances

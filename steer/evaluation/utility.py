@@ -66,8 +66,8 @@ def answer_scores(train: Examples, test: Examples, seed: int) -> list[float]:
         # far fewer questions than coordinates.
         model = LogisticRegression(C=0.01, fit_intercept=False, max_iter=1000)
         model.fit(part.features.reshape(-1, part.features.shape[2]), right.ravel())
-        found = (test.features @ model.coef_[0]).argmax(axis=1)
-        scores.append(float((found == test.answers).mean()))
+        picked = (test.features @ model.coef_[0]).argmax(axis=1)
+        scores.append(float((picked == test.answers).mean()))
     return scores
 
 

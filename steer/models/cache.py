@@ -35,8 +35,8 @@ class Cache:
         """The fp32 vectors of those `texts` that are known in `space`: the name of everything
         else that a vector depends on, such as the model and its settings."""
         keys = {_key(space, text): text for text in texts}
-        found = self._guarded(lambda file: dict(_select(file, list(keys))))
-        vectors = {keys[key]: _unpack(value) for key, value in (found or {}).items()}
+        rows = self._guarded(lambda file: dict(_select(file, list(keys))))
+        vectors = {keys[key]: _unpack(value) for key, value in (rows or {}).items()}
         return {text: vector for text, vector in vectors.items() if vector is not None}
 
     def write(self, space: str, vectors: Mapping[str, np.ndarray]) -> None:

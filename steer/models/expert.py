@@ -116,8 +116,8 @@ class Expert(Config):
 
 def _check_folder(path: Path) -> None:
     if not path.is_dir():
-        found = "is a file" if path.exists() else "does not exist"
-        raise SteerError(f"the expert {path} {found}; give a folder made by steer fit")
+        state = "is a file" if path.exists() else "does not exist"
+        raise SteerError(f"the expert {path} {state}; give a folder made by steer fit")
     for name in (CARD, ADAPTER_CONFIG, ADAPTER_WEIGHTS):
         if not (path / name).is_file():
             raise SteerError(f"{path} is no expert: it has no {name}; give a folder steer fit made")

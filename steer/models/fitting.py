@@ -229,8 +229,8 @@ def _best_epoch(losses: Sequence[EpochLoss]) -> int:
 
 
 def _warnings(losses: Sequence[EpochLoss], split: _Split, settings: FitSettings) -> tuple[str, ...]:
-    found = (_left_out(split), _no_help(losses), _bad_end(losses, settings))
-    return tuple(warning for warning in found if warning)
+    possible = (_left_out(split), _no_help(losses), _bad_end(losses, settings))
+    return tuple(warning for warning in possible if warning)
 
 
 def _left_out(split: _Split) -> str | None:

@@ -93,10 +93,10 @@ class Judge:
         what = [self.fingerprint, str(self.model.dtype), context, self._completion("-"), self.ends]
         space = f"log-likelihood {json.dumps(what)}"
         reader = _Reader(self.model, encode_prompt(self.tokenizer, context))
-        found = remembered(
+        totals = remembered(
             self.cache, space, texts, lambda some: reader.read(self._tokens(some)), on_texts
         ).astype(np.float64)
-        return found[:, 0] / found[:, 1]
+        return totals[:, 0] / totals[:, 1]
 
     def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
         ids = encode_texts(self.tokenizer, [self._completion(text) for text in texts])
@@ -120,12 +120,12 @@ class _Reader:
         room = max(1, context_length(self.model) - len(self.start))
         tokens = [torch.tensor(ids[:room]) for ids in texts]
         first, past = self._prefill()
-        found = np.empty((len(tokens), 2))
+        totals = np.empty((len(tokens), 2))
         for rows in _batches([len(ids) for ids in tokens], int(self.model.config.vocab_size)):
             batch = [tokens[row] for row in rows]
-            found[rows, 0] = self._sums(batch, first, past)
-            found[rows, 1] = [len(ids) for ids in batch]
-        return found
+            totals[rows, 0] = self._sums(batch, first, past)
+            totals[rows, 1] = [len(ids) for ids in batch]
+        return totals
 
     def _prefill(self) -> tuple[Tensor, DynamicCache]:
         """Logits (1, vocab) after the start, and its key-value cache."""
@@ -202,15 +202,15 @@ def load_judge(
 
 
 def _expert(expert: Expert) -> Judge:
-    found = model_fingerprint(expert.base)
-    if found != expert.base_fingerprint:
+    fingerprint = model_fingerprint(expert.base)
+    if fingerprint != expert.base_fingerprint:
         raise SteerError(
             f"{expert.path} was fitted on another version of {expert.base} than the one that is "
             "here; fit it again to use it as a judge"
         )
     return Judge(
         str(expert.path),
-        f"{found} {expert.adapter_fingerprint}",
+        f"{fingerprint} {expert.adapter_fingerprint}",
         _merged(expert),
         load_tokenizer(expert.base),
         expert.task,

@@ -158,10 +158,10 @@ class Bucket:
         with self._errors():
             self._files.invalidate_cache()
             try:
-                found = self._files.ls(self._at("rounds"), detail=False)
+                names = self._files.ls(self._at("rounds"), detail=False)
             except FileNotFoundError:
                 return []
-        return [str(name).rpartition("/")[2] for name in found]
+        return [str(name).rpartition("/")[2] for name in names]
 
     def write(self, name: str, content: bytes) -> None:
         try:

@@ -59,11 +59,11 @@ class Pool:
 
     def require(self, size: int, labels: Iterable[str | None]) -> None:
         """Raises `SteerError` unless there are `size` examples for every label."""
-        for label, found in self.sizes(labels).items():
-            if found < size:
+        for label, held in self.sizes(labels).items():
+            if held < size:
                 which = f" with the label {label!r}" if self._labelled else ""
                 raise SteerError(
-                    f"a panel needs {size} real texts{which} but there are {found}; "
+                    f"a panel needs {size} real texts{which} but there are {held}; "
                     "give more, or choose a smaller panel or eta 0"
                 )
 

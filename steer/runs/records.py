@@ -95,8 +95,8 @@ def read_attempt(values: Mapping[str, Any]) -> Record | Reject:
 def finite_log_probs(log_probs: Mapping[str, float]) -> dict[str, float | None]:
     """A value for each of `STREAMS`; None where there is none or it is infinite or NaN, which
     JSON cannot hold."""
-    found = {name: log_probs.get(name, math.nan) for name in STREAMS}
-    return {name: value if math.isfinite(value) else None for name, value in found.items()}
+    values = {name: log_probs.get(name, math.nan) for name in STREAMS}
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
 class Verdict(NamedTuple):

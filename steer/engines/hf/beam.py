@@ -57,20 +57,20 @@ class BeamSearch(Generation):
         self.finished += [[] for _ in requests]
 
     def _choose(self) -> None:
-        found = candidates(self.batch, self.size, self.sampling.opening)
-        totals = (self.totals.view(-1, 1) + found.scores).view(len(self.totals), -1)
+        offered = candidates(self.batch, self.size, self.sampling.opening)
+        totals = (self.totals.view(-1, 1) + offered.scores).view(len(self.totals), -1)
         best, places = totals.sort(dim=-1, descending=True)
         require_a_token(best[:, 0])
-        # Places in all of `found`, not in the record's part of it.
+        # Places in all of `offered`, not in the record's part of it.
         places += torch.arange(len(totals), device=places.device)[:, None] * totals.shape[1]
-        ended = self._ends(found.tokens.flatten()[places])
+        ended = self._ends(offered.tokens.flatten()[places])
         kept = [
-            self._select(record, found, list(zip(*rows, strict=True)))
+            self._select(record, offered, list(zip(*rows, strict=True)))
             for record, rows in enumerate(
                 zip(best.tolist(), places.tolist(), ended.tolist(), strict=True)
             )
         ]
-        self._advance(found, kept)
+        self._advance(offered, kept)
         done = [self._is_done(record) for record in range(len(kept))]
         if any(done):
             self._finish(torch.tensor(done, device=places.device).repeat_interleave(self.each))
@@ -81,13 +81,13 @@ class BeamSearch(Generation):
         return torch.isin(tokens, self.ends) | last.unsqueeze(-1)
 
     def _select(
-        self, record: int, found: Candidates, ranked: list[tuple[float, int, bool]]
+        self, record: int, offered: Candidates, ranked: list[tuple[float, int, bool]]
     ) -> list[tuple[float, int]]:
         """From a record's candidates, (total, place, whether it ends) best first: those that go on,
         as many as there are beams. Those that end are noted."""
         length = self._length(record) + 1
         ended = [
-            self._hypothesis(found, total / length, place)
+            self._hypothesis(offered, total / length, place)
             for total, place, ends in ranked[: self.each]
             if ends and total > -math.inf
         ]
@@ -102,24 +102,24 @@ class BeamSearch(Generation):
         # The last token of the opening counts as one if it ends the text.
         return max(0, int(self.batch.counts[record * self.each]) - self.sampling.opening)
 
-    def _hypothesis(self, found: Candidates, score: float, place: int) -> Hypothesis:
+    def _hypothesis(self, offered: Candidates, score: float, place: int) -> Hypothesis:
         parent, column = divmod(place, self.size)
         tokens = self.batch.tokens[parent, : self.batch.counts[parent]].tolist()
         return Hypothesis(
             score,
-            [*tokens, int(found.tokens[parent, column])],
-            self.batch.sums[:, parent] + found.log_probs[:, parent, column],
+            [*tokens, int(offered.tokens[parent, column])],
+            self.batch.sums[:, parent] + offered.log_probs[:, parent, column],
         )
 
-    def _advance(self, found: Candidates, kept: list[list[tuple[float, int]]]) -> None:
+    def _advance(self, offered: Candidates, kept: list[list[tuple[float, int]]]) -> None:
         """Make the rows the hypotheses `kept`, a list of (total, place) for each record."""
         batch, device = self.batch, self.totals.device
         self.totals = torch.tensor([[total for total, _ in row] for row in kept], device=device)
         places = torch.tensor([place for row in kept for _, place in row], device=device)
         parents = places // self.size
         batch.tokens, batch.sums = batch.tokens[parents], batch.sums[:, parents]
-        batch.sums += found.log_probs.flatten(1)[:, places]
-        batch.append(found.tokens.flatten()[places])
+        batch.sums += offered.log_probs.flatten(1)[:, places]
+        batch.append(offered.tokens.flatten()[places])
         self.bank.copy(
             [
                 pair

@@ -105,19 +105,19 @@ class ContrastiveSearch(Generation):
 
     def _choose(self) -> None:
         batch, penalty = self.batch, self.sampling.penalty
-        found = candidates(batch, self.sampling.candidates, self.sampling.opening)
-        require_a_token(found.scores[:, 0])
-        places, logits = self._try(found.tokens)
+        offered = candidates(batch, self.sampling.candidates, self.sampling.opening)
+        require_a_token(offered.scores[:, 0])
+        places, logits = self._try(offered.tokens)
         hidden = self.hidden[:, -1][places]
         pairs = zip(self.tried, hidden, strict=True)
         like = torch.stack([tried.likeness(states) for tried, states in pairs])
-        values = (1 - penalty) * found.scores.exp() - penalty * like
-        values.masked_fill_(found.scores == -math.inf, -math.inf)
+        values = (1 - penalty) * offered.scores.exp() - penalty * like
+        values.masked_fill_(offered.scores == -math.inf, -math.inf)
         rows, chosen = torch.arange(len(values), device=values.device), values.argmax(dim=-1)
         self._settle(chosen.tolist(), hidden)
         self.logits = logits[places[rows, chosen]]
-        batch.sums += found.log_probs[:, rows, chosen]
-        finished = batch.append(found.tokens[rows, chosen])
+        batch.sums += offered.log_probs[:, rows, chosen]
+        finished = batch.append(offered.tokens[rows, chosen])
         if finished.any():
             self._finish(finished)
 

@@ -211,8 +211,8 @@ class Bank:
         keys, values = self.read[2 * layer : 2 * layer + 2]
         for context, lanes in self._groups or ():
             rows = grouped[lanes].transpose(0, 1)
-            found, total = _read_shared(context, layer, rows, scaling)
-            values[lanes, :, : self.rep] = found.transpose(0, 1)
+            shared, total = _read_shared(context, layer, rows, scaling)
+            values[lanes, :, : self.rep] = shared.transpose(0, 1)
             self.shared_scores[lanes] = total.transpose(0, 1)
         return _read(grouped, keys, values, scaling, self.mask).view(q.shape)
 

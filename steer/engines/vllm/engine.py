@@ -140,11 +140,11 @@ def require_drawing(sampling: Sampling) -> None:
 
 def require_vllm() -> None:
     """Raises `SteerError` when vLLM is missing, or not of the series that was tested."""
-    found = installed()
-    if found is None:
+    version = installed()
+    if version is None:
         raise SteerError(f"the vllm engine needs vLLM {SERIES}, which is not installed; {INSTALL}")
-    if not found.startswith(f"{SERIES}."):
-        raise SteerError(f"found vLLM {found}, but the vllm engine needs {SERIES}; {INSTALL}")
+    if not version.startswith(f"{SERIES}."):
+        raise SteerError(f"found vLLM {version}, but the vllm engine needs {SERIES}; {INSTALL}")
 
 
 def installed() -> str | None:

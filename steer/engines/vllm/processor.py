@@ -156,9 +156,9 @@ def _groups(sequences: dict[int, _Sequence]) -> list[_Group]:
     for place, sequence in sequences.items():
         members[sequence.link.group].append((sequence.link.stream, place, sequence))
     groups = []
-    for number, found in sorted(members.items()):
-        found.sort(key=lambda member: member[0])
-        first = found[0][2].link.request
-        places = [place for _, place, _ in found]
-        groups.append(_Group(number, first, places, [one.written for *_, one in found]))
+    for number, linked in sorted(members.items()):
+        linked.sort(key=lambda member: member[0])
+        first = linked[0][2].link.request
+        places = [place for _, place, _ in linked]
+        groups.append(_Group(number, first, places, [one.written for *_, one in linked]))
     return groups
