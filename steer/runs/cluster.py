@@ -30,8 +30,8 @@ MISSING = "Ray is not installed; run: pip install 'steer-text[ray]'"
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where the workers are: `address` is "local" (this machine, for as long as the run takes),
-    "auto" (the cluster that this machine belongs to) or a head node's HOST:PORT."""
+    """Address and number of the workers: `address` is "local" (this machine, for as long as the run
+    takes), "auto" (the cluster that this machine belongs to) or a head node's HOST:PORT."""
 
     address: str
     workers: int
@@ -48,7 +48,8 @@ def generate_on_ray(
     *,
     towards: Corpus | None = None,
 ) -> Run:
-    """As `steer.runs.generation.generate`, with the rounds made by workers of a Ray cluster.
+    """Generates a run as `steer.runs.generation.generate` does, its rounds made by workers of a Ray
+    cluster.
 
     The records are those of `generate` with the same settings, whatever the number of workers and
     however many are lost, up to what differs between machines in low precision. Raises
@@ -69,7 +70,7 @@ def generate_on_ray(
 
 @contextmanager
 def _connected(cluster: Cluster) -> Iterator[Any]:
-    """The module `ray`, connected until the block ends; a local cluster ends with it."""
+    """Yields the module `ray`, connected until the block ends; a local cluster ends with it."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # A worker's own processes, as an engine on several GPUs has, must not outlive it with their
     # memory. This is for a local cluster; others read it where they are started.

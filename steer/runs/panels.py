@@ -1,4 +1,4 @@
-"""The contexts of a round: which examples the panels hold, and how the streams read them."""
+"""Panels of a round: which examples they hold, and how the streams read them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ from steer.runs.pool import Example, Pool, draw_panels, panel_draw, render_panel
 
 @dataclass(frozen=True)
 class Panel:
-    """What some rows of a round share: the ids of the negative and the positive examples, and the
-    contexts of their streams."""
+    """Examples and contexts that some rows of a round share: the ids of the negative and the
+    positive examples, and the contexts of their streams."""
 
     negative: tuple[str, ...]
     positive: tuple[str, ...]
@@ -71,8 +71,8 @@ class Panels:
         drafts: Sequence[str] = (),
         known: int | None = None,
     ) -> list[Panel]:
-        """The panel of each of `rows` rows with `label`. `drafts` are their texts, where these
-        are needed; of the pool, the first `known` examples for the label count, or all."""
+        """Draws the panel of each of `rows` rows with `label`. `drafts` are their texts, where
+        these are needed; of the pool, the first `known` examples for the label count, or all."""
         share = self.config.rows_per_panel
         count = -(-rows // share)
         negative = self._negative(label, count, round, drafts, known)
@@ -112,7 +112,7 @@ class Panels:
     def _negative(
         self, label: str | None, count: int, round: int, drafts: Sequence[str], known: int | None
     ) -> list[list[tuple[Example, ...]]]:
-        """For each panel, its negatives: one, or several that are pooled."""
+        """Draws for each panel its negatives: one, or several that are pooled."""
         guidance = self.config.guidance
         if not guidance.eta:
             return [[] for _ in range(count)]

@@ -73,7 +73,7 @@ class RayCrew:
             self._start(hand)
 
     def first(self) -> Loaded:
-        """What the first worker that is ready says of its engine."""
+        """Waits for the first worker that is ready, and gives its report on its engine."""
         while self._first is None:
             self._collect()
         return self._first
@@ -102,7 +102,7 @@ class RayCrew:
             self._calls[call] = hand, self._has_made
 
     def _collect(self) -> list[Made]:
-        """The rounds that ended; workers that are ready, or lost, are noted."""
+        """Collects the rounds that ended; notes the workers that are ready, or lost."""
         began = time.monotonic()
         ended, _ = self._ray.wait(list(self._calls), timeout=POLL_SECONDS)
         # No more than was waited for: a machine that was suspended has not seen a worker hang.
@@ -112,7 +112,8 @@ class RayCrew:
         return [each for each in made if each is not None]
 
     def _answer(self, call: Any) -> Made | None:
-        """Does what is to be done with the answer to a call; a round that was made, if it was."""
+        """Does what stands in `_calls` for the answer to a call; returns the round that was made,
+        if any."""
         hand, use = self._calls.pop(call)
         errors = self._ray.exceptions
         try:
@@ -205,7 +206,8 @@ class RayCrew:
 
 
 def _threads(spec: Spec, share: int) -> int:
-    """Of a worker's CPU: as many as were asked for, where its share of the processors has them."""
+    """Number of a worker's CPU threads: as many as were asked for, where its share of the
+    processors has them."""
     if spec.threads is not None and spec.threads > share:
         log.warning(
             "a worker has %d of the %d threads that were asked for, so its records may differ in "
@@ -217,8 +219,8 @@ def _threads(spec: Spec, share: int) -> int:
 
 
 def _needs(ray: Any, spec: Spec, workers: int) -> dict[str, float]:
-    """The engine's GPUs for each worker where there are any; else an equal share of the processors,
-    which is also how many threads Ray lets it use."""
+    """Resources that each worker asks Ray for: the engine's GPUs where there are any; else an equal
+    share of the processors, which is also how many threads Ray lets it use."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if spec.device == "cuda" or (spec.device == "auto" and any(node.get("GPU") for node in nodes)):
         return {"num_gpus": spec.gpus, "num_cpus": spec.gpus}

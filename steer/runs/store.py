@@ -1,4 +1,4 @@
-"""A run as it is kept: its identity, and one file for each finished round.
+"""Storage of a run: its identity, and one file for each finished round.
 
     RUN/run.json              format, version of steer, settings, sources; written once
     RUN/lock                  held by the process that writes; in a local folder
@@ -66,12 +66,12 @@ class Run:
 
     @property
     def texts(self) -> list[str]:
-        """Of the accepted records."""
+        """Texts of the accepted records."""
         return [record.text for record in self.records]
 
     @property
     def labels(self) -> list[str] | None:
-        """Of the accepted records; None without labels."""
+        """Labels of the accepted records; None without labels."""
         return [record.label for record in self.records if record.label is not None] or None
 
     @property
@@ -98,11 +98,12 @@ class Store:
 
     @property
     def sources(self) -> Sources:
-        """What the run was begun with."""
+        """Sources that the run was begun with."""
         return _read_identity(self._place)[2]
 
     def rounds(self) -> Iterator[list[Record | Reject]]:
-        """The attempts of each committed round, in order. Raises `SteerError` when damaged."""
+        """Reads the attempts of each committed round, in order. Raises `SteerError` when
+        damaged."""
         return _read_rounds(self._place)
 
     def commit(self, round: int, attempts: Sequence[Record | Reject]) -> None:
@@ -136,7 +137,7 @@ def open_store(out: Path | str, config: RunConfig, sources: Sources) -> Iterator
 
 
 def begun_with(out: Path | str) -> tuple[RunConfig, Sources] | None:
-    """The settings and sources of the run at `out`; None where there is none.
+    """Reads the settings and sources of the run at `out`; None where there is none.
 
     Raises `SteerError` when it is damaged.
     """
@@ -193,7 +194,7 @@ def _read_identity(place: Place) -> tuple[str, RunConfig, Sources]:
 
 
 def _read_rounds(place: Place) -> Iterator[list[Record | Reject]]:
-    """The rounds 0, 1, ... as far as there are any; a gap means that a file was lost."""
+    """Reads the rounds 0, 1, ... as far as there are any; a gap means that a file was lost."""
     try:
         names = place.rounds()
     except OSError as error:

@@ -83,8 +83,8 @@ class BeamSearch(Generation):
     def _select(
         self, record: int, offered: Candidates, ranked: list[tuple[float, int, bool]]
     ) -> list[tuple[float, int]]:
-        """From a record's candidates, (total, place, whether it ends) best first: those that go on,
-        as many as there are beams. Those that end are noted."""
+        """Picks the candidates of a record that go on, as many as there are beams; notes those that
+        end. `ranked` is (total, place, whether it ends), best first."""
         length = self._length(record) + 1
         ended = [
             self._hypothesis(offered, total / length, place)
@@ -98,7 +98,7 @@ class BeamSearch(Generation):
         return [*going, *[spare] * self.each][: self.each]
 
     def _length(self, record: int) -> int:
-        """Tokens so far of a record's hypotheses, without the opening."""
+        """Counts the tokens so far of a record's hypotheses, without the opening."""
         # The last token of the opening counts as one if it ends the text.
         return max(0, int(self.batch.counts[record * self.each]) - self.sampling.opening)
 

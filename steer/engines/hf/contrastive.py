@@ -22,9 +22,9 @@ from steer.guidance import Shown
 
 @dataclass
 class Tried:
-    """What contrastive search keeps for a row: the lanes that read its candidates, and what the
-    expert made of the tokens so far: hidden states of length 1, of its `context` (length, hidden)
-    and of its `own` tokens."""
+    """State of a row in contrastive search: the lanes that read its candidates, and what the expert
+    made of the tokens so far: hidden states of length 1, of its `context` (length, hidden) and of
+    its `own` tokens."""
 
     lanes: list[Lane]
     context: Tensor
@@ -71,7 +71,7 @@ class ContrastiveSearch(Generation):
         self.logits = torch.empty(0)  # of the expert after the chosen tokens
 
     def run(self, on_step: Callable[[Step], None] | None) -> list[Completion]:
-        """Completions in the order of the requests."""
+        """Generates completions, in the order of the requests."""
         hook = self.model.module.base_model.register_forward_hook(self._keep_hidden)
         try:
             return super().run(on_step)
@@ -129,7 +129,8 @@ class ContrastiveSearch(Generation):
         return places, self._read(self.tries, places, tokens)
 
     def _settle(self, chosen: list[int], hidden: Tensor) -> None:
-        """All lanes of a row go on from its chosen candidate: only their last token differs."""
+        """Lets all lanes of a row go on from its chosen candidate: only their last token
+        differs."""
         moves = []
         for row, (tried, number) in enumerate(zip(self.tried, chosen, strict=True)):
             tried.own = torch.cat([tried.own, hidden[row, number : number + 1]])

@@ -65,11 +65,11 @@ class HFEngine:
 
     @property
     def arithmetic(self) -> Arithmetic:
-        """The dtype of the weights, and on a CPU the threads."""
+        """Dtype of the weights, and on a CPU the number of threads."""
         return arithmetic(self.model.dtype, self.model.device.type)
 
     def rows_for(self, streams: int, sampling: Sampling) -> int:
-        """How many records of `streams` streams decode together."""
+        """Number of records of `streams` streams that decode together."""
         if self.rows is not None:
             return self.rows
         device = self.model.device
@@ -84,7 +84,8 @@ class HFEngine:
         sampling: Sampling,
         on_step: Callable[[Step], None] | None = None,
     ) -> list[Completion]:
-        """Completions in the order of `requests`; see `steer.engines.interface.Engine`."""
+        """Generates completions in the order of `requests`; see
+        `steer.engines.interface.Engine`."""
         # Where no stream reads the base model, weights with the adapter added in are faster.
         adapted = all(stream.adapter for request in requests for stream in request.streams)
         self.lane_model.merge(adapted and self.may_merge)

