@@ -105,7 +105,7 @@ def generate(
 
 
 def _make(given: Mapping[str, Any]) -> "Run":
-    """The run that the options, by the names of the command's parameters, ask for."""
+    """Makes the run that the options, by the names of the command's parameters, ask for."""
     from steer.data.catalog import load_texts
     from steer.engines.choice import EngineSpec
     from steer.models.expert import Expert

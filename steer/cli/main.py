@@ -83,7 +83,7 @@ def _mistake(message: str) -> int:
 
 
 def _found(cause: BaseException | None) -> str:
-    """The value that an option could not take, which Typer's message leaves out."""
+    """Value that an option could not take, which Typer's message leaves out."""
     return f": {cause.errors()[0]['input']!r}" if isinstance(cause, ValidationError) else ""
 
 
@@ -214,7 +214,7 @@ def show(
 
 
 def _names(sets: Sequence[str]) -> dict[str, str]:
-    """A short name for each source; the source itself where that is taken or not unique."""
+    """Chooses a short name for each source; the source itself where that is taken or not unique."""
     if len(set(sets)) < len(sets):
         raise SteerError("a set is named twice; name each set to evaluate once")
     short = [Path(source).stem for source in sets]
@@ -223,7 +223,7 @@ def _names(sets: Sequence[str]) -> dict[str, str]:
 
 
 def _texts(source: str, text_column: str | None, label_column: str | None) -> "Corpus | Run":
-    """A run, or the texts of a file or dataset."""
+    """Opens a run, or loads the texts of a file or dataset."""
     from steer.runs.store import Run
 
     if "://" not in source and not Path(source).is_dir():

@@ -1,4 +1,4 @@
-"""Which numbers were filed under a key, for very many of them in little memory."""
+"""Postings: numbers filed under keys, very many of them in little memory."""
 
 from collections import defaultdict
 
@@ -34,7 +34,7 @@ class Postings:
             self._sort()
 
     def find(self, keys: np.ndarray) -> set[int]:
-        """The numbers filed under any of `keys`."""
+        """Finds the numbers filed under any of `keys`."""
         matches = {number for key in keys.tolist() for number in self._latest.get(key, ())}
         for filed, numbers in self._runs:
             first = filed.searchsorted(keys)

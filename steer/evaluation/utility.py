@@ -1,5 +1,5 @@
-"""What synthetic texts are good for: train on them, test on real ones (Esteban et al. 2017,
-arXiv 1706.02633)."""
+"""Utility, what synthetic texts are good for: train on them, test on real ones (Esteban et al.
+2017, arXiv 1706.02633)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ SHARE = 0.8
 
 @dataclass(frozen=True)
 class Examples:
-    """`features` (texts, d) for one answer each, or (questions, options, d); `answers` are the
-    label of each text, or which option is right."""
+    """Features and answers of texts: `features` (texts, d) for one answer each, or (questions,
+    options, d); `answers` are the label of each text, or which option is right."""
 
     features: np.ndarray
     answers: np.ndarray

@@ -1,4 +1,4 @@
-"""A tuning: trials of a method's settings, to find those that suit an expert and its texts best.
+"""Tuning: trials of a method's settings, to find those that suit an expert and its texts best.
 
 OUT/tuning.json           what is tuned, all trials, and what they come to: the state of the
                           tuning, written whole after each step
@@ -38,8 +38,9 @@ _SAVE_SECONDS = 10.0  # the most of a trial's time that is forgotten when the pr
 
 @dataclass(frozen=True)
 class TuneProgress:
-    """`trials` are finished, of `limit` if there is one; `seconds_left` of the budget; `best` is
-    the highest summary so far. `stage` is what trial `number` is doing, at `done` of `total`."""
+    """Progress of a tuning: `trials` are finished, of `limit` if there is one; `seconds_left` of
+    the budget; `best` is the highest summary so far. `stage` is what trial `number` is doing, at
+    `done` of `total`."""
 
     trials: int
     limit: int | None

@@ -1,4 +1,4 @@
-"""Base models: which one, where it is, and how it is loaded."""
+"""Base models: their names, where they are, and how they are loaded."""
 
 import contextlib
 import logging
@@ -37,7 +37,7 @@ _EMULATED = (
 
 
 def resolve_model(name: str | None) -> str:
-    """What Transformers can load for `name` (None: the default): a folder or a hub id.
+    """Finds the folder or hub id that Transformers can load for `name` (None: the default).
 
     A packaged model (the embedded one, Gemma 3 270M) is converted once, to bf16 safetensors in the
     user's cache. Raises `SteerError` for a folder that is missing or holds no model, and for a
@@ -60,7 +60,7 @@ def resolve_model(name: str | None) -> str:
 def load_model(
     name: str | None = None, dtype: str | torch.dtype = "auto", device: str = "auto"
 ) -> PreTrainedModel:
-    """A causal language model in evaluation mode; `name` as in `resolve_model`."""
+    """Loads a causal language model in evaluation mode; `name` as in `resolve_model`."""
     where = pick_device(device)
     path = resolve_model(name)
     with _loading(name or path):
@@ -74,7 +74,8 @@ def load_model(
 
 
 def load_tokenizer(name: str | None = None) -> PreTrainedTokenizerBase:
-    """The model's tokenizer, with an end-of-text token, which also pads if nothing else does."""
+    """Loads the model's tokenizer, with an end-of-text token, which also pads if nothing else
+    does."""
     path = resolve_model(name)
     with _loading(name or path):
         tokenizer = AutoTokenizer.from_pretrained(path)
@@ -86,26 +87,26 @@ def load_tokenizer(name: str | None = None) -> PreTrainedTokenizerBase:
 
 
 def context_length(model: PreTrainedModel) -> int:
-    """Most tokens the model can read; without a limit in its config, as good as none."""
+    """Number of tokens that the model can read; without a limit in its config, as good as none."""
     return int(getattr(model.config, "max_position_embeddings", None) or 2**31)
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Token ids of a prompt: as the tokenizer begins a text (with its begin-of-text token, if it
-    adds that), but not ended. A prompt without any token is the start of text. Special tokens may
-    be spelled in it. Fitting, judges and engines all use this."""
+    """Encodes a prompt to token ids: as the tokenizer begins a text (with its begin-of-text token,
+    if it adds that), but not ended. A prompt without any token is the start of text. Special tokens
+    may be spelled in it. Fitting, judges and engines all use this."""
     ended = text.endswith(str(tokenizer.eos_token))
     return _begun(tokenizer, tokenizer(text).input_ids, ended)
 
 
 def encode_start(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Token ids of a text that more follows, without a prompt: begun as in `encode_prompt`, its
-    special tokens split as in `encode_texts`."""
+    """Encodes a text that more follows, without a prompt: begun as in `encode_prompt`, its special
+    tokens split as in `encode_texts`."""
     return _begun(tokenizer, tokenizer(text, split_special_tokens=True).input_ids, False)
 
 
 def _begun(tokenizer: PreTrainedTokenizerBase, ids: list[int], ended: bool) -> list[int]:
-    """`ids` without the end that the tokenizer added, unless the text is `ended` itself."""
+    """Cuts off the end that the tokenizer added to `ids`, unless the text is `ended` itself."""
     if len(ids) > 1 and ids[-1] == tokenizer.eos_token_id and not ended:
         return ids[:-1]
     if ids:
@@ -115,8 +116,8 @@ def _begun(tokenizer: PreTrainedTokenizerBase, ids: list[int], ended: bool) -> l
 
 
 def encode_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of each of `texts`, to stand after a prompt: neither begun nor ended. A special
-    token that a text spells is plain characters: the text does not end there."""
+    """Encodes each of `texts` to token ids, to stand after a prompt: neither begun nor ended. A
+    special token that a text spells is plain characters: the text does not end there."""
     ids: list[list[int]] = tokenizer(
         list(texts), add_special_tokens=False, split_special_tokens=True
     ).input_ids
@@ -124,7 +125,7 @@ def encode_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> li
 
 
 def pick_device(device: str = "auto") -> torch.device:
-    """`device`, or for "auto" the GPU when there is one."""
+    """Picks `device`, or for "auto" the GPU when there is one."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -136,8 +137,8 @@ def pick_device(device: str = "auto") -> torch.device:
 
 
 def pick_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
-    """`dtype`, or for "auto" bf16 where the hardware multiplies it natively, else fp32. Warns of a
-    named one that the hardware does not multiply."""
+    """Picks `dtype`, or for "auto" bf16 where the hardware multiplies it natively, else fp32. Warns
+    of a named one that the hardware does not multiply."""
     if isinstance(dtype, torch.dtype):
         return dtype
     if dtype in DTYPES:
@@ -150,8 +151,8 @@ def pick_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
 
 
 def model_fingerprint(path_or_id: str) -> str:
-    """16 hex digits that are the same for the same weights in any folder; downloads the model if
-    need be. Raises `SteerError` as `resolve_model` does, and when there are no weights."""
+    """Computes 16 hex digits that are the same for the same weights in any folder; downloads the
+    model if need be. Raises `SteerError` as `resolve_model` does, and when there are no weights."""
     path = resolve_model(path_or_id)
     with _loading(path_or_id):
         folder = _local_folder(path)
@@ -174,7 +175,7 @@ def _check_causal(name: str, config: Any) -> None:
 
 
 def _local_folder(path: str) -> Path:
-    """The folder itself, or the hub's snapshot, downloaded if need be."""
+    """Finds the model's folder, or the hub's snapshot of it, downloaded if need be."""
     if Path(path).is_dir():
         return Path(path)
     folder = Path(str(cached_file(path, "config.json"))).parent
