@@ -175,9 +175,9 @@ class RunConfig(Config):
 
 
 class Sources(Config):
-    """Sources that a run read: its engine, prompt, and fingerprints. As a help to readers also the
-    names of the base model, of the real texts' source and of the expert's folder, and what rounding
-    depends on, `dtype` and `threads`; all of these may differ when a run is resumed.
+    """Sources that a run read: its engine, prompt, and fingerprints. Some are a help to readers,
+    and may differ when a run is resumed: the names of the base model, of the real texts' source and
+    of the expert's folder. So may `dtype` and `threads`, which rounding depends on.
     `towards_fingerprint` is that of the texts positive panels are drawn from, `embedder` what
     selected the panels; None where there are none."""
 

@@ -146,10 +146,10 @@ def _pool(log_probs: Tensor, weights: Tensor, pooled: Tensor) -> tuple[Tensor, T
 
 def adapt(log_probs: Tensor, weights: Tensor, adaptive: Tensor) -> Tensor:
     """Computes weights (streams, rows) of one step for the rows that are `adaptive`, bool (rows):
-    those of each stream but the expert are scaled by the Jensen-Shannon divergence (base 2, in [0,
-    1]) of its distribution from the expert's, and the expert's weight keeps the sum (after AdaCAD,
-    Wang et al. 2024, arXiv 2409.07394, equation 4). `log_probs` (streams, rows, vocab) must cover
-    the whole vocabulary."""
+    each stream's weight is scaled by the Jensen-Shannon divergence (base 2, in [0, 1]) of its
+    distribution from the expert's. The expert's own weight keeps the sum (after AdaCAD, Wang et al.
+    2024, arXiv 2409.07394, equation 4). `log_probs` (streams, rows, vocab) must cover the whole
+    vocabulary."""
     scaled = weights * _divergences(log_probs)
     scaled[0] = weights.sum(dim=0) - scaled[1:].sum(dim=0)
     return torch.where(adaptive, scaled, weights)

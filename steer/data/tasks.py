@@ -58,8 +58,8 @@ class Task:
     `min_chars` characters are too short to keep. A record of the form "question" must be one that
     `steer.data.questions.parse_question` reads. `max_new_tokens` is the longest completion (None:
     as long as the longest real text) and `hub` where the real texts are when no file is given.
-    Raises `SteerError` when the prompt is blank, the placeholder and the labels do not go together,
-    the form is unknown, the pattern is not valid or a number is out of range.
+    Raises `SteerError` for a blank prompt, a placeholder and labels that do not go together, an
+    unknown form, an invalid pattern or a number out of range.
     """
 
     prompt: str

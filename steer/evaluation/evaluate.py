@@ -280,8 +280,8 @@ def _mauve_notes(settings: EvaluationSettings, n: int) -> Iterator[str]:
 
 
 def _reason_notes(rows: Sequence[Row], settings: EvaluationSettings) -> Iterator[str]:
-    said = {NO_JUDGE, NO_SECOND, NO_UTILITY, "without coherence"}  # the same for all rows
-    elsewhere = {"mauve", "utility_added"}  # as for all rows, and as for "utility"
+    said = {NO_JUDGE, NO_SECOND, NO_UTILITY, "without coherence"}  # reasons that all rows share
+    elsewhere = {"mauve", "utility_added"}  # noted for all rows, or under "utility"
     if not settings.judges:
         yield f"coherence is not measured and not in the summary: {NO_JUDGE}"
     for row in rows:

@@ -47,7 +47,7 @@ def neighbour_distances(rows: np.ndarray, k: int) -> np.ndarray:
     from sklearn.neighbors import NearestNeighbors
 
     nearest = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(rows.astype(np.float64))
-    distances: np.ndarray = nearest.kneighbors()[0]  # of the fitted rows, themselves left out
+    distances: np.ndarray = nearest.kneighbors()[0]  # each row itself is left out
     return distances[:, -1]
 
 

@@ -34,7 +34,7 @@ class Examples:
 
 
 def label_scores(train: Examples, test: Examples, seed: int) -> list[float]:
-    """Balanced accuracy on `test` of logistic regression fitted on `train`, one for each of
+    """Balanced accuracies on `test` of logistic regression fitted on `train`, one for each of
     `REPEATS` random shares of `train`; none when a share has only one label.
 
     Labels weigh the same however many texts have them: the balance of labels is the user's to
@@ -54,9 +54,9 @@ def label_scores(train: Examples, test: Examples, seed: int) -> list[float]:
 
 
 def answer_scores(train: Examples, test: Examples, seed: int) -> list[float]:
-    """The share of `test` questions whose right option gets the highest score from logistic
-    regression fitted to tell right from wrong options, one for each of `REPEATS` random shares
-    of `train`. Chance is one over the options."""
+    """Shares of `test` questions whose right option gets the highest score, one for each of
+    `REPEATS` random shares of `train`. Logistic regression is fitted to tell right from wrong
+    options. Chance is one over the options."""
     from sklearn.linear_model import LogisticRegression
 
     scores = []

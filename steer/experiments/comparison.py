@@ -31,7 +31,7 @@ from steer.runs.store import Run
 from steer.version import __version__
 
 FORMAT = 1
-FEWEST = 0.75  # of the records wanted; with fewer a method is left out of the evaluation
+FEWEST = 0.75  # share of the records wanted; with fewer a method is left out of the evaluation
 _FILE, _EVALUATION = "comparison.json", "evaluation.json"
 
 

@@ -12,7 +12,7 @@ from steer.experiments.trials import SUMMARY, Trial
 from steer.experiments.tuning_file import TuneSettings
 from steer.runs.store import Run
 
-FEWEST = 0.5  # of the records wanted; with fewer a trial fails
+FEWEST = 0.5  # share of the records wanted; with fewer a trial fails
 
 OnStage = Callable[[str, int, int], None]
 """Called with the stage, and how much of how much is done in it."""

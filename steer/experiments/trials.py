@@ -82,7 +82,7 @@ def conclude(method: str, setup: Setup, trials: Sequence[Trial]) -> Tuning | Non
     best = front(trials)
     if not best:
         return None
-    recommended = max(best, key=lambda trial: trial.summary)  # of equals the first
+    recommended = max(best, key=lambda trial: trial.summary)  # the first of equals
     return Tuning(
         method,
         setup.expert_path,

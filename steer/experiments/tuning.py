@@ -70,9 +70,9 @@ def tune(
     A trial is a run, measured against the `real` texts, its copying against those in `train`. The
     first trials are the method's defaults and plain sampling. The budget counts what earlier calls
     spent; it and the number of trials may be raised to go on. However the process is stopped, the
-    finished trials and the rounds of the one being made stay, and a tuning that was stopped goes
-    on as if it was not. `setup` says with what to generate; its counts and its seed are
-    replaced by those of `settings`.
+    finished trials and the rounds of the one being made stay. A tuning that was stopped goes on as
+    if it was not. `setup` says with what to generate; its counts and its seed are replaced by those
+    of `settings`.
 
     Raises `SteerError` for a method without a space, when `out` is another tuning or something
     else, when another process writes to it, when no trial gives enough records, and as `generate`

@@ -21,7 +21,7 @@ from steer.version import __version__
 
 FORMAT = 1
 _FILE = "tuning.json"
-_RAISED = ("settings.budget", "settings.trials")  # what may change when a tuning is continued
+_RAISED = ("settings.budget", "settings.trials")  # may change when a tuning is continued
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -132,4 +132,4 @@ def write(out: Path, inputs: TuningInputs, trials: Sequence[Trial], tuned: Tunin
     write_json(out / _FILE, values)
 
 
-_SHOWN = ("run", "method")  # of a trial, for a reader; they follow from the rest
+_SHOWN = ("run", "method")  # shown of a trial to a reader; they follow from the rest

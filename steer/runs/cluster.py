@@ -52,9 +52,9 @@ def generate_on_ray(
     cluster.
 
     The records are those of `generate` with the same settings, whatever the number of workers and
-    however many are lost, up to what differs between machines in low precision. Raises
-    `SteerError` also when Ray is missing or cannot be reached, when there are more workers than
-    rounds at a time, and when a worker cannot load its model or has another one.
+    however many are lost. In low precision they may differ between machines. Raises `SteerError`
+    also when Ray is missing or cannot be reached, and when there are more workers than rounds at a
+    time. A worker that cannot load its model, or has another one, is a `SteerError` too.
     """
     if cluster.workers > config.lag:
         raise SteerError(

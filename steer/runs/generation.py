@@ -85,12 +85,12 @@ def generate(
     """Generates records into the run at `out`, a folder or an address such as s3://bucket/run, or
     continues the run that is there.
 
-    A run that was stopped, however, and continued has the records of one that was not. When
+    A run that was stopped, in whatever way, and continued has the records of one that was not. When
     the attempts are used up first, the run returned is not `complete`. Positive panels (rho) are
-    drawn from the texts in `towards`, by default from the real ones. `on_progress` is called
-    after every step and may raise; so may Ctrl-C: the rounds committed before stay. Raises
-    `SteerError` as `open_store` does, for labels the expert does not know, for too few texts for a
-    panel, when the engine runs another base model, and when the disk is full.
+    drawn from the texts in `towards`, by default from the real ones. `on_progress` is called after
+    every step and may raise; so may Ctrl-C: the rounds committed before stay. Raises `SteerError`
+    as `open_store` does, for labels the expert does not know, for too few texts for a panel, when
+    the engine runs another base model, and when the disk is full.
     """
     return generate_together({out: config}, real, expert, engine, on_progress, towards=towards)[0]
 

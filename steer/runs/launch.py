@@ -26,12 +26,12 @@ def launch(
     towards: Corpus | None = None,
     cluster: Cluster | None = None,
 ) -> Run:
-    """Generates a run as `steer.generate` does, with an engine loaded from `spec` if there is
-    anything left to make, in this process or by the workers of a Ray `cluster`.
+    """Generates a run as `steer.generate` does, in this process or by the workers of a Ray
+    `cluster`. An engine is loaded from `spec` if there is anything left to make.
 
-    A run that is continued computes with the dtype and the threads that it was begun with, unless
-    `spec` names others, and as far as this machine has them. Raises `SteerError` also for a
-    sampling that the engine does not know, and when the engine cannot be loaded.
+    A run that is continued computes with the dtype and the threads that it was begun with, as far
+    as this machine has them. `spec` may name others. Raises `SteerError` also for a sampling that
+    the engine does not know, and when the engine cannot be loaded.
     """
     spec.require(config.sampling)
     config = with_length(config, expert, out)

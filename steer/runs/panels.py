@@ -27,10 +27,10 @@ class Panel:
 class Panels:
     """Chooses the panels of a run.
 
-    Random panels are the published way. By embedding: "crowded" panels hold a text from where the
-    pool is densest and its neighbours, "diverse" ones texts far from each other, "nearest" ones the
-    examples nearest to what the panel's rows would write without it, which is drafted first.
-    Positive panels are drawn at random from the texts in `towards`.
+    Random panels are the published way. The others are chosen by embedding. "crowded" panels hold a
+    text from where the pool is densest and its neighbours, "diverse" ones texts far from each
+    other. "nearest" ones hold the examples nearest to what the panel's rows would write without it,
+    which is drafted first. Positive panels are drawn at random from the texts in `towards`.
     """
 
     def __init__(

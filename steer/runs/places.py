@@ -183,7 +183,7 @@ class Bucket:
                 try:
                     self._files.pipe_file(self._at(name), content, mode="create")
                     return
-                except FileNotFoundError as error:  # of the bucket
+                except FileNotFoundError as error:  # the bucket is missing
                     raise SteerError(f"cannot write {self.path}: {_one_line(error)}") from None
                 except OSError as error:
                     if last or "ConditionalRequestConflict" not in str(error):

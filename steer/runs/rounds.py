@@ -74,9 +74,9 @@ def plan_round(
     """Plans how many attempts a round makes for each label; empty when none are needed or left.
 
     `tallies` are those of the rounds it may know of, `flying` the attempts in the rounds between
-    those and this one, whose outcome it may not know. As many as fill what is missing at the
-    label's acceptance rate so far, if the flying ones are accepted at that rate too, within the
-    round size and the attempts left, but at least `SMALLEST_ROUND`: a tiny round wastes a batch.
+    those and this one, whose outcome it may not know. They would fill what is missing if they, and
+    the flying ones, are accepted at the label's rate so far. They stay within the round size and
+    the attempts left, but are at least `SMALLEST_ROUND`: a tiny round wastes a batch.
     """
     flying = flying or {}
     needs = {

@@ -5,8 +5,8 @@
     RUN/rounds/000000.jsonl   a header line, then the attempts of the round in their order
 
 A round is committed by renaming a complete, synced file into place, or at an address such as
-s3://bucket/run by creating one object, so that whatever stops the process, a round is there whole
-or not at all.
+s3://bucket/run by creating one object. So whatever stops the process, a round is there whole or not
+at all.
 """
 
 import hashlib

@@ -24,7 +24,7 @@ class Batch(Rows):
         super().__init__(streams, sampling, ends.device)
         device = ends.device
         self.ends = ends
-        self.lanes: list[list[Lane]] = []  # of each stream of each row
+        self.lanes: list[list[Lane]] = []  # a lane for each stream of each row
         self.sums = torch.empty(streams, 0, dtype=torch.float64, device=device)
         self.tokens = torch.empty(0, sampling.max_new_tokens, dtype=torch.long, device=device)
         self.reads: list[tuple[Tensor, Tensor]] = []

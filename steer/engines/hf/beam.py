@@ -29,9 +29,9 @@ class BeamSearch(Generation):
     """Beam search: a record's rows are its hypotheses, and the best finished one is its text.
 
     The best `beams` unfinished continuations go on. Finished ones compete by the mean of their
-    guided log-probabilities, and the search ends when the best unfinished one, as it stands, is no
-    better than the worst of `beams` finished ones: Transformers' length_penalty=1.0 and
-    early_stopping=False. The opening counts as part of the context.
+    guided log-probabilities, by Transformers' length_penalty=1.0 and early_stopping=False: the
+    search ends when the best unfinished one, as it stands, is no better than the worst of `beams`
+    finished ones. The opening counts as part of the context.
     """
 
     def __init__(

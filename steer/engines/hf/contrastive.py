@@ -67,8 +67,8 @@ class ContrastiveSearch(Generation):
         self.experts = {(r.streams[0].adapter, r.streams[0].context) for r in requests}
         # Hidden states of the experts' contexts.
         self.prompts: dict[tuple[bool, str | Shown], Tensor] = {}
-        self.hidden = torch.empty(0)  # of the last forward pass
-        self.logits = torch.empty(0)  # of the expert after the chosen tokens
+        self.hidden = torch.empty(0)  # states of the last forward pass
+        self.logits = torch.empty(0)  # expert's, after the chosen tokens
 
     def run(self, on_step: Callable[[Step], None] | None) -> list[Completion]:
         """Generates completions, in the order of the requests."""

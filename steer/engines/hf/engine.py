@@ -1,7 +1,7 @@
 """The embedded engine: Transformers and PEFT, continuous batching, one pass for all streams.
 
 Every step is one forward pass over the lanes of all rows: a lane is one stream of one row. All
-lanes read one copy of the base weights, the adapter is on for those that want it, and a finished
+lanes read one copy of the base weights, and the adapter is on for those that want it. A finished
 row's lanes go to the next waiting record at once.
 """
 
@@ -25,8 +25,8 @@ from steer.models.machine import total_memory, use_cpus
 
 # docs/performance.md has the curves behind these.
 ROWS = {"cpu": 128, "cuda": 256}
-CACHE_SHARE = 1 / 4  # of the memory, for the caches of all rows
-MERGED_SHARE = 1 / 20  # of the memory, for a second copy of the weights
+CACHE_SHARE = 1 / 4  # share of the memory for the caches of all rows
+MERGED_SHARE = 1 / 20  # share of the memory for a second copy of the weights
 
 
 class HFEngine:
@@ -34,10 +34,9 @@ class HFEngine:
 
     `rows` is how many records decode together; None is 128 on a CPU and 256 on a GPU, or as many as
     fit into a quarter of the memory. `dtype` "auto" is bfloat16 where the hardware computes in it
-    and float32 elsewhere; `device` "auto" is CUDA where there is one. Where no stream reads the
-    base model and a second copy of its weights takes at most a twentieth of the memory, one with
-    the adapter added in is used.
-    Raises `SteerError` when the model or the adapter cannot be used.
+    and float32 elsewhere; `device` "auto" is CUDA where there is one. A second copy of the weights,
+    with the adapter added in, is used where no stream reads the base model. It may take at most a
+    twentieth of the memory. Raises `SteerError` when the model or the adapter cannot be used.
     """
 
     name = "hf"

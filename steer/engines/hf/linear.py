@@ -2,9 +2,9 @@
 rest, so that one forward pass serves the expert and the base model.
 
 For few rows a linear layer costs its start, not its arithmetic. So the layers that read the same
-tensor (queries, keys and values; gate and up) are one product, and the adapter is one more: what
-its first matrices make of the tensor is set to zero where it is off and stands beside the tensor,
-its second matrices beside the base weights.
+tensor (queries, keys and values; gate and up) are one product, and the adapter is one more. What
+its first matrices make of the tensor stands beside the tensor, set to zero where the adapter is
+off; its second matrices stand beside the base weights.
 """
 
 from collections.abc import Iterator, Sequence
@@ -112,7 +112,7 @@ class Joint:
         return self.both(torch.cat((x, low), dim=-1))
 
     def merge(self) -> None:
-        """Keep a second copy of the weights, with the adapter added in; once."""
+        """Keeps a second copy of the weights, with the adapter added in; once."""
         if self.down and not self.merged:
             down, both = self.down.dense.float(), self.both.dense
             weight, up = both.float().tensor_split((down.shape[1],), dim=1)
@@ -166,8 +166,8 @@ def _bias(layers: Sequence[nn.Linear]) -> Tensor | None:
 
 
 def pack(model: nn.Module) -> None:
-    """Replace the remaining linear layers whose weights can be packed, one by one, so that these
-    are never there twice (but for an output layer tied to the embedding)."""
+    """Replaces the remaining linear layers whose weights can be packed. It takes them one by one,
+    so that no weights are there twice (but for an output layer tied to the embedding)."""
     # Paths, not layers: a list of layers would keep the old weights until its end.
     for path in [path for path, layer in model.named_modules() if type(layer) is nn.Linear]:
         if machine.can_pack(cast(Tensor, model.get_submodule(path).weight)):
@@ -175,7 +175,7 @@ def pack(model: nn.Module) -> None:
 
 
 def merge(model: nn.Module) -> None:
-    """Keep a second copy of the layers with an adapter, merged with it; once."""
+    """Keeps a second copy of the layers with an adapter, merged with it; once."""
     for joint in joints(model):
         joint.merge()
 
@@ -198,7 +198,7 @@ def _replace(model: nn.Module, path: str, layer: nn.Module) -> None:
 
 
 def join(model: PreTrainedModel, adapter: Path | None) -> Switch:
-    """Put the LoRA adapter in folder `adapter`, if any, into `model`, and join its linear layers
+    """Puts the LoRA adapter in folder `adapter`, if any, into `model`, and join its linear layers
     that read the same tensor, in place.
 
     Raises `SteerError` when the adapter does not fit the model or is more than LoRA on linear

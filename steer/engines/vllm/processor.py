@@ -26,7 +26,7 @@ from steer.engines.scoring import Rows, parts
 from steer.engines.tokens import Known
 from steer.errors import SteerError
 
-KEY = "steer"  # of a sequence's link in `SamplingParams.extra_args`
+KEY = "steer"  # names a sequence's link in `SamplingParams.extra_args`
 OUT_OF_STEP, NO_TOKEN = 1.0, 2.0
 NEVER = -1e30  # stands for -inf: a sequence whose logits are all -inf has no argmax
 
@@ -83,7 +83,7 @@ class LinkedSequences(LogitsProcessor):
         self.linked = torch.empty(0, dtype=torch.long, device=device)  # their places
         self.call: Call | None = None
         self.rows: Rows | None = None
-        self.numbers: list[int] = []  # of the groups in `rows`
+        self.numbers: list[int] = []  # group numbers, in the order of `rows`
 
     def is_argmax_invariant(self) -> bool:
         return False

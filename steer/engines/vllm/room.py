@@ -1,8 +1,8 @@
 """Which records may start: those whose streams fit into vLLM together, to their ends.
 
 vLLM's scheduler knows sequences, not groups of them. A group stays in step when all its prefills
-are in one scheduler step and none of its sequences is preempted later, so the room that a group
-may come to need is taken before it starts.
+are in one scheduler step and none of its sequences is preempted later. So the room that a group may
+come to need is taken before it starts.
 """
 
 from collections import Counter
@@ -46,7 +46,7 @@ class Room:
         self.sequences = 0
         self.blocks = 0
         self.readers: Counter[tuple[bool, str | Shown]] = Counter()
-        self.step_tokens = 0  # of the next step
+        self.step_tokens = 0  # tokens taken of the next step
 
     def begin_step(self) -> None:
         """Begins a step, in which every running sequence reads one token."""
