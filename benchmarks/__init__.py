@@ -1,1 +1,2 @@
-"""How fast guided decoding is, against its limits and its peers: `python -m benchmarks`."""
+"""Benchmarks: how fast guided decoding is, against its limits and its peers: `python -m
+benchmarks`."""

@@ -92,7 +92,8 @@ def _minutes(options: argparse.Namespace) -> float:
 def _compare(
     lab: Lab, quick: bool, minutes: float, budget: Budget, report: Talk
 ) -> tuple[dict[str, Ratio], list[dict[str, Any]], dict[str, Any]]:
-    """Ratios, measurements, and the settings and notes; the models are gone afterwards."""
+    """Measures all sides, and gives ratios and rows with the settings and notes; the models are
+    gone afterwards."""
     ours = Ours(lab)
     report("how fast plain sampling is, to choose how much to measure")
     found = probe(Side("plain engine", ours.plain_engine, PROBED))
@@ -111,7 +112,8 @@ def _compare(
 
 
 def _model_for(device: str) -> str | None:
-    """The default base model; random weights on a GPU machine that has none and no network."""
+    """Chooses the default base model; random weights on a GPU machine that has none and no
+    network."""
     return "llama-1b" if device == "cuda" and default_model() != EMBEDDED else None
 
 

@@ -1,5 +1,5 @@
-"""What the benchmarks' commands share: one line says why they end, and where the results go is
-tried before minutes are measured."""
+"""Frame that the benchmarks' commands share: one line says why they end, and where the results go
+is tried before minutes are measured."""
 
 import tempfile
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from steer.quiet import quiet_logs
 
 
 def run(work: Callable[[], None], console: Console) -> int:
-    """The exit code of a command that measures and writes: `work`."""
+    """Runs `work`, which measures and writes; returns the command's exit code."""
     try:
         with quiet_logs():
             work()

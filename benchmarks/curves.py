@@ -38,8 +38,8 @@ Point = dict[str, Any]
 
 @dataclass(frozen=True)
 class Plan:
-    """Points of each curve. Panels have `panel_tokens` tokens where they are not what varies,
-    records `tokens`."""
+    """Plan of the points of each curve. Panels have `panel_tokens` tokens where they are not what
+    varies, records `tokens`."""
 
     rows: tuple[int, ...] = (1, 4, 16, 64, 128, 256)
     panel_lengths: tuple[int, ...] = (0, 500, 1000, 2000, 4000)
@@ -68,7 +68,7 @@ TINY = Plan(
 
 
 class Curves:
-    """Each method is one curve: its points, in the order they are measured."""
+    """Measures curves, one a method: its points, in the order they are measured."""
 
     def __init__(self, lab: Lab, plan: Plan, report: Callable[[str], None]) -> None:
         self.lab, self.plan, self.report = lab, plan, report
@@ -76,34 +76,35 @@ class Curves:
         self.words = self._words()
 
     def rows(self) -> Iterator[Point]:
-        """Against rows, steer and plain."""
+        """Curve against rows, steer and plain."""
         for rows in self.plan.rows:
             load = Load(rows, rows, self.plan.tokens)
             yield self._point("steer", load, rows=rows, panels=-(-rows // 32))
             yield self._point("plain", load, rows=rows)
 
     def panel_length(self) -> Iterator[Point]:
-        """Against the panel's tokens; two panels for all rows."""
+        """Curve against the panel's tokens; two panels for all rows."""
         load = Load(self.plan.batch, self.plan.batch, self.plan.tokens)
         for length in self.plan.panel_lengths:
             yield self._point("steer", load, panel_tokens=length, panels=2)
         yield self._point("plain", load, panel_tokens=0)
 
     def record_length(self) -> Iterator[Point]:
-        """Against tokens a record."""
+        """Curve against tokens a record."""
         for length in self.plan.record_lengths:
             load = Load(self.plan.long_batch, self.plan.long_batch, length)
             yield self._point("steer", load, tokens=length)
             yield self._point("plain", load, tokens=length)
 
     def panels(self) -> Iterator[Point]:
-        """Against the number of panels that the rows share."""
+        """Curve against the number of panels that the rows share."""
         load = Load(self.plan.batch, self.plan.batch, self.plan.tokens)
         for panels in self.plan.panels:
             yield self._point("steer", load, panels=panels)
 
     def run_length(self) -> Iterator[Point]:
-        """Milliseconds a record in the round loop (panels, checks, store) with a stub engine."""
+        """Curve of milliseconds a record in the round loop (panels, checks, store) with a stub
+        engine."""
         self.report(f"a run of {self.plan.records} records with a stub engine")
         marks = [(0, time.perf_counter())]
 
@@ -123,7 +124,8 @@ class Curves:
     def _point(
         self, side: str, load: Load, panel_tokens: int | None = None, panels: int = 1, **more: int
     ) -> Point:
-        """Tokens a second of one setting, the median of the repeats. `more` names what varies."""
+        """Measures tokens a second of one setting, the median of the repeats. `more` names what
+        varies."""
         length = self.plan.panel_tokens if panel_tokens is None else panel_tokens
         streams = self._streams(PLAIN if side == "plain" else STEER, load.records, panels, length)
         alpha = (PLAIN if side == "plain" else STEER).alpha
@@ -144,14 +146,14 @@ class Curves:
     def _streams(
         self, guidance: Guidance, rows: int, panels: int, length: int
     ) -> list[tuple[Stream, ...]]:
-        """For each row; neighbours share a panel."""
+        """Makes the streams of each row; neighbours share a panel."""
         contexts = [self._context(panel, length) for panel in range(panels)]
         return [
             steer_streams(guidance, PROMPT, contexts[row * panels // rows]) for row in range(rows)
         ]
 
     def _context(self, panel: int, length: int) -> str:
-        """A panel of about `length` tokens and the prompt, none the same as another's."""
+        """Makes a panel of about `length` tokens and the prompt, none the same as another's."""
         tokenizer = self.ours.engine.tokenizer
         start = (panel * 997) % max(1, len(self.words) - length)
         return str(tokenizer.decode(self.words[start : start + length])) + "\n" + PROMPT
@@ -163,7 +165,7 @@ class Curves:
 
 
 class Stub:
-    """Instant texts, all different, so that only the round loop takes time."""
+    """An engine of instant texts, all different, so that only the round loop takes time."""
 
     name = "stub"
     base_fingerprint = "stub"
@@ -191,7 +193,7 @@ class Stub:
 
 
 def measure(lab: Lab, plan: Plan, report: Callable[[str], None]) -> dict[str, list[Point]]:
-    """All curves by name."""
+    """Measures all curves, by name."""
     curves = Curves(lab, plan, report)
     return {
         "rows": list(curves.rows()),

@@ -1,4 +1,5 @@
-"""On a GPU: random weights of real shapes, and tokens a second beside the hardware's limits."""
+"""Benchmark on a GPU: random weights of real shapes, and tokens a second beside the hardware's
+limits."""
 
 import gc
 import time
@@ -20,7 +21,7 @@ from steer.engines.hf.linear import joints
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured of each shape."""
+    """Plan of the measurements of each shape."""
 
     shapes: tuple[str, ...] = ("llama-1b", "llama-8b")
     rows: tuple[int, ...] = (1, 32, 128, 256)
@@ -35,7 +36,7 @@ QUICK = Plan(tokens=16, repeats=1)
 
 @dataclass(frozen=True)
 class Limits:
-    """Measured rates of the device: bytes a second from a copy, operations a second from a
+    """Limits of the device, as measured: bytes a second from a copy, operations a second from a
     matrix product."""
 
     bytes_per_second: float
@@ -44,20 +45,22 @@ class Limits:
 
 @dataclass(frozen=True)
 class Work:
-    """Of one decoding step: bytes that must be read and operations that must be done."""
+    """Work of one decoding step: bytes that must be read and operations that must be done."""
 
     bytes: float
     flops: float
 
     def seconds(self, limits: Limits) -> float:
-        """The least time: the slower of reading and computing, were they to overlap fully."""
+        """Computes the least time: the slower of reading and computing, were they to overlap
+        fully."""
         return max(self.bytes / limits.bytes_per_second, self.flops / limits.flops)
 
 
 def measure(
     plan: Plan, folder: Path, device: str, report: Callable[[str], None]
 ) -> tuple[dict[str, Ratio], list[dict[str, Any]]]:
-    """Ratios such as `steer_over_plain_llama_1b_32`, and a row for each shape, rows and side.
+    """Measures ratios such as `steer_over_plain_llama_1b_32`, and a row for each shape, rows and
+    side.
 
     `folder` holds a prepared lab, for its texts.
     """
@@ -91,7 +94,7 @@ def measure(
 
 
 def random_side(shape: str, folder: Path, device: str) -> Ours:
-    """Our engine on random weights of `shape`, made on the device and never written."""
+    """Makes our engine on random weights of `shape`, made on the device and never written."""
     lab = Lab(folder, shape, device)
     model = random_model(shape, device, torch.bfloat16)
     tokenizer = corpus_tokenizer(lab.corpus.texts, shape)
@@ -108,8 +111,8 @@ def random_side(shape: str, folder: Path, device: str) -> Ours:
 
 
 def step_work(ours: Ours, rows: int, tokens: int, guided: bool) -> Work:
-    """Least work of an average step: every weight once, every distinct context once, and each
-    lane's own cache, half full on average."""
+    """Computes the least work of an average step: every weight once, every distinct context once,
+    and each lane's own cache, half full on average."""
     engine = ours.engine
     model = engine.model
     config = model.config
@@ -129,7 +132,8 @@ def step_work(ours: Ours, rows: int, tokens: int, guided: bool) -> Work:
 
 
 def _context_tokens(ours: Ours, rows: int, guided: bool) -> int:
-    """Tokens of the distinct contexts: the prompt, and with guidance again and the panels."""
+    """Counts the tokens of the distinct contexts: the prompt, and with guidance again and the
+    panels."""
     engine = ours.engine
     prompt = len(engine.lane_model.encode(PROMPT))
     if not guided:
@@ -139,7 +143,8 @@ def _context_tokens(ours: Ours, rows: int, guided: bool) -> int:
 
 
 def probe(plan: Plan, device: str, dtype: torch.dtype) -> Limits:
-    """Rates of a large copy (bytes read and written) and of a square matrix product."""
+    """Measures the rates of a large copy (bytes read and written) and of a square matrix
+    product."""
     source = torch.empty(plan.probe_mib * 2**20, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     copy = _seconds(lambda: target.copy_(source))
@@ -149,7 +154,7 @@ def probe(plan: Plan, device: str, dtype: torch.dtype) -> Limits:
 
 
 def _seconds(run: Callable[[], object], times: int = 10) -> float:
-    """Of one call, after a warm-up."""
+    """Measures the seconds of one call, after a warm-up."""
     run()
     synchronize()
     began = time.perf_counter()

@@ -48,8 +48,8 @@ from steer.runs.generation import generate
 
 @dataclass(frozen=True)
 class Plan:
-    """Records to draw with the expert; rows and drafted tokens to time, with so many tokens a
-    record."""
+    """Plan of the measurement: records to draw with the expert; rows and drafted tokens to time,
+    with so many tokens a record."""
 
     records: int = 64
     rows: tuple[int, ...] = (1, 4, 64)
@@ -71,7 +71,8 @@ class Seen:
     same: float = 0
 
     def note(self, sampled: Rows, rows: slice, scores: Tensor, expert: Tensor) -> None:
-        """Some rows' STEER `scores` and the `expert`'s log-probabilities, both (rows, tokens)."""
+        """Notes some rows' STEER `scores` and the `expert`'s log-probabilities, both (rows,
+        tokens)."""
         out = scores == -torch.inf
         draft = expert.masked_fill(out, -torch.inf)
         self.tokens += len(scores)
@@ -84,7 +85,7 @@ class Seen:
         self.same += int(torch.eq(*tokens).sum())
 
     def shares(self) -> dict[str, float]:
-        """Of the tokens."""
+        """Shares of the tokens drawn."""
         return {name: getattr(self, name) / self.tokens for name in ("single", "overlap", "same")}
 
 
@@ -103,7 +104,7 @@ def watching(seen: Seen) -> Iterator[None]:
 
 
 def draw(expert: Expert, real: Path, records: int) -> Seen:
-    """What is seen while the expert makes `records` with the default guidance."""
+    """Notes what is seen while the expert makes `records` with the default guidance."""
     seen = Seen()
     sampling = Sampling(max_new_tokens=expert.max_completion_tokens)
     config = RunConfig(n=records, max_attempts=records, guidance=STEER, sampling=sampling)
@@ -114,8 +115,9 @@ def draw(expert: Expert, real: Path, records: int) -> Seen:
 
 
 def times(lab: Lab, plan: Plan, report: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Milliseconds of a step of STEER, of the expert alone, and of the pass that checks its drafts:
-    two other streams read `drafted` tokens of each row, timed as as many rows of one stream."""
+    """Measures milliseconds of a step of STEER, of the expert alone, and of the pass that checks
+    its drafts: two other streams read `drafted` tokens of each row, timed as as many rows of one
+    stream."""
     engine = Endless(lab.base, lab.adapter, device=lab.device)
 
     def step(side: str, rows: int) -> float:
@@ -134,8 +136,9 @@ def times(lab: Lab, plan: Plan, report: Callable[[str], None]) -> list[dict[str,
 
 
 def gain(kept: float, time: dict[str, Any]) -> float:
-    """How many times as fast speculation would be when each drafted token is kept with probability
-    `kept`: a cycle makes the kept ones, and instead of the first other one STEER's own."""
+    """Computes how many times as fast speculation would be when each drafted token is kept with
+    probability `kept`: a cycle makes the kept ones, and instead of the first other one STEER's
+    own."""
     made = sum(kept**number for number in range(time["drafted"]))
     cycle = time["drafted"] * time["draft"] + time["check"]
     return float(made * time["steer"] / cycle)
@@ -144,7 +147,7 @@ def gain(kept: float, time: dict[str, Any]) -> float:
 def measure(
     lab: Lab, expert: Expert, real: Path, plan: Plan, report: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Shares of the tokens, and what speculation would give by rows and drafted tokens."""
+    """Measures shares of the tokens, and what speculation would give by rows and drafted tokens."""
     report(f"{plan.records} records of the expert")
     shares = draw(expert, real, plan.records).shares()
     speculation = [

@@ -1,4 +1,4 @@
-"""What all sides share: base model, adapter, real texts, prompt and panels, in one folder."""
+"""Lab that all sides share: base model, adapter, real texts, prompt and panels, in one folder."""
 
 import json
 import random
@@ -35,7 +35,8 @@ _ROOT = Path(__file__).parent.parent
 
 @dataclass(frozen=True)
 class Lab:
-    """`base` is what Transformers can load; the adapter and the texts are in `folder`."""
+    """Folder of a benchmark: `base` is what Transformers can load; the adapter and the texts are in
+    `folder`."""
 
     folder: Path
     base: str
@@ -43,7 +44,7 @@ class Lab:
 
     @classmethod
     def open(cls, folder: Path) -> "Lab":
-        """A lab that another process prepared."""
+        """Opens a lab that another process prepared."""
         return cls(folder, **json.loads((folder / "lab.json").read_text()))
 
     @property
@@ -52,7 +53,7 @@ class Lab:
 
     @cached_property
     def corpus(self) -> Corpus:
-        """The real texts: one-line summaries of the standard library's docstrings."""
+        """Real texts: one-line summaries of the standard library's docstrings."""
         return load_corpus(str(self.folder / "corpus.jsonl"))
 
     @property
@@ -87,7 +88,8 @@ def prepare(folder: Path, model: str | None, device: str) -> Lab:
 
 
 def stand_in(prompt: str, base: str, adapter: str = "benchmark") -> Expert:
-    """What a run asks of an expert; `base` and `adapter` are fingerprints, with no model behind."""
+    """Stand-in for an expert, with all that a run asks of it; `base` and `adapter` are
+    fingerprints, with no model behind."""
     known: dict[str, Any] = {
         "path": Path("benchmark"),
         "prompt": prompt,
@@ -99,7 +101,7 @@ def stand_in(prompt: str, base: str, adapter: str = "benchmark") -> Expert:
 
 
 def write_corpus(folder: Path) -> list[str]:
-    """The real texts, with the command that the documentation shows; returns them."""
+    """Writes the real texts, with the command that the documentation shows; returns them."""
     path, every = folder / "corpus.jsonl", folder / "every.jsonl"
     command = [sys.executable, str(_ROOT / "examples" / "docstrings.py"), str(every)]
     subprocess.run(command, check=True)
@@ -110,7 +112,7 @@ def write_corpus(folder: Path) -> list[str]:
 
 
 def write_adapter(model: Any, out: Path) -> None:
-    """A LoRA adapter on all linear layers, of random weights small enough to leave the model
+    """Writes a LoRA adapter on all linear layers, of random weights small enough to leave the model
     sensible; `model` itself is left without it."""
     torch.manual_seed(SEED)
     settings = LoraConfig(

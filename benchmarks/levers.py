@@ -1,4 +1,4 @@
-"""What each lever of the engine gives, and where its time goes: `python -m benchmarks.levers`.
+"""Levers of the engine: what each gives, and where its time goes: `python -m benchmarks.levers`.
 
 Each lever is turned off alone, and at last all together; the time of a decoding step is compared
 with that of the engine as it is, in turns in one process. So are steps that leave a part of the
@@ -72,7 +72,7 @@ LEVERS = (
 
 
 def _each_alone(bank: Any) -> list[tuple[Any, slice]]:
-    """As if no two lanes had the same context."""
+    """Groups lanes as if no two had the same context."""
     return [(lane.context, slice(lane.index, lane.index + 1)) for lane in bank.lanes if lane.apart]
 
 
@@ -103,8 +103,8 @@ FREE = (
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured: rows, tokens of each record, repeats; and tokens under the profiler, whose
-    memory grows with every operation."""
+    """Plan of the measurement: rows, tokens of each record, repeats; and tokens under the profiler,
+    whose memory grows with every operation."""
 
     rows: tuple[int, ...] = (1, 4, 64)
     tokens: int = 24
@@ -127,7 +127,7 @@ PARTS = {
 
 @contextmanager
 def without(levers: Sequence[Lever]) -> Iterator[None]:
-    """The engine with some levers turned off; an engine must be made inside."""
+    """Turns some levers of the engine off; an engine must be made inside."""
     with ExitStack() as stack:
         for lever in levers:
             stack.enter_context(mock.patch.object(lever.target, lever.attribute, lever.value))
@@ -135,8 +135,8 @@ def without(levers: Sequence[Lever]) -> Iterator[None]:
 
 
 def measure(lab: Lab, plan: Plan, report: Callable[[str], None]) -> dict[str, Any]:
-    """Milliseconds of a step for every choice of levers, side and rows, and if a part were free;
-    and the profiles."""
+    """Measures milliseconds of a step for every choice of levers, side and rows, and if a part were
+    free; and the profiles."""
     off = {AS_IT_IS: (), **{lever.name: (lever,) for lever in LEVERS}, NONE: LEVERS}
     engines = {}
     for name, levers in off.items():
@@ -174,7 +174,7 @@ def measure(lab: Lab, plan: Plan, report: Callable[[str], None]) -> dict[str, An
 
 
 def step_seconds(engine: Endless, lab: Lab, side: str, rows: int, tokens: int) -> float:
-    """The median step; the first, which prefills, is not one."""
+    """Median seconds of a step; the first, which prefills, does not count."""
     ends: list[float] = []
 
     def note(_: Step) -> None:
@@ -185,8 +185,8 @@ def step_seconds(engine: Endless, lab: Lab, side: str, rows: int, tokens: int) -
 
 
 def profiled(engine: Endless, lab: Lab, side: str, rows: int, tokens: int) -> dict[str, float]:
-    """Milliseconds of a step that operators take, by what they are for, summed over threads; and
-    `python`, what is left of the time."""
+    """Profiles the milliseconds of a step that operators take, by what they are for, summed over
+    threads; and `python`, what is left of the time."""
     with profile(activities=[ProfilerActivity.CPU]) as found:
         began = time.perf_counter()
         _generate(engine, lab, GUIDANCE[side], rows, tokens, lambda _: None)

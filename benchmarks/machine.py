@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""Machine and versions that the figures were measured with."""
 
 import importlib.metadata
 import os
@@ -16,8 +16,8 @@ _PACKAGES = ("torch", "transformers", "peft", "tokenizers", "numpy")
 
 
 def machine(device: str) -> dict[str, Any]:
-    """Processor, its vector instructions, the dtype that models get on it, cores and threads in
-    use, memory, and the GPU if that is what computes."""
+    """Describes the machine: processor, its vector instructions, the dtype that models get on it,
+    cores and threads in use, memory, and the GPU if that is what computes."""
     found: dict[str, Any] = {
         "device": device,
         "cpu": _cpu_name(),
@@ -35,8 +35,8 @@ def machine(device: str) -> dict[str, Any]:
 
 
 def results_file(device: str, what: str = "") -> Path:
-    """Where results of `what` (the main benchmark if empty) belong, by what `device` can do: gpu,
-    cpu where bf16 is computed in hardware, else cpu- and the vector instructions: cpu-avx2."""
+    """Path where results of `what` (the main benchmark if empty) belong, by what `device` can do:
+    gpu, cpu where bf16 is computed in hardware, else cpu- and the vector instructions: cpu-avx2."""
     kind = "cpu"
     if device.startswith("cuda"):
         kind = "gpu"
@@ -51,13 +51,13 @@ def _dtype(device: str) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of Python and the libraries that matter for speed."""
+    """Versions of Python and the libraries that matter for speed."""
     found = {name: importlib.metadata.version(name) for name in _PACKAGES}
     return {"python": platform.python_version(), **found}
 
 
 def _cores() -> int | None:
-    """That this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 

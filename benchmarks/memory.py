@@ -25,16 +25,18 @@ _ROOT = Path(__file__).parent.parent
 
 @dataclass(frozen=True)
 class Peak:
-    """Bytes: resident once the engine was loaded, and the most while it generated (both with
-    the weights, and on a CPU with the libraries too). What loading itself needs is left out."""
+    """Bytes of memory: resident once the engine was loaded, and the most while it generated (both
+    with the weights, and on a CPU with the libraries too). What loading itself needs is left
+    out."""
 
     loaded: int
     peak: int
 
 
 def peak(lab: Lab, kind: str, load: Load) -> Peak:
-    """The peak of one run of `kind` in a new process: "steer", "plain" from the one copy of the
-    weights that STEER reads, or "plain_merged" with a second one that has the adapter in it."""
+    """Measures the peak of one run of `kind` in a new process: "steer", "plain" from the one copy
+    of the weights that STEER reads, or "plain_merged" with a second one that has the adapter in
+    it."""
     command = [sys.executable, "-m", "benchmarks.memory", str(lab.folder), kind]
     command += [str(load.rows), str(load.tokens)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=_ROOT)
@@ -63,8 +65,8 @@ def _start(device: str) -> int:
 
 
 def _peak(device: str) -> int:
-    """Bytes, since `_start` where the system can forget (Linux, CUDA), else since the process
-    began."""
+    """Peak in bytes, since `_start` where the system can forget (Linux, CUDA), else since the
+    process began."""
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated()
     if _STATUS.exists():

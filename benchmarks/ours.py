@@ -23,7 +23,7 @@ PLAIN = Guidance(gamma=0, eta=0, alpha=0)
 
 
 class Endless(HFEngine):
-    """The engine, but all records have every token asked for, and count as finished."""
+    """An engine whose records all have every token asked for, and count as finished."""
 
     def generate(
         self,
@@ -44,7 +44,7 @@ class Ours:
         self.engine = engine or Endless(lab.base, lab.adapter, device=lab.device)
 
     def steer(self, load: Load) -> float:
-        """Three streams, the whole round loop."""
+        """STEER: three streams, the whole round loop."""
         return self._run(STEER, load)
 
     def plain(self, load: Load) -> float:
@@ -52,7 +52,7 @@ class Ours:
         return self._run(PLAIN, load)
 
     def plain_one_copy(self, load: Load) -> float:
-        """The same without the second copy of the weights, which has the adapter added in."""
+        """Plain sampling without the second copy of the weights, which has the adapter added in."""
         may_merge, self.engine.may_merge = self.engine.may_merge, False
         try:
             return self.plain(load)
@@ -66,7 +66,7 @@ class Ours:
         return self.complete(prompts, load)
 
     def complete(self, streams: Sequence[tuple[Any, ...]], load: Load, alpha: float = 0.0) -> float:
-        """One record for each of `streams`, by the engine alone."""
+        """Generates one record for each of `streams`, by the engine alone."""
         self.engine.rows = load.rows
         requests = [
             Request(id=row, streams=each, seed=derive(SEED, "record", row), alpha=alpha)
@@ -77,7 +77,7 @@ class Ours:
         return 0.0
 
     def _run(self, guidance: Guidance, load: Load) -> float:
-        """A run of one round or more, into a folder that is dropped. Everything generated
+        """Makes a run of one round or more, into a folder that is dropped. Everything generated
         counts, accepted or not."""
         self.engine.rows = load.rows
         config = RunConfig(
@@ -112,6 +112,6 @@ class Clock:
 
     @property
     def start(self) -> float:
-        """Seconds to the first step's end, less one step of average length."""
+        """Start: seconds to the first step's end, less one step of average length."""
         steps = max(1, len(self.steps) - 1)
         return max(0.0, self.steps[0] - (self.steps[-1] - self.steps[0]) / steps)

@@ -12,7 +12,7 @@ import torch
 
 @dataclass(frozen=True)
 class Load:
-    """`records` of `tokens` tokens each, `rows` at a time."""
+    """Work of a run: `records` of `tokens` tokens each, `rows` at a time."""
 
     rows: int
     records: int
@@ -20,7 +20,7 @@ class Load:
 
     @property
     def total(self) -> int:
-        """Tokens in all."""
+        """Number of tokens in all."""
         return self.records * self.tokens
 
 
@@ -39,8 +39,8 @@ class Sample:
 
 @dataclass(frozen=True)
 class Side:
-    """One of those compared. `run` does a load and returns the seconds of its start, if it
-    tells them apart, else 0; it raises when it made another number of tokens."""
+    """One of the sides that are compared. `run` does a load and returns the seconds of its start,
+    if it tells them apart, else 0; it raises when it made another number of tokens."""
 
     name: str
     run: Callable[[Load], float]
@@ -49,7 +49,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Ratio:
-    """Of the repeats: the median, the lowest and the highest."""
+    """Ratio over the repeats: the median, the lowest and the highest."""
 
     median: float
     low: float
@@ -61,14 +61,14 @@ class Ratio:
 
     @property
     def plausible(self) -> bool:
-        """Whether it can be a ratio at all."""
+        """Whether the numbers can be a ratio at all."""
         return 0 < self.low <= self.median <= self.high < math.inf
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The ratio `name` to take: tokens a second of `ours` over those of `theirs`, both names of
-    sides, with only `start_share` of the start counted."""
+    """Comparison to make, called `name`: tokens a second of `ours` over those of `theirs`, both
+    names of sides, with only `start_share` of the start counted."""
 
     name: str
     ours: str
@@ -86,7 +86,7 @@ class Group:
     samples: dict[str, list[Sample]] = field(default_factory=dict)
 
     def measure(self, repeats: int, warm_tokens: int, report: Callable[[str], None]) -> None:
-        """A warm-up of `warm_tokens` a record for every side, then `repeats` in turns."""
+        """Runs a warm-up of `warm_tokens` a record for every side, then `repeats` in turns."""
         self.samples = {side.name: [] for side in self.sides}
         for side in self.sides:
             report(f"{self.name}: warming up, {side.name}")
@@ -97,7 +97,7 @@ class Group:
             self.repeat(report)
 
     def repeat(self, report: Callable[[str], None]) -> None:
-        """One more run of every side, in turns."""
+        """Runs every side once more, in turns."""
         number = self.repeats + 1
         for side in self.sides:
             report(f"{self.name}: repeat {number}, {side.name}")
@@ -105,35 +105,35 @@ class Group:
 
     @property
     def repeats(self) -> int:
-        """How many there were so far."""
+        """Number of repeats so far."""
         return len(self.samples[self.sides[0].name])
 
     @property
     def seconds(self) -> float:
-        """What the last repeat took."""
+        """Seconds that the last repeat took."""
         return sum(samples[-1].seconds for samples in self.samples.values())
 
     @property
     def doubt(self) -> float:
-        """About how far one more repeat may move a median, as a share of it: the widest spread of
-        a ratio over the number of repeats."""
+        """Estimates how far one more repeat may move a median, as a share of it: the widest spread
+        of a ratio over the number of repeats."""
         spreads = [(found.high - found.low) / found.median for found in self.ratios().values()]
         return max(spreads, default=0.0) / self.repeats
 
     def ratios(self) -> dict[str, Ratio]:
-        """Those wanted, by name."""
+        """Ratios that are wanted, by name."""
         return {
             wanted.name: self.ratio(wanted.ours, wanted.theirs, wanted.start_share)
             for wanted in self.comparisons
         }
 
     def ratio(self, ours: str, theirs: str, start_share: float = 1.0) -> Ratio:
-        """Tokens a second of `ours` over those of `theirs`, repeat by repeat."""
+        """Computes tokens a second of `ours` over those of `theirs`, repeat by repeat."""
         pairs = zip(self.samples[ours], self.samples[theirs], strict=True)
         return Ratio.of([a.rate(start_share) / b.rate(start_share) for a, b in pairs])
 
     def to_json(self) -> list[dict[str, Any]]:
-        """A row a side: its load, the raw seconds and tokens a second."""
+        """Gives a row a side: its load, the raw seconds and tokens a second."""
         return [
             {
                 "group": self.name,
@@ -150,7 +150,7 @@ class Group:
 
 
 def timed(side: Side, load: Load) -> Sample:
-    """One run of a side, with the GPU's work waited for."""
+    """Times one run of a side, with the GPU's work waited for."""
     synchronize()
     began = time.perf_counter()
     start = side.run(load)
@@ -159,7 +159,7 @@ def timed(side: Side, load: Load) -> Sample:
 
 
 def synchronize() -> None:
-    """Wait for the GPU, where there is one."""
+    """Waits for the GPU, where there is one."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 

@@ -1,4 +1,4 @@
-"""The peers, each as its own library has it, on the same model, prompt, panels and lengths."""
+"""Peers, each as its own library has it, on the same model, prompt, panels and lengths."""
 
 import time
 from functools import cached_property
@@ -36,7 +36,7 @@ class Peers:
 
     @cached_property
     def adapted(self) -> Any:
-        """The adapter beside the weights, as PEFT loads it; in the model's own precision, which
+        """Loads the adapter beside the weights, as PEFT does; in the model's own precision, which
         is faster than PEFT's default of fp32."""
         model = load_model(self.lab.base, device=self.lab.device)
         peft = PeftModel.from_pretrained(model, self.lab.adapter, autocast_adapter_dtype=False)
@@ -45,7 +45,7 @@ class Peers:
 
     @cached_property
     def merged(self) -> Any:
-        """The adapter added to the weights: no stream without it can be read from this copy."""
+        """Adds the adapter to the weights: no stream without it can be read from this copy."""
         model = load_model(self.lab.base, device=self.lab.device)
         peft = PeftModel.from_pretrained(model, self.lab.adapter, autocast_adapter_dtype=False)
         return _ready(peft.merge_and_unload().eval())
@@ -63,7 +63,7 @@ class Peers:
         return self._guided(self.adapted, load)
 
     def transformers_cfg_merged(self, load: Load) -> float:
-        """The same with merged weights."""
+        """Transformers' classifier-free guidance with merged weights."""
         return self._guided(self.merged, load)
 
     def forward(self, load: Load) -> float:
@@ -84,7 +84,7 @@ class Peers:
         return 0.0
 
     def choose_cache(self, load: Load) -> str:
-        """The kind of Transformers cache with which bare forward passes are faster here."""
+        """Chooses the kind of Transformers cache with which bare forward passes are faster here."""
         seconds = {}
         for kind in ("dynamic", "static"):
             self.cache_kind = kind
@@ -142,10 +142,9 @@ class Peers:
 
 @torch.inference_mode()
 def forward(model: Any, prompt: Tensor, rows: int, tokens: int, cache_kind: str) -> Tensor:
-    """As many passes as `tokens` tokens a row need after `prompt` (1, length): nothing is
-    sampled, only the last logits are computed, and the prompt is read once for all rows, so
-    that no more than the work that must be done is done. Returns the last logits (rows, vocab).
-    """
+    """Runs as many passes as `tokens` tokens a row need after `prompt` (1, length): nothing is
+    sampled, only the last logits are computed, and the prompt is read once for all rows, so that no
+    more than the work that must be done is done. Returns the last logits (rows, vocab)."""
     cache = DynamicCache(config=model.config)
     out = model(input_ids=prompt, past_key_values=cache, use_cache=True, logits_to_keep=1)
     grown = _expanded(cache, model, rows, prompt.shape[1] + tokens, cache_kind)
@@ -157,7 +156,7 @@ def forward(model: Any, prompt: Tensor, rows: int, tokens: int, cache_kind: str)
 
 
 def _expanded(cache: Any, model: Any, rows: int, length: int, kind: str) -> Cache:
-    """The cache of one row for `rows` rows; a static one has places for `length` tokens."""
+    """Expands the cache of one row for `rows` rows; a static one has places for `length` tokens."""
     if kind == "dynamic":
         cache.batch_repeat_interleave(rows)
         return cache
@@ -170,7 +169,7 @@ def _expanded(cache: Any, model: Any, rows: int, length: int, kind: str) -> Cach
 
 @torch.inference_mode()
 def published(base: Any, expert: Any, prompt: Tensor, panel: Tensor, tokens: int) -> Tensor:
-    """One record by the procedure of arXiv 2308.07645, written down from its description:
+    """Generates one record by the procedure of arXiv 2308.07645, written down from its description:
     at every step the base model and the expert reread the whole prompt and text so far, the
     negative stream (the expert after a panel of ten examples) keeps a cache, top-k sampling.
 
@@ -197,7 +196,8 @@ def _log_probs(output: Any) -> Tensor:
 
 
 def _ready(model: Any) -> Any:
-    """No end of text, so that every record has every token; and the output weights trainable.
+    """Makes a model ready: without end of text, so that every record has every token; and with
+    trainable output weights.
 
     With frozen ones, as PEFT leaves them, PyTorch copies them once a row in a batched prefill,
     because the last positions are a slice: 6 s for 64 rows on one core. Peers are not made to

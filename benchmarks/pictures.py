@@ -40,7 +40,7 @@ PICTURES = (
 
 
 def draw(picture: Picture, points: Sequence[dict[str, Any]], path: Path) -> None:
-    """One curve: a line for each side."""
+    """Draws one curve: a line for each side."""
     figure = Figure(figsize=(6, 3.4), layout="constrained")
     axes = figure.add_subplot()
     sides = dict.fromkeys(point.get("side", "") for point in points)

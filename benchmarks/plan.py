@@ -1,4 +1,4 @@
-"""How much is measured: chosen by how fast the machine is, and by the time there is."""
+"""Plan of how much is measured: chosen by how fast the machine is, and by the time there is."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -15,9 +15,9 @@ DOUBT = 0.02  # a median that one more repeat moves by less is good enough
 
 @dataclass(frozen=True)
 class Plan:
-    """Sizes: `tokens` a record, `records` end to end, of which `published` are timed for the
-    published procedure. Every group is repeated `least` times, and while there is time up to
-    `most` times where its ratios scatter. Memory is read up to `memory` times."""
+    """Sizes of a measurement: `tokens` a record, `records` end to end, of which `published` are
+    timed for the published procedure. Every group is repeated `least` times, and while there is
+    time up to `most` times where its ratios scatter. Memory is read up to `memory` times."""
 
     name: str = "full"
     tokens: int = 32
@@ -50,7 +50,7 @@ RATES = ((700.0, Plan()), (300.0, SLOW), (220.0, SLOWER), (0.0, SLOWEST))
 
 @dataclass(frozen=True)
 class Probe:
-    """What the plan is chosen by: tokens a second of our plain sampling, the engine alone."""
+    """Speed that the plan is chosen by: tokens a second of our plain sampling, the engine alone."""
 
     rows: int
     tokens: int
@@ -58,27 +58,27 @@ class Probe:
 
 
 def probe(side: Side) -> Probe:
-    """One run of `side`, after a warm-up of two tokens a record."""
+    """Times one run of `side`, after a warm-up of two tokens a record."""
     load = side.load
     timed(side, Load(load.rows, load.records, 2))
     return Probe(load.rows, load.tokens, timed(side, load).rate())
 
 
 def choose(found: Probe, minutes: float = MINUTES) -> Plan:
-    """The largest plan that a CPU with this probe gets through in `minutes`."""
+    """Chooses the largest plan that a CPU with this probe gets through in `minutes`."""
     rate = found.tokens_per_second * minutes / MINUTES
     return next(plan for least, plan in RATES if rate >= least)
 
 
 class Budget:
-    """Minutes from now; as good as endless when None."""
+    """Budget in minutes from now; as good as endless when None."""
 
     def __init__(self, minutes: float | None) -> None:
         self.end = inf if minutes is None else time.monotonic() + 60 * minutes
 
     @property
     def left(self) -> float:
-        """Seconds, at least 0."""
+        """Seconds that are left, at least 0."""
         return max(0.0, self.end - time.monotonic())
 
 

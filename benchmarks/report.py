@@ -32,14 +32,14 @@ TIMED = {
 
 @dataclass(frozen=True)
 class Results:
-    """One results file."""
+    """Results of one file."""
 
     path: Path
     found: dict[str, Any]
 
     @classmethod
     def all(cls, folder: Path, what: str = "") -> "list[Results]":
-        """A file for each kind of machine; `what` as in `results_file`."""
+        """Opens a file for each kind of machine; `what` as in `results_file`."""
         prefix = f"{what}-" if what else ""
         paths = [*folder.glob(f"{prefix}cpu.json"), *sorted(folder.glob(f"{prefix}cpu-*.json"))]
         paths += folder.glob(f"{prefix}gpu.json")
@@ -47,27 +47,27 @@ class Results:
 
     @property
     def can(self) -> str:
-        """What the processor can do, or the GPU's name."""
+        """Abilities of the processor, or the GPU's name."""
         if gpu := self.found["machine"].get("gpu"):
             return str(gpu)
         capability = self.path.stem.partition("cpu")[2].strip("-").replace("-", " ")
         return f"{capability.upper()}, fp32" if capability else "bf16 in hardware"
 
     def rate(self, group: str, side: str) -> float | None:
-        """The median tokens a second of a side; None if it was not measured."""
+        """Finds the median tokens a second of a side; None if it was not measured."""
         for row in self.found["measurements"]:
             if (row["group"], row["side"]) == (group, side):
                 return float(row["tokens_per_second"]["median"])
         return None
 
     def memory(self, kind: str) -> str:
-        """The highest peak of a kind of run, in GiB."""
+        """Finds the highest peak of a kind of run, in GiB."""
         rows = (row for row in self.found["measurements"] if row["group"] == "memory")
         peaks = [row["peak"] for row in rows if row["side"] == kind]
         return f"{max(peaks) / 2**30:.2f}" if peaks else ""
 
     def line(self) -> str:
-        """The machine, the versions and the file, as an item of a list."""
+        """Writes the machine, the versions and the file as an item of a list."""
         machine, versions = self.found["machine"], self.found["versions"]
         minutes = self.found["settings"].get("took_minutes")
         took = f", {minutes:g} minutes" if minutes else ""
@@ -99,7 +99,7 @@ def main(results: Path = ROOT / "benchmarks" / "results", docs: Path = ROOT / "d
 
 
 def _expect(runs: Sequence[Results]) -> str:
-    """Tokens a second and the time of a dataset, a column a machine; then the machines."""
+    """Writes tokens a second and the time of a dataset, a column a machine; then the machines."""
     rows = [[name, *(_expected(run.rate(*side)) for run in runs)] for name, side in TIMED.items()]
     rows.append(["peak memory of STEER, 64 rows, GiB", *(run.memory("steer") for run in runs)])
     head = [f"tokens a second (minutes for {RECORDS:,} records of {TOKENS} tokens)"]
@@ -113,7 +113,7 @@ def _expected(rate: float | None) -> str:
 
 
 def _ratios(runs: Sequence[Results]) -> str:
-    """Every ratio, a column a machine: median, lowest and highest, and a missed target."""
+    """Writes every ratio, a column a machine: median, lowest and highest, and a missed target."""
     names = {name: None for run in runs for name in run.found if _is_ratio(run.found[name])}
     rows = [
         [
@@ -139,7 +139,7 @@ def _is_ratio(value: Any) -> bool:
 
 
 def _curves(curves: Sequence[Results]) -> str:
-    """The points of every curve, a line a curve and side, a column a machine."""
+    """Writes the points of every curve, a line a curve and side, a column a machine."""
     rows = []
     for picture in PICTURES:
         for side in ("steer", "plain", ""):
@@ -192,13 +192,13 @@ def _speeds(measurements: Iterable[dict[str, Any]]) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown."""
+    """Writes a table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _levers(run: Results) -> list[str]:
-    """Steps without each lever, and if a part of the work were free."""
+    """Writes the steps without each lever, and if a part of the work were free."""
     found = run.found
     sides = [(side, rows) for side in ("plain", "steer") for rows in found["settings"]["rows"]]
     points = found["steps"] + found["free"]
@@ -237,7 +237,7 @@ def _pictures(run: Results, docs: Path) -> str:
 
 
 def _tried(folder: Path) -> str:
-    """What did not pay: ideas with a command, then those that were tried by hand."""
+    """Writes what did not pay: ideas with a command, then those that were tried by hand."""
     rows = [row for run in Results.all(folder, "ideas") for row in _ideas(run)]
     path = folder / "trials.json"
     if path.exists():
@@ -247,7 +247,7 @@ def _tried(folder: Path) -> str:
 
 
 def _ideas(run: Results) -> list[list[str]]:
-    """What skipping and speculation would give."""
+    """Writes what skipping and speculation would give."""
     shares, speculation = run.found["shares"], run.found["speculation"]
     gains = [point["gain"] for point in speculation]
     most = max(point["gain_at_most"] for point in speculation)
@@ -270,7 +270,7 @@ def replace_section(path: Path, section: str, name: str = "results") -> None:
 
 
 def replace_sections(path: Path, sections: Mapping[str, str]) -> None:
-    """The same for several, all of them or none."""
+    """Replaces several sections, all of them or none."""
     try:
         text = path.read_text("utf-8")
     except OSError as error:
@@ -286,7 +286,7 @@ def replace_sections(path: Path, sections: Mapping[str, str]) -> None:
 
 
 def marks(name: str) -> tuple[str, str]:
-    """The lines before and after a section."""
+    """Makes the lines before and after a section."""
     return f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
 
 

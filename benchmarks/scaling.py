@@ -1,4 +1,4 @@
-"""What many workers would ask of the driver: `python -m benchmarks.scaling`.
+"""Scaling: what many workers would ask of the driver: `python -m benchmarks.scaling`.
 
 Writes benchmarks/results/scaling.json. Workers are real Ray processes with an engine that sleeps,
 or simulated: then every round is there at once, and only the driver's own work takes time.
@@ -51,8 +51,9 @@ Point = dict[str, Any]
 
 @dataclass(frozen=True)
 class Plan:
-    """`workers` with an engine that sleeps `seconds` a record, for `sleeping` records; `simulated`
-    workers, `rounds` rounds each; memory at each of `sizes` records. A round has `round_size`."""
+    """Sizes of the measurement: `workers` with an engine that sleeps `seconds` a record, for
+    `sleeping` records; `simulated` workers, `rounds` rounds each; memory at each of `sizes`
+    records. A round has `round_size`."""
 
     workers: tuple[int, ...] = (1, 2)
     seconds: float = 0.05
@@ -72,7 +73,7 @@ EXPERT = stand_in("A line:", "stub", "stub")
 
 
 def text(seed: int) -> str:
-    """Nine words, some 60 characters; as good as never near to another."""
+    """Writes nine words, some 60 characters; as good as never near to another."""
     return " ".join(random.Random(seed).choices(WORDS, k=9))
 
 
@@ -98,7 +99,7 @@ class Writer:
 
 @dataclass(frozen=True)
 class WriterSpec:
-    """How a worker gets it."""
+    """Settings by which a worker gets a `Writer`."""
 
     seconds: float
     device: str = "cpu"
@@ -113,8 +114,8 @@ class WriterSpec:
 
 
 class Simulated:
-    """So many workers without processes. `seconds` and `cpu` are the time in them, which is not the
-    driver's; what Ray would send is pickled, as the driver would have to."""
+    """Crew of so many workers without processes. `seconds` and `cpu` are the time in them, which is
+    not the driver's; what Ray would send is pickled, as the driver would have to."""
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
@@ -181,7 +182,7 @@ def record(number: int) -> Record:
 
 
 class Drawn:
-    """In place of a text's MinHash signature, numbers drawn at random: as large, and quick."""
+    """Numbers drawn at random in place of a text's MinHash signature: as large, and quick."""
 
     def __init__(self, text: str) -> None:
         self.hashvalues = np.random.default_rng(hash(text) % 2**32).integers(
@@ -195,8 +196,8 @@ def real_texts() -> Corpus:
 
 @contextmanager
 def _environment(settings: Mapping[str, str]) -> Iterator[None]:
-    """The variables, until the block ends. The others stay as they are: Ray keeps some of its own
-    state there, and without it the next cluster of this process loses its workers at once."""
+    """Sets the variables until the block ends. The others stay as they are: Ray keeps some of its
+    own state there, and without it the next cluster of this process loses its workers at once."""
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
     try:
@@ -210,7 +211,8 @@ def _environment(settings: Mapping[str, str]) -> Iterator[None]:
 
 
 def sleeping(plan: Plan, report: Callable[[str], None]) -> list[Point]:
-    """Records a second of real workers, from when all are there until the last round ends."""
+    """Measures records a second of real workers, from when all are there until the last round
+    ends."""
     # Where workers find this module; and no yielding to other work on this machine.
     settings = {"PYTHONPATH": str(ROOT), "RAY_worker_niceness": "0", "OMP_NUM_THREADS": "1"}
     points = []
@@ -226,7 +228,7 @@ def sleeping(plan: Plan, report: Callable[[str], None]) -> list[Point]:
 
 
 def _marks(plan: Plan, workers: int) -> list[tuple[float, RunProgress]]:
-    """The times and the progress of one run on Ray."""
+    """Notes the times and the progress of one run on Ray."""
     size = min(64, plan.round_size)
     config = RunConfig(n=plan.sleeping, round_size=size, lag=2 * max(plan.workers))
     spec, cluster = WriterSpec(plan.seconds), Cluster("local", workers)
@@ -242,7 +244,7 @@ def _marks(plan: Plan, workers: int) -> list[tuple[float, RunProgress]]:
 
 
 def simulated(plan: Plan, report: Callable[[str], None]) -> list[Point]:
-    """Rounds a second that the driver can plan, send, check and commit to a local disk."""
+    """Measures rounds a second that the driver can plan, send, check and commit to a local disk."""
     points = []
     config = RunConfig(n=plan.rounds * plan.round_size, round_size=plan.round_size)
     for workers in plan.simulated:
@@ -270,8 +272,8 @@ def simulated(plan: Plan, report: Callable[[str], None]) -> list[Point]:
 
 
 def memory(plan: Plan, report: Callable[[str], None]) -> list[Point]:
-    """The driver's resident memory as a run of short records grows, in a process of its own: one
-    that has let memory go before would not show what it takes again."""
+    """Measures the driver's resident memory as a run of short records grows, in a process of its
+    own: one that has let memory go before would not show what it takes again."""
     report(f"a run of up to {plan.sizes[-1]} records in memory")
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(_grow, plan).result()
@@ -287,7 +289,7 @@ def _grow(plan: Plan) -> list[Point]:
 
 
 def estimate(points: Sequence[Point], records: int) -> Point:
-    """Memory at `records`, along the line through the first and the last point."""
+    """Estimates memory at `records`, along the line through the first and the last point."""
     first, last = points[0], points[-1]
     slope = (last["mebibytes"] - first["mebibytes"]) / (last["records"] - first["records"])
     found = last["mebibytes"] + slope * (records - last["records"])

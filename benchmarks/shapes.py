@@ -45,7 +45,8 @@ _BOS, _EOS = "<s>", "</s>"
 
 
 def random_model(shape: str, device: str, dtype: torch.dtype) -> LlamaForCausalLM:
-    """A model of a shape in `SHAPES`, made on the device, so that nothing is carried there."""
+    """Makes a model of a shape in `SHAPES`, made on the device, so that nothing is carried
+    there."""
     config = LlamaConfig(
         **SHAPES[shape],
         max_position_embeddings=_CONTEXT,
@@ -65,7 +66,7 @@ def random_model(shape: str, device: str, dtype: torch.dtype) -> LlamaForCausalL
 
 
 def corpus_tokenizer(texts: Iterable[str], shape: str) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer trained on the spot, with as many tokens as the shape has: those
+    """Trains a byte-level BPE tokenizer on the spot, with as many tokens as the shape has: those
     that no text needs are there as the engine leaves out logits without a token."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

@@ -1,4 +1,4 @@
-"""What is compared with what, and the targets."""
+"""Suite of comparisons, and their targets."""
 
 import time
 from collections.abc import Callable
@@ -53,7 +53,7 @@ MEANINGS = {
 
 
 class Suite:
-    """All comparisons; fills `ratios`, `measurements` and `notes`."""
+    """Suite of all comparisons; fills `ratios`, `measurements` and `notes`."""
 
     def __init__(
         self, ours: Ours, plan: Plan, left: Callable[[], float], report: Callable[[str], None]
@@ -77,7 +77,7 @@ class Suite:
         self.ratios |= memory
 
     def at_64(self) -> Group:
-        """64 rows: our own plain sampling, Transformers and bare forward passes."""
+        """Group at 64 rows: our own plain sampling, Transformers and bare forward passes."""
         load = Load(64, 64, self.plan.tokens)
         self.report("64 rows: which Transformers cache is faster")
         kind = self.peers.choose_cache(Load(64, 64, min(8, self.plan.tokens)))
@@ -96,7 +96,7 @@ class Suite:
         return Group("64 rows", sides, [_comparison("steer", "plain", 64), *against])
 
     def at_1(self) -> Group:
-        """1 row: both our own kinds of plain sampling, and Transformers."""
+        """Group at 1 row: both our own kinds of plain sampling, and Transformers."""
         load = Load(1, 2, self.plan.tokens)
         sides = [
             *self._few(load),
@@ -109,12 +109,12 @@ class Suite:
         return Group("1 row", sides, [*_against_plain(load), *against])
 
     def at_4(self) -> Group:
-        """4 rows: both our own kinds of plain sampling."""
+        """Group at 4 rows: both our own kinds of plain sampling."""
         load = Load(4, 4, self.plan.tokens)
         return Group("4 rows", self._few(load), _against_plain(load))
 
     def guided_at_16(self) -> Group:
-        """16 rows with one panel: three streams against Transformers' two."""
+        """Group at 16 rows with one panel: three streams against Transformers' two."""
         load = Load(16, 16, self.plan.tokens)
         sides = [
             Side("steer", self.ours.steer, load),
@@ -125,7 +125,7 @@ class Suite:
         return Group("16 rows", sides, [_comparison("steer", side, 16) for side in theirs])
 
     def end_to_end(self) -> Group:
-        """`records` records by us, a sample of them by the published procedure."""
+        """Group end to end: `records` records by us, some by the published procedure."""
         plan = self.plan
         self.notes["published"] = (
             f"the published procedure takes the same time for every record, so {plan.published} "
@@ -139,8 +139,8 @@ class Suite:
         return Group("end to end", sides, [wanted])
 
     def memory(self) -> dict[str, Ratio]:
-        """Ratios of the peaks, in processes of their own; adds a measurement for each. Peaks hardly
-        scatter, so they are read again only while there is time."""
+        """Measures ratios of the peaks, in processes of their own; adds a measurement for each.
+        Peaks hardly scatter, so they are read again only while there is time."""
         load = Load(64, 64, self.plan.tokens)
         peaks: dict[str, Peak] = {}
         values: dict[str, list[float]] = {"plain": [], "plain_merged": []}
@@ -158,7 +158,7 @@ class Suite:
         return {f"peak_memory_over_{kind}_64": Ratio.of(found) for kind, found in values.items()}
 
     def _few(self, load: Load) -> list[Side]:
-        """Our own sides where few rows decode."""
+        """Sides of ours where few rows decode."""
         self.notes["small_batches"] = (
             f"at 1 and 4 rows, steer over plain counts the time before the first step at its "
             f"share of {SHARING} records, the default number that share a panel"
@@ -171,15 +171,16 @@ class Suite:
 
 
 def _against_plain(load: Load) -> list[Comparison]:
-    """The start (panel, prompts, index of real texts) is counted at the share that falls on so few
-    records when `SHARING` of them share a panel, as they do by default."""
+    """Comparisons with plain sampling. The start (panel, prompts, index of real texts) is counted
+    at the share that falls on so few records when `SHARING` of them share a panel, as they do by
+    default."""
     share = load.records / SHARING
     theirs = ("plain", "plain one copy")
     return [_comparison("steer", side, load.rows, share) for side in theirs]
 
 
 def _comparison(ours: str, theirs: str, rows: int, start_share: float = 1.0) -> Comparison:
-    """Named by its sides and rows, as in `MEANINGS`."""
+    """Makes a comparison, named by its sides and rows, as in `MEANINGS`."""
     name = f"{ours.split()[0]}_over_{theirs.replace(' ', '_')}_{rows}"
     return Comparison(name, ours, theirs, start_share)
 

@@ -34,7 +34,7 @@ class Talk:
 
 
 def show(ratios: dict[str, Ratio], measurements: list[dict[str, Any]], console: Console) -> None:
-    """The ratios beside their targets, then what each side did."""
+    """Prints the ratios beside their targets, then what each side did."""
     table = Table("ratio", "median", "low to high", "target", "", title="Pair by pair")
     for name, ratio in ratios.items():
         sign, target = TARGETS.get(name, ("", ""))
@@ -67,7 +67,7 @@ def _counts(row: dict[str, Any]) -> list[str]:
 
 
 def write(path: Path, ratios: dict[str, Ratio], others: dict[str, Any]) -> None:
-    """The results as JSON: a key a ratio, then everything else."""
+    """Writes the results as JSON: a key a ratio, then everything else."""
     found = {name: asdict(ratio) for name, ratio in ratios.items()}
     text = json.dumps(found | others, indent=2) + "\n"
     write_results(path, text)

@@ -1,5 +1,5 @@
-"""What linking the streams costs in vLLM: guided records against as many unlinked sequences that
-read the same contexts with the same adapters, by a vLLM without our logits processor.
+"""Cost of linking the streams in vLLM: guided records against as many unlinked sequences that read
+the same contexts with the same adapters, by a vLLM without our logits processor.
 
     .venv-vllm/bin/python -m benchmarks.vllm
 
@@ -42,8 +42,9 @@ CACHE = 1 << 30  # bytes, for each engine
 
 @dataclass(frozen=True)
 class Case:
-    """Records at a time, and whether their expert has an adapter. Without one the model is all
-    that a step computes: vLLM's LoRA is slow on a CPU and hides what the links cost."""
+    """Case to measure: records at a time, and whether their expert has an adapter. Without one the
+    model is all that a step computes: vLLM's LoRA is slow on a CPU and hides what the links
+    cost."""
 
     rows: int
     adapter: bool
@@ -55,7 +56,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured, tokens of each record, and pairs of runs."""
+    """Plan of the measurement: cases, tokens of each record, and pairs of runs."""
 
     cases: tuple[Case, ...] = (Case(16, True), Case(32, False))
     tokens: int = 10
@@ -64,20 +65,20 @@ class Plan:
 
 @dataclass(frozen=True)
 class Run:
-    """Seconds of a whole run, its prefill too, and of its median decoding step."""
+    """Time of a run: seconds of the whole, its prefill too, and of its median decoding step."""
 
     whole: float
     step: float
 
     @classmethod
     def of(cls, ends: Sequence[float], began: float) -> "Run":
-        """`ends` are the clock at the steps' ends; the first step prefills."""
+        """Makes a run from `ends`, the clock at the steps' ends; the first step prefills."""
         steps = [after - before for before, after in pairwise(ends)]
         return cls(ends[-1] - began, statistics.median(steps))
 
 
 def requests(lab: Lab, engine: VLLMEngine, rows: int) -> list[Request]:
-    """STEER with its default settings; rows share panels as in a run."""
+    """Requests of STEER with its default settings; rows share panels as in a run."""
     panels = lab.panels(-(-rows // ROWS_PER_PANEL), "prompted")
     guidance = Guidance()
     return [
@@ -92,7 +93,7 @@ def requests(lab: Lab, engine: VLLMEngine, rows: int) -> list[Request]:
 
 
 def guided(engine: VLLMEngine, wanted: Sequence[Request], tokens: int) -> Run:
-    """Our engine."""
+    """Runs our engine."""
     ends: list[float] = []
 
     def note(_: Step) -> None:
@@ -108,14 +109,14 @@ def guided(engine: VLLMEngine, wanted: Sequence[Request], tokens: int) -> Run:
 
 
 def _endless(self: Generation, link: Link, of: Any = Generation._params) -> Any:
-    """No token ends a record, as none ends the other side's."""
+    """Lets no token end a record, as none ends the other side's."""
     params = of(self, link)
     params.stop_token_ids = []
     return params
 
 
 def unlinked(engine: VLLMEngine, wanted: Sequence[Request], tokens: int) -> Run:
-    """vLLM's own loop and sampling, one sequence a stream."""
+    """Runs vLLM's own loop and sampling, one sequence a stream."""
     from vllm import SamplingParams
     from vllm.inputs.engine import tokens_input
     from vllm.sampling_params import RequestOutputKind
@@ -152,7 +153,7 @@ def _require(made: int, wanted: int) -> None:
 
 
 def load(lab: Lab, case: Case) -> tuple[VLLMEngine, VLLMEngine]:
-    """Our engine, and one without the links."""
+    """Loads our engine, and one without the links."""
     adapter = lab.adapter if case.adapter else None
     with mock.patch.object(vllm, "CPU_CACHE", CACHE):
         ours = VLLMEngine(lab.base, adapter, rows=case.rows)
@@ -161,7 +162,7 @@ def load(lab: Lab, case: Case) -> tuple[VLLMEngine, VLLMEngine]:
 
 
 def measure(lab: Lab, case: Case, plan: Plan, report: Callable[[str], None]) -> dict[str, Any]:
-    """The ratios, and the seconds of both sides' runs."""
+    """Measures the ratios, and the seconds of both sides' runs."""
     report(f"{case.name}: loading vLLM twice")
     ours, theirs = load(lab, case)
     wanted = requests(lab, ours, case.rows)

@@ -51,7 +51,7 @@ if TYPE_CHECKING:  # `as` says to type checkers that a name is public
     from steer.runs.records import Reject as Reject
     from steer.runs.store import Run as Run
 
-# The same for Python, which imports a module when a name of it is first used.
+# At run time a module is imported when a name of it is first used.
 _NAMES = {
     "config": "Guidance RunConfig Sampling",
     "data.catalog": "load_task load_texts",

@@ -1,4 +1,4 @@
-"""What a user may set: guidance, sampling, runs; and what makes a run that run."""
+"""Settings of a user: guidance, sampling, runs; and the sources that identify a run."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ class Config(BaseModel):
             raise SteerError(_explain(type(self), error)) from None
 
     def fingerprint(self) -> str:
-        """First 16 hex digits of the SHA-256 of the canonical JSON."""
+        """Fingerprint: the first 16 hex digits of the SHA-256 of the canonical JSON."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -60,7 +60,7 @@ class Guidance(Config):
 
 
 class Sampling(Config):
-    """How a token is drawn from the scores, or searched for.
+    """Settings by which a token is drawn from the scores, or searched for.
 
     0 (top_k, min_p) and 1 (temperature, top_p, typical_p) leave the distribution as it is;
     temperature 0 is greedy. More than one of `beams` is beam search; a `penalty` above 0 is
@@ -132,8 +132,8 @@ class RunConfig(Config):
     @model_validator(mode="after")
     def _check(self) -> "RunConfig":
         if (self.n is None) == (not self.labels):
-            found = "both" if self.labels else "neither"
-            raise SteerError(f"found {found} of n and labels; say how many records with one")
+            which = "both" if self.labels else "neither"
+            raise SteerError(f"found {which} of n and labels; say how many records with one")
         if self.panel_selection == "nearest" and self.guidance.negatives > 1:
             raise SteerError(
                 f"negatives is {self.guidance.negatives}, but there is one nearest panel; "
@@ -151,7 +151,7 @@ class RunConfig(Config):
         return "max_new_tokens" in self.sampling.model_fields_set
 
     def up_to(self, tokens: int) -> "RunConfig":
-        """The same settings, for records of so many `tokens` at most."""
+        """Copies the settings, for records of so many `tokens` at most."""
         sampling = Sampling(**dict(self.sampling) | {"max_new_tokens": tokens})
         return self.model_copy(update={"sampling": sampling})
 
@@ -170,14 +170,14 @@ class RunConfig(Config):
 
     @property
     def attempts(self) -> int:
-        """The most completions the run may generate."""
+        """Number of completions that the run may generate at most."""
         return self.max_attempts or 4 * self.total
 
 
 class Sources(Config):
-    """What a run read: its engine, prompt, and fingerprints. As a help to readers also the names of
-    the base model, of the real texts' source and of the expert's folder, and what rounding depends
-    on, `dtype` and `threads`; all of these may differ when a run is resumed.
+    """Sources that a run read: its engine, prompt, and fingerprints. Some are a help to readers,
+    and may differ when a run is resumed: the names of the base model, of the real texts' source and
+    of the expert's folder. So may `dtype` and `threads`, which rounding depends on.
     `towards_fingerprint` is that of the texts positive panels are drawn from, `embedder` what
     selected the panels; None where there are none."""
 
@@ -196,7 +196,7 @@ class Sources(Config):
 
 
 def differences(saved: Config, given: Config, ignore: tuple[str, ...] = ()) -> list[str]:
-    """A phrase for each setting that differs, nested ones named with dots."""
+    """Lists a phrase for each setting that differs, nested ones named with dots."""
     old, new = _settings(saved), _settings(given)
     return [
         f"{name} is {old[name]!r} there and {new[name]!r} now"
@@ -206,18 +206,18 @@ def differences(saved: Config, given: Config, ignore: tuple[str, ...] = ()) -> l
 
 
 def _explain(kind: type[Config], error: ValidationError) -> str:
-    """One line for the first failed field: its name, what was found, what is allowed."""
+    """Writes one line for the first failed field: its name, what was found, what is allowed."""
     first = error.errors()[0]
     name = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         return f"unknown setting '{name}'; the settings are {', '.join(kind.model_fields)}"
-    found = first.get("input")
-    return f"{name} is {found!r}: {first['msg'][0].lower()}{first['msg'][1:]}"
+    value = first.get("input")
+    return f"{name} is {value!r}: {first['msg'][0].lower()}{first['msg'][1:]}"
 
 
 def _settings(config: Config, prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for name, value in config:
         nested = isinstance(value, Config)
-        found |= _settings(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value}
-    return found
+        flat |= _settings(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value}
+    return flat

@@ -1,4 +1,4 @@
-"""The one error a user can cause."""
+"""Mistakes of users, and the one error that they raise."""
 
 
 class SteerError(Exception):

@@ -23,7 +23,7 @@ _STALE_SECONDS = 24 * 3600
 
 @contextmanager
 def new_folder(out: Path, needs_bytes: int = 0) -> Iterator[Path]:
-    """A temporary folder beside `out` that becomes `out` at the end, in one rename.
+    """Makes a temporary folder beside `out` that becomes `out` at the end, in one rename.
 
     Nothing is left when the block fails. Raises `SteerError` when `out` exists, cannot be
     made, or the disk is (or becomes) full.
@@ -43,13 +43,13 @@ def new_folder(out: Path, needs_bytes: int = 0) -> Iterator[Path]:
 
 
 def refuse_existing(out: Path) -> None:
-    """Raise `SteerError` when there is anything at `out`."""
+    """Raises `SteerError` when there is anything at `out`."""
     if os.path.lexists(out):
         raise SteerError(f"{out} exists already; choose another place or remove it first")
 
 
 def check_space(folder: Path, needs_bytes: int) -> None:
-    """Raise `SteerError` when the disk of `folder` has less than `needs_bytes` free."""
+    """Raises `SteerError` when the disk of `folder` has less than `needs_bytes` free."""
     free = shutil.disk_usage(folder).free
     if free < needs_bytes:
         raise SteerError(
@@ -78,7 +78,7 @@ def _umask() -> int:
 
 
 def _remove_stale(parent: Path) -> None:
-    """What a killed process left behind, once it is too old to be in use."""
+    """Removes what a killed process left behind, once it is too old to be in use."""
     for folder in parent.glob(f"{_TEMPORARY}*"):
         if time.time() - folder.stat().st_mtime > _STALE_SECONDS:
             shutil.rmtree(folder, ignore_errors=True)
@@ -184,7 +184,8 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 def _is_full(error: Exception) -> bool:
-    """Libraries written in Rust and C++ give the number in the message only."""
+    """Whether an error means a full disk; libraries written in Rust and C++ say so in the message
+    only."""
     if isinstance(error, OSError) and error.errno in _NO_SPACE:
         return True
     return any(f"os error {number})" in str(error) for number in _NO_SPACE)

@@ -46,8 +46,8 @@ class Stream:
 
 @dataclass(frozen=True)
 class Contexts:
-    """What the streams of a record read: its prompt, the negative panels, the positive panel, and
-    the prompts for the other labels."""
+    """Texts that the streams of a record read: its prompt, the negative panels, the positive panel,
+    and the prompts for the other labels."""
 
     prompt: str
     negative: tuple[str | Shown, ...] = ()
@@ -56,12 +56,13 @@ class Contexts:
 
 
 def steer_streams(guidance: Guidance, prompt: str, panel: str | Shown) -> tuple[Stream, ...]:
-    """The streams of STEER for one negative panel; see `build_streams`."""
+    """Builds the streams of STEER for one negative panel; see `build_streams`."""
     return build_streams(guidance, Contexts(prompt, (panel,)))
 
 
 def build_streams(guidance: Guidance, contexts: Contexts) -> tuple[Stream, ...]:
-    """The streams of a record. Those of weight 0 are left out: they cost time and 0 * -inf is NaN.
+    """Builds the streams of a record. Streams of weight 0 are left out: they cost time and 0 * -inf
+    is NaN.
 
     Balanced weights sum to 1 and so leave the temperature alone; published ones sum to 1 - eta.
     The expert always comes first: the plausibility constraint reads it. What gamma contrasts it
@@ -108,7 +109,7 @@ def _contrasts(guidance: Guidance, contexts: Contexts) -> list[Stream]:
 def combine(
     log_probs: Tensor, weights: Tensor, alpha: Tensor, pooled: Tensor | None = None
 ) -> Tensor:
-    """Scores of every token.
+    """Computes the score of every token.
 
     Parameters are fp32 `log_probs` (streams, rows, vocab), `weights` (streams, rows), `alpha`
     (rows) and, where there are any, which streams are `pooled`, bool (streams, rows); stream 0 is
@@ -137,31 +138,32 @@ def combine(
 
 
 def _pool(log_probs: Tensor, weights: Tensor, pooled: Tensor) -> tuple[Tensor, Tensor]:
-    """The pooled streams as one more stream, and weight 0 where they were."""
+    """Adds the pooled streams as one more stream, with weight 0 where they were."""
     likeliest = log_probs.masked_fill(~pooled.unsqueeze(-1), -math.inf).amax(dim=0, keepdim=True)
     total = (weights * pooled).sum(dim=0, keepdim=True)
     return torch.cat([log_probs, likeliest]), torch.cat([weights * ~pooled, total])
 
 
 def adapt(log_probs: Tensor, weights: Tensor, adaptive: Tensor) -> Tensor:
-    """Weights (streams, rows) of one step for the rows that are `adaptive`, bool (rows): those of
-    each stream but the expert are scaled by the Jensen-Shannon divergence (base 2, in [0, 1]) of
-    its distribution from the expert's, and the expert's weight keeps the sum (after AdaCAD, Wang
-    et al. 2024, arXiv 2409.07394, equation 4). `log_probs` (streams, rows, vocab) must cover the
-    whole vocabulary.
-    """
+    """Computes weights (streams, rows) of one step for the rows that are `adaptive`, bool (rows):
+    each stream's weight is scaled by the Jensen-Shannon divergence (base 2, in [0, 1]) of its
+    distribution from the expert's. The expert's own weight keeps the sum (after AdaCAD, Wang et al.
+    2024, arXiv 2409.07394, equation 4). `log_probs` (streams, rows, vocab) must cover the whole
+    vocabulary."""
     scaled = weights * _divergences(log_probs)
     scaled[0] = weights.sum(dim=0) - scaled[1:].sum(dim=0)
     return torch.where(adaptive, scaled, weights)
 
 
 def _divergences(log_probs: Tensor) -> Tensor:
-    """Jensen-Shannon divergence of each stream from stream 0 in bits, (streams, rows)."""
+    """Computes the Jensen-Shannon divergence of each stream from stream 0 in bits, (streams,
+    rows)."""
     expert, middle = log_probs[:1], torch.logaddexp(log_probs, log_probs[:1]) - math.log(2)
     total = _divergence(log_probs, middle) + _divergence(expert, middle)
     return (total / (2 * math.log(2))).clamp(0, 1)
 
 
 def _divergence(log_probs: Tensor, others: Tensor) -> Tensor:
-    """Kullback-Leibler divergence in nats; a token of no probability adds 0, not 0 * inf."""
+    """Computes the Kullback-Leibler divergence in nats; a token of no probability adds 0, not 0 *
+    inf."""
     return (log_probs.exp() * (log_probs - others).nan_to_num(0.0, 0.0, 0.0)).sum(dim=-1)

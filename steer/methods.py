@@ -23,8 +23,8 @@ class Method(Config):
     labelled: bool = False
 
     def configure(self, others: dict[str, Any], max_new_tokens: int | None) -> RunConfig:
-        """The run of this method; `others` are the other settings of `RunConfig`. Without
-        `max_new_tokens` records are as long as the expert's may be."""
+        """Makes the settings of a run with this method; `others` are the other settings of
+        `RunConfig`. Without `max_new_tokens` records are as long as the expert's may be."""
         values = {name: value for name, value in self.sampling if name != "max_new_tokens"}
         most = {} if max_new_tokens is None else {"max_new_tokens": max_new_tokens}
         sampling = Sampling(**values | most)
@@ -40,18 +40,18 @@ class Method(Config):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What differs from plain sampling, flat."""
+        """Settings that differ from plain sampling, in one level."""
         plain = Method(name="plain")
-        found: dict[str, Any] = {}
+        changed: dict[str, Any] = {}
         for part in ("guidance", "sampling"):
             mine, other = getattr(self, part), getattr(plain, part)
-            found |= {key: value for key, value in mine if value != getattr(other, key)}
+            changed |= {key: value for key, value in mine if value != getattr(other, key)}
         panels = _PANELS if self.guidance.eta or self.guidance.rho else ()
-        return found | {name: getattr(self, name) for name in panels}
+        return changed | {name: getattr(self, name) for name in panels}
 
 
 def _steer(name: str, about: str, **settings: Any) -> Method:
-    """STEER at its default strengths but for the `settings` of its guidance."""
+    """Method STEER at its default strengths but for the `settings` of its guidance."""
     panels = {key: settings.pop(key) for key in list(settings) if key.startswith("panel_")}
     return Method(name=name, about=about, guidance=Guidance(**settings), **panels)
 
@@ -130,7 +130,7 @@ ALL = "all"
 
 
 def find_methods(names: str, labelled: bool) -> tuple[Method, ...]:
-    """The methods of a comma-separated list; `ALL` is every one that suits.
+    """Finds the methods of a comma-separated list; `ALL` is every one that suits.
 
     A name may be followed by settings, such as "steer:gamma=0.4:eta=0.1". Raises `SteerError` for
     an unknown name or setting, a name given twice, and a method that needs labels where there are
@@ -138,14 +138,14 @@ def find_methods(names: str, labelled: bool) -> tuple[Method, ...]:
     """
     if names == ALL:
         return tuple(method for method in METHODS if labelled or not method.labelled)
-    found = tuple(find_method(name.strip(), labelled) for name in names.split(","))
-    if len({method.name for method in found}) < len(found):
+    methods = tuple(find_method(name.strip(), labelled) for name in names.split(","))
+    if len({method.name for method in methods}) < len(methods):
         raise SteerError(f"--methods names one twice: {names}; name each once")
-    return found
+    return methods
 
 
 def find_method(name: str, labelled: bool) -> Method:
-    """One method, as `find_methods` finds it."""
+    """Finds one method, as `find_methods` does."""
     base, *settings = name.split(":")
     known = {method.name: method for method in METHODS}
     if base not in known:
@@ -156,7 +156,7 @@ def find_method(name: str, labelled: bool) -> Method:
 
 
 def _adjust(method: Method, name: str, settings: list[str]) -> Method:
-    """`method` with settings such as "gamma=0.4"."""
+    """Adjusts `method` to settings such as "gamma=0.4"."""
     pairs = [setting.partition("=") for setting in settings]
     for setting, (key, equals, _) in zip(settings, pairs, strict=True):
         if not equals or _home(key) is None:
@@ -165,7 +165,7 @@ def _adjust(method: Method, name: str, settings: list[str]) -> Method:
 
 
 def adjust(method: Method, name: str, settings: Mapping[str, Any]) -> Method:
-    """`method` under another name, with `settings` of its guidance, sampling and panels.
+    """Copies `method` under another name, with `settings` of its guidance, sampling and panels.
 
     Raises `SteerError` for a value that a setting does not take.
     """
@@ -179,7 +179,8 @@ def adjust(method: Method, name: str, settings: Mapping[str, Any]) -> Method:
 
 
 def _home(key: str) -> str | None:
-    """Which part of a method has the setting; "" for the method itself, None for no setting."""
+    """Finds the part of a method that has the setting; "" for the method itself, None for no
+    setting."""
     if key in Guidance.model_fields:
         return "guidance"
     if key in Sampling.model_fields:

@@ -1,4 +1,4 @@
-"""Keep other libraries' remarks off the user's terminal; errors still come through."""
+"""Keeps other libraries' remarks off the user's terminal; errors still come through."""
 
 import logging
 import warnings
@@ -10,7 +10,7 @@ _LIBRARIES = ("transformers", "huggingface_hub", "datasets", "peft", "accelerate
 
 @contextmanager
 def quiet_logs() -> Iterator[None]:
-    """Within it, the Hugging Face libraries log errors only, and announce no deprecations."""
+    """Lets the Hugging Face libraries log errors only, and announce no deprecations."""
     loggers = [logging.getLogger(name) for name in _LIBRARIES]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -22,3 +22,18 @@ def quiet_logs() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+@contextmanager
+def quiet_loading() -> Iterator[None]:
+    """Also turns off Transformers' own bar over weights: progress is the caller's to draw."""
+    from transformers.utils import logging as transformers_logging
+
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        with quiet_logs():
+            yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()

@@ -1,1 +1,1 @@
-"""The study: does steering do what the paper says (docs/study.md)."""
+"""Study: does steering do what the paper says (docs/study.md)."""

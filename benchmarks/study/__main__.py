@@ -1,4 +1,4 @@
-"""The study: `python -m benchmarks.study STEP --work FOLDER` (docs/study.md).
+"""Study: `python -m benchmarks.study STEP --work FOLDER` (docs/study.md).
 
     cut --data FOLDER   cut FOLDER/TASK.jsonl into parts (benchmarks/study/parts.py)
     fit                 an expert and a judge for each task

@@ -1,4 +1,4 @@
-"""A task of the study: its expert, its real texts, and comparisons of methods.
+"""Lab of a task of the study: its expert, its real texts, and comparisons of methods.
 
 WORK/PART/TASK/seed-N/    a comparison (steer.experiments.comparison): a run for each method,
                           one evaluation
@@ -34,7 +34,7 @@ EXAMPLES = 8  # that the judge of another family reads before a text
 
 @dataclass
 class Lab:
-    """A task's expert, and its real texts."""
+    """Lab of a task: its expert, and its real texts."""
 
     work: Path
     task: str
@@ -47,28 +47,28 @@ class Lab:
 
     @cached_property
     def engine(self) -> Engine:
-        """Loaded when first needed: not every step generates."""
+        """Engine of the expert, loaded when first needed: not every step generates."""
         return EngineSpec(self.expert.base, self.expert.path).load()
 
     def corpus(self, name: str) -> Corpus:
-        """The real texts of a part."""
+        """Loads the real texts of a part."""
         labelled = "label" if self.expert.task.labels else None
         return load_corpus(str(part(self.work, self.task, name)), "text", labelled)
 
     @property
     def judges(self) -> tuple[str, str]:
-        """An expert fitted on other real texts, and a model of another family."""
+        """Judges: an expert fitted on other real texts, and a model of another family."""
         return str(self.work / "experts" / f"{self.task}-judge"), GEMMA
 
     @property
     def prompt(self) -> str:
-        """What the judge of another family reads before a text: real texts that nothing else reads,
-        so that it knows what texts of the domain look like."""
+        """Prompt that the judge of another family reads before a text: real texts that nothing else
+        reads, so that it knows what texts of the domain look like."""
         texts = self.corpus("judge").texts[:EXAMPLES]
         return "".join(f"{text}\n\n" for text in texts)
 
     def compare(self, methods: Sequence[str], name: str, seed: int, n: int) -> Comparison:
-        """A run of each method, for the part called `name`."""
+        """Makes a run of each method, for the part called `name`."""
         setup = Setup(
             self.fit,
             self.expert,
@@ -85,7 +85,8 @@ class Lab:
         return compare(found, setup, out)
 
     def _together(self, methods: Sequence[Method], setup: Setup, out: Path) -> None:
-        """Runs with equal sampling share the engine's batches: a run alone ends with few rows."""
+        """Makes runs with equal sampling together, in the engine's batches: a run alone ends with
+        few rows."""
         for sampling in dict.fromkeys(method.sampling for method in methods):
             jobs = {
                 out / run_folder(method.name): method.configure(setup.shared, setup.max_new_tokens)
@@ -98,11 +99,11 @@ class Lab:
             print(f"{self.task}: {', '.join(path.name for path in jobs)}", flush=True)
 
     def folder(self, name: str, seed: int) -> Path:
-        """Where the comparison of a part and a seed is."""
+        """Folder of the comparison of a part and a seed."""
         return self.work / name / self.task / f"seed-{seed}"
 
     def evaluate(self, found: Comparison, name: str, seed: int = 0) -> Evaluation:
-        """All runs of a comparison against the part called `name`, halved by `seed`."""
+        """Evaluates all runs of a comparison against the part called `name`, halved by `seed`."""
         settings = EvaluationSettings(
             seed=seed,
             judges=self.judges,

@@ -1,4 +1,5 @@
-"""docs/study.json, and the tables and pictures of docs/study.md, from what was measured."""
+"""Pages of the study: docs/study.json, and the tables and pictures of docs/study.md, from what was
+measured."""
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -56,7 +57,7 @@ def _read(work: Path, task: str) -> Table | None:
 
 
 def _json(found: Table, taken: Collection[str]) -> dict[str, dict[str, Any]]:
-    """Method, then metric, then mean and interval; a metric without a value is left out. The
+    """Nests method, then metric, then mean and interval; a metric without a value is left out. The
     default, where it is not the setting chosen for STEER, is called steer-default."""
     names = {
         method: "steer-default" if method == DEFAULT and method not in taken else _family(method)
@@ -73,7 +74,7 @@ def _json(found: Table, taken: Collection[str]) -> dict[str, dict[str, Any]]:
 
 
 def _family(method: str) -> str:
-    """`nucleus:top_p=0.9` is of the family nucleus."""
+    """Family of a method: `nucleus:top_p=0.9` is of the family nucleus."""
     return method.partition(":")[0]
 
 
@@ -95,8 +96,8 @@ def _section(work: Path, task: str, found: Table) -> str:
 
 
 def _default(work: Path, tables: Mapping[str, Table]) -> str:
-    """The default against plain sampling and the best setting of each baseline, by task and over
-    all of them: tasks share no text, so their intervals add as independent ones do."""
+    """Writes the default against plain sampling and the best setting of each baseline, by task and
+    over all of them: tasks share no text, so their intervals add as independent ones do."""
     rows = []
     for family in ("plain", *BASELINES):
         gains = [
@@ -113,7 +114,7 @@ def _default(work: Path, tables: Mapping[str, Table]) -> str:
 
 
 def together(gains: Sequence[Mean]) -> Mean:
-    """The mean of independent differences."""
+    """Computes the mean of independent differences."""
     mean = fmean(gain.mean for gain in gains)
     half = sqrt(sum((gain.high - gain.mean) ** 2 for gain in gains)) / len(gains)
     return Mean(mean, mean - half, mean + half)
@@ -144,7 +145,7 @@ def _short(found: Table) -> str:
 
 
 def _against(found: Table) -> str:
-    """Ours, chosen from as many settings, against the best baseline and plain sampling."""
+    """Writes ours, chosen from as many settings, against the best baseline and plain sampling."""
     ours = [each for each in found.methods if _family(each) in OURS]
     rest = [each for each in found.methods if not _ours(each) and each != REAL]
     best = max(rest, key=lambda each: _mean(found, "summary", each))
@@ -170,7 +171,7 @@ def _signed(mean: Mean | None) -> str:
 
 
 def _front(found: Table) -> Figure:
-    """Diversity over coherence, both with intervals; the size says how fidelity is."""
+    """Draws diversity over coherence, both with intervals; the size says how fidelity is."""
     figure = Figure(figsize=(9.5, 5), layout="constrained")
     axes = figure.add_subplot()
     for number, method in enumerate(found.methods, start=1):
@@ -211,7 +212,7 @@ def _front(found: Table) -> Figure:
 
 
 def _tried(work: Path, task: str) -> str:
-    """Every setting that was tried on the validation part."""
+    """Writes every setting that was tried on the validation part."""
     folder = work / "validation" / task / f"seed-{VALIDATION_SEED}"
     rows = json.loads((folder / "evaluation.json").read_bytes())["rows"]
     taken = set(chosen(work, task).values())
@@ -256,7 +257,7 @@ def _stream_rows(task: str, found: Mapping[str, Any]) -> list[list[str]]:
 
 
 def _weights(work: Path) -> str:
-    """The likeliest weights: of the base model as gamma, of the negative as eta."""
+    """Writes the likeliest weights: of the base model as gamma, of the negative as eta."""
     rows: list[list[str]] = []
     for task in TASKS:
         path = work / "weights" / f"{task}.json"

@@ -1,4 +1,4 @@
-"""The real texts of the study, cut into parts that no step shares with another.
+"""Parts of the study: its real texts, cut into parts that no step shares with another.
 
 WORK/data/TASK/fit.jsonl         the expert is fitted on these, and panels are drawn from them
 WORK/data/TASK/judge.jsonl       the judges'
@@ -20,7 +20,7 @@ PARTS = ("fit", "judge", "validation", "report")
 
 @dataclass(frozen=True)
 class Sizes:
-    """Rows of each part."""
+    """Number of rows of each part."""
 
     fit: int
     judge: int
@@ -37,7 +37,7 @@ TASKS = tuple(SIZES)
 
 
 def part(work: Path, task: str, name: str) -> Path:
-    """The file of one part."""
+    """File of one part."""
     return work / "data" / task / f"{name}.jsonl"
 
 

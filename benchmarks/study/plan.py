@@ -1,4 +1,4 @@
-"""What the study runs: experts, the settings tried for each method, and the report.
+"""Plan of the study: experts, the settings tried for each method, and the report.
 
 WORK/experts/TASK, TASK-judge       experts
 WORK/validation/TASK/seed-100       every setting of every family, measured on the validation part
@@ -96,7 +96,7 @@ FIXED = {
 
 
 def fit(work: Path, task: str) -> None:
-    """The task's expert and its judge, each from rows of its own."""
+    """Fits the task's expert and its judge, each from rows of its own."""
     steps = ((task, "fit", 0, EPOCHS[task]), (f"{task}-judge", "judge", 1, JUDGE_EPOCHS[task]))
     for name, rows, seed, epochs in steps:
         out = work / "experts" / name
@@ -110,7 +110,7 @@ def fit(work: Path, task: str) -> None:
 
 
 def tune(lab: Lab) -> None:
-    """Every setting on the validation part; writes which of each family is best."""
+    """Tries every setting on the validation part; writes which of each family is best."""
     families = BASELINES | OURS
     settings = ["plain", *(each for family in families.values() for each in family)]
     if lab.task == "hypotheses":
@@ -127,12 +127,12 @@ def tune(lab: Lab) -> None:
 
 
 def _summary(measured: Mapping[str, Mapping[str, Estimate]], name: str) -> float:
-    """0 for a setting that gave too few records to measure."""
+    """Summary of a setting; 0 for one that gave too few records to measure."""
     return (measured[name]["summary"].value or 0.0) if name in measured else 0.0
 
 
 def chosen(work: Path, task: str) -> dict[str, str]:
-    """The best setting of each family."""
+    """Reads the best setting of each family."""
     path = work / "chosen" / f"{task}.json"
     try:
         found: dict[str, str] = json.loads(path.read_bytes())
@@ -142,12 +142,13 @@ def chosen(work: Path, task: str) -> dict[str, str]:
 
 
 def reported(work: Path, task: str) -> tuple[str, ...]:
-    """The methods of the report, each once."""
+    """Lists the methods of the report, each once."""
     return tuple(dict.fromkeys((*FIXED[task], *chosen(work, task).values(), DEFAULT)))
 
 
 def report(lab: Lab) -> None:
-    """The chosen settings and those that are not chosen, each seed on the part for reporting."""
+    """Runs the chosen settings and those that are not chosen, each seed on the part for
+    reporting."""
     methods = reported(lab.work, lab.task)
     for seed in SEEDS:
         found = lab.compare(methods, "report", seed, REPORTED)

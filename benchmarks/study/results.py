@@ -1,4 +1,5 @@
-"""Means over seeds with intervals, and differences between methods, from the comparisons made."""
+"""Results of the study: means over seeds with intervals, and differences between methods, from the
+comparisons made."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -28,8 +29,8 @@ class Mean:
 
 @dataclass(frozen=True)
 class Table:
-    """Every method's figures for each seed: `values[metric]` is (methods, seeds), NaN where a
-    metric has no value. `accepted` and `attempts` are summed over the seeds."""
+    """Table of every method's figures for each seed: `values[metric]` is (methods, seeds), NaN
+    where a metric has no value. `accepted` and `attempts` are summed over the seeds."""
 
     methods: tuple[str, ...]
     seeds: tuple[int, ...]
@@ -40,8 +41,8 @@ class Table:
     short: tuple[str, ...]
 
     def mean(self, metric: str, method: str) -> Mean | None:
-        """Over seeds. Three seeds say little about one method's spread, so the spread is pooled
-        over all methods: an analysis of variance with one mean a method."""
+        """Computes the mean over seeds. Three seeds say little about one method's spread, so the
+        spread is pooled over all methods: an analysis of variance with one mean a method."""
         found = self.values[metric]
         row = found[self.methods.index(method)]
         if np.isnan(row).any():
@@ -53,8 +54,8 @@ class Table:
         return Mean(float(row.mean()), float(row.mean() - half), float(row.mean() + half))
 
     def difference(self, metric: str, one: str, other: str) -> Mean | None:
-        """`one` less `other`. Methods of a seed are measured against the same real texts, so what a
-        seed adds to all of them is taken out first."""
+        """Computes `one` less `other`. Methods of a seed are measured against the same real texts,
+        so what a seed adds to all of them is taken out first."""
         found = self.values[metric]
         a, b = (found[self.methods.index(name)] for name in (one, other))
         if np.isnan([a, b]).any():
@@ -69,7 +70,7 @@ class Table:
 
 
 def _half(residual: np.ndarray, freedom: int) -> float:
-    """Half of the interval of one value."""
+    """Computes half of the interval of one value."""
     if freedom < 1:
         raise SteerError("an interval needs two methods and two seeds at least")
     spread = sqrt(float((residual**2).sum()) / freedom)
@@ -77,8 +78,8 @@ def _half(residual: np.ndarray, freedom: int) -> float:
 
 
 def read(folders: Mapping[int, Path], wanted: Collection[str]) -> Table:
-    """The `wanted` methods of the comparisons of the seeds, by seed, and the real texts. Raises
-    `SteerError` when a comparison was not evaluated."""
+    """Reads the `wanted` methods of the comparisons of the seeds, by seed, and the real texts.
+    Raises `SteerError` when a comparison was not evaluated."""
     found = {seed: _rows(folder) for seed, folder in folders.items()}
     shared = [set(rows) for rows in found.values()]
     first = next(iter(found.values()))

@@ -1,4 +1,4 @@
-"""Where guidance acts: what each stream says of real texts, token by token.
+"""Streams on real texts, where guidance acts: what each stream says of real texts, token by token.
 
 For a real text that no stream has read, the expert's log-probability of the next token less the
 base model's (what gamma adds) and less the negative's (what eta adds), with the entropy of each
@@ -28,7 +28,7 @@ PLACES = ("first", "2 to 4", "rest", "end")
 
 @dataclass(frozen=True)
 class Reading:
-    """One token of one text under one stream: nats."""
+    """Log-probability of one token of one text under one stream, in nats."""
 
     place: str
     log_prob: float
@@ -38,7 +38,7 @@ class Reading:
 
 
 class Reader:
-    """The streams of a task's expert, each text read whole."""
+    """Reads the streams of a task's expert, each text read whole."""
 
     def __init__(self, lab: Lab, panel_form: PanelForm, size: int = 10) -> None:
         from peft import PeftModel
@@ -51,7 +51,7 @@ class Reader:
         self.panel_form, self.size = panel_form, size
 
     def streams(self, text: str, label: str | None, seed: int) -> dict[str, list[Reading]]:
-        """What expert, base and negative say of a text."""
+        """Reads a text under the expert, the base model and the negative stream."""
         logits, ids = self.logits(text, label, seed)
         log_probs = logits.log_softmax(-1)
         return {
@@ -60,8 +60,8 @@ class Reader:
         }
 
     def logits(self, text: str, label: str | None, seed: int) -> tuple[Tensor, Tensor]:
-        """The logits of `STREAMS` for each token of a text and its end, fp32
-        (streams, tokens, vocab), and the tokens."""
+        """Computes the logits of `STREAMS` for each token of a text and its end, fp32 (streams,
+        tokens, vocab), and the tokens."""
         prompt = self.task.render(label)
         (ids,) = encode_texts(self.tokenizer, [self.task.completion(text)])
         ids = [*ids, self.tokenizer.eos_token_id]
@@ -94,7 +94,7 @@ def _readings(log_probs: Tensor, ids: Sequence[int]) -> Iterator[Reading]:
 
 
 def summary(lab: Lab, panel_form: PanelForm, texts: int) -> dict[str, dict[str, dict[str, float]]]:
-    """Means by place and stream over real texts of the part for validation."""
+    """Computes means by place and stream over real texts of the part for validation."""
     reader, corpus = Reader(lab, panel_form), lab.corpus("validation")
     labels = corpus.labels or [None] * len(corpus.texts)
     found: dict[str, dict[str, list[Reading]]] = {place: {} for place in PLACES}

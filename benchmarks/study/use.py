@@ -1,4 +1,5 @@
-"""What a classifier of labels learns from synthetic comments, beside and with real ones.
+"""Use of synthetic texts: what a classifier of labels learns from synthetic comments, beside and
+with real ones.
 
 For 100, 500 and 2,000 real rows: an expert fitted on just those rows writes comments of both
 labels, and the classifier (steer.evaluation.utility) is trained on the real rows, on the synthetic
@@ -42,8 +43,8 @@ METHODS = {
 
 @dataclass(frozen=True)
 class Score:
-    """Balanced accuracy on real comments: its mean over seeds, and its standard deviation over
-    them and over random shares of the training texts."""
+    """Score of a classifier: balanced accuracy on real comments: its mean over seeds, and its
+    standard deviation over them and over random shares of the training texts."""
 
     rows: int
     trained_on: str
@@ -78,7 +79,7 @@ def _score(rows: int, name: str, sets: Sequence[Examples], test: Examples) -> Sc
 
 
 def _runs(lab: Lab, real: Corpus) -> dict[str, list[Run]]:
-    """For each method, a run for each seed by an expert fitted on `real`."""
+    """Makes for each method a run for each seed by an expert fitted on `real`."""
     folder = lab.work / "use" / str(len(real.texts))
     expert = _expert(lab, real, folder / "expert")
     engine = EngineSpec(expert.base, expert.path).load()

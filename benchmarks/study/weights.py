@@ -1,4 +1,4 @@
-"""The weights under which real texts are likeliest: what guidance could gain, before any record.
+"""Weights under which real texts are likeliest: what guidance could gain, before any record.
 
 The score of guided decoding is a weighted sum of the streams' log-probabilities, so the text's own
 log-likelihood under it is concave in the weights, and its maximum is found in a few Newton steps.
@@ -28,7 +28,7 @@ LEAST = -60.0  # nats: a token that a stream rules out would have an infinite gr
 
 @dataclass(frozen=True)
 class Text:
-    """What the streams say of a text: fp16 `log_probs` (streams, tokens, vocab), and its tokens."""
+    """Text as the streams read it: fp16 `log_probs` (streams, tokens, vocab), and its tokens."""
 
     log_probs: Tensor
     tokens: Tensor
@@ -36,9 +36,9 @@ class Text:
 
 @dataclass(frozen=True)
 class Likeliest:
-    """`weights` by stream, the mean of two halves of the texts, and nats a token that each half
-    has under the weights found on the other; `expert` is the same for the expert alone, and
-    `low`, `high` the 95% interval of the gain, texts resampled."""
+    """Likeliest weights: `weights` by stream, the mean of two halves of the texts, and nats a token
+    that each half has under the weights found on the other; `expert` is the same for the expert
+    alone, and `low`, `high` the 95% interval of the gain, texts resampled."""
 
     weights: dict[str, float]
     nats: float
@@ -48,8 +48,9 @@ class Likeliest:
 
 
 def measure(work: Path, task: str) -> None:
-    """Of the task's expert and those that the study of utility fitted on fewer rows; written to
-    WORK/weights/TASK.json as they are found, and those that are there are kept."""
+    """Measures the likeliest weights of the task's expert, and of those that the study of utility
+    fitted on fewer rows; written to WORK/weights/TASK.json as they are found, and those that are
+    there are kept."""
     path = work / "weights" / f"{task}.json"
     path.parent.mkdir(exist_ok=True)
     found = json.loads(path.read_bytes()) if path.exists() else {}
@@ -66,7 +67,7 @@ def measure(work: Path, task: str) -> None:
 
 
 def _experts(work: Path, task: str) -> Iterator[tuple[int, Expert]]:
-    """By the number of rows that they were fitted on."""
+    """Finds the experts, by the number of rows that they were fitted on."""
     fewer = (work / "use").glob("*/expert") if task == "comments" else ()
     for path in sorted(fewer):
         yield int(path.parent.name), Expert.load(path)
@@ -75,7 +76,7 @@ def _experts(work: Path, task: str) -> Iterator[tuple[int, Expert]]:
 
 
 def read_texts(reader: Reader, texts: Sequence[str], labels: Sequence[str | None]) -> list[Text]:
-    """Every stream's reading of each text, with a panel of its own."""
+    """Computes every stream's reading of each text, with a panel of its own."""
     found = []
     for i, (text, label) in enumerate(zip(texts, labels, strict=True)):
         logits, tokens = reader.logits(text, label, i)
@@ -85,7 +86,7 @@ def read_texts(reader: Reader, texts: Sequence[str], labels: Sequence[str | None
 
 
 def likeliest(texts: Sequence[Text], used: Sequence[str]) -> Likeliest:
-    """The best weights of the streams `used`, the others' being 0."""
+    """Finds the best weights of the streams `used`, the others' being 0."""
     free = torch.tensor([name in used for name in STREAMS])
     halves = texts[::2], texts[1::2]
     fitted = [_fit(half, free) for half in halves]
@@ -110,7 +111,7 @@ def likeliest(texts: Sequence[Text], used: Sequence[str]) -> Likeliest:
 
 
 def _loss(text: Text, weights: Tensor) -> float:
-    """Nats of a whole text."""
+    """Computes the nats of a whole text."""
     scores = torch.einsum("s,stv->tv", weights, text.log_probs.float())
     return -float(scores.log_softmax(-1).gather(-1, text.tokens[:, None]).sum())
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from steer.cli import options
+from steer.cli import options, parsing
 from steer.cli import progress as console
 from steer.cli.shared import Shared, with_shared
 from steer.data.corpus import load_corpus
@@ -90,7 +90,7 @@ def sweep(
         from steer.experiments import comparison
         from steer.models.expert import Expert
 
-        axes = {"gamma": options.values("--gamma", gamma), "eta": options.values("--eta", eta)}
+        axes = {"gamma": parsing.values("--gamma", gamma), "eta": parsing.values("--eta", eta)}
         with console.Meter() as meter:
             meter.update("loading")
             fitted = Expert.load(given.expert)
@@ -154,7 +154,7 @@ def report(
         for folder in comparison:
             if not folder.is_dir():
                 raise SteerError(f"there is no folder {folder}; name a comparison or a run")
-        options.new_file(out)
+        parsing.new_file(out)
         source = comparison[0] if len(comparison) == 1 else comparison
         corpus = load_corpus(real, text_column, label_column)
         settings = ReportSettings(mask=mask, records=records, seed=seed)

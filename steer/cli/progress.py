@@ -59,7 +59,7 @@ class Meter:
             self._live.stop()
 
     def update(self, stage: str, done: float = 0, total: float = 0, note: str = "") -> None:
-        """Show that `stage` is at `done` of `total` (0: not known), with a short note."""
+        """Shows that `stage` is at `done` of `total` (0: not known), with a short note."""
         if stage != self._stage:
             self._close()
             self._open(stage, done)
@@ -77,7 +77,7 @@ class Meter:
             self._task = self._live.add_task(escape(stage), total=None, note="")
 
     def _close(self, finished: bool = True) -> None:
-        """The stage is over: its bar stays, full if it was finished."""
+        """Closes a stage that is over: its bar stays, full if it was finished."""
         if self._stage is None:
             return
         if self._live:
@@ -97,7 +97,7 @@ class Meter:
         return ", ".join(filter(None, (self._note, self._time_left())))
 
     def _time_left(self) -> str:
-        """From the pace of this stage since its first update."""
+        """Estimates the time left from the pace of this stage since its first update."""
         gained, missing = self._done - self._first, self._total - self._done
         if gained <= 0 or missing <= 0:
             return ""
@@ -127,7 +127,7 @@ def _bars(console: Console, width: int) -> Progress:
 
 
 def duration(seconds: float) -> str:
-    """Such as "45 s", "3 min" or "2 h 5 min"."""
+    """Writes seconds as words, such as "45 s", "3 min" or "2 h 5 min"."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -135,7 +135,7 @@ def duration(seconds: float) -> str:
 
 
 def counted(number: int, what: str) -> str:
-    """Such as "1 round" or "2 rounds"."""
+    """Writes a number with its noun, such as "1 round" or "2 rounds"."""
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 

@@ -42,7 +42,7 @@ Folder = Annotated[Path, typer.Option(metavar="FOLDER", help="Folder to make, or
 
 @dataclass(frozen=True)
 class Shared:
-    """The options as they were given."""
+    """Options that compare, sweep and tune share, as they were given."""
 
     expert: options.ExpertFolder
     real: options.Real
@@ -64,8 +64,8 @@ class Shared:
     threads: options.Threads = None
 
     def setup(self, fitted: "Expert", n: int, samplings: Sequence[Sampling] = ()) -> "Setup":
-        """What all runs of `n` records share. A mistake shows before the engine, which must know
-        all `samplings`, is loaded."""
+        """Loads what all runs of `n` records share. A mistake shows before the engine, which must
+        know all `samplings`, is loaded."""
         from steer.data.catalog import load_texts
         from steer.experiments.setup import Setup, check_size, spread
 
@@ -92,7 +92,7 @@ class Shared:
         )
 
     def measuring(self, task: "Task") -> "EvaluationSettings":
-        """How methods are measured."""
+        """Settings of the evaluation that measures the methods."""
         from steer.evaluation.settings import EvaluationSettings
         from steer.experiments.comparison import utility
 
@@ -115,14 +115,15 @@ class Shared:
         return spec
 
     def _text_options(self, fitted: "Expert") -> tuple[str, ...]:
-        """The columns; a command that does not know the expert's task needs the labels' too."""
+        """Options that name the columns; a command that does not know the expert's task needs the
+        labels' too."""
         named = _words("text_column", "label_column", given=self)
         unnamed = fitted.labels and self.label_column is None
         return (*named, "--label-column", "label") if unnamed else named
 
 
 def _words(*names: str, given: Shared) -> tuple[str, ...]:
-    """Those of the options that are not at their defaults, as words of a command line."""
+    """Writes the options that are not at their defaults as words of a command line."""
     defaults = {field.name: field.default for field in fields(Shared)}
     chosen = {
         name: getattr(given, name) for name in names if getattr(given, name) != defaults[name]

@@ -1,4 +1,4 @@
-"""What the commands print when they are done."""
+"""Tables and lines that the commands print when they are done."""
 
 import os
 import textwrap
@@ -23,8 +23,8 @@ if TYPE_CHECKING:  # these load model libraries, which `steer show` does without
 
 
 def show_expert(expert: "Expert") -> None:
-    """Where the expert is, what became of the texts, how its losses went, and what to be warned
-    of."""
+    """Prints where the expert is, what became of the texts, how its losses went, and what to be
+    warned of."""
     out = _console()
     others = f"{len(expert.held_out)} held out" + (
         f", {expert.dropped} dropped as too long" if expert.dropped else ""
@@ -46,19 +46,19 @@ def show_expert(expert: "Expert") -> None:
 
 
 def show_outcome(run: Run) -> None:
-    """How a run ended: counts, reject reasons, and what can be done with it."""
+    """Prints how a run ended: counts, reject reasons, and what can be done with it."""
     out = _console()
     accepted, wanted = len(run.records), run.config.total
     ending = "" if run.complete else f" when the {run.config.attempts} attempts were used up"
     out.print(f"[bold]{accepted} of {wanted} records accepted[/bold]{ending}: {run.path}")
     if run.rejects:
-        out.print(f"{len(run.rejects)} rejected: {escape(_reasons(run.reasons))}")
+        out.print(f"{len(run.rejects)} rejected: {escape(run.reasons_in_words)}")
     if not run.complete:
         out.print("What was accepted stays. More attempts need a new run with --max-attempts.")
 
 
 def show_run(run: Run, records: int) -> None:
-    """The settings, counts and reject reasons of a run, and its first records."""
+    """Prints the settings, counts and reject reasons of a run, and its first records."""
     out = _console()
     accepted, wanted = len(run.records), run.config.total
     state = "complete" if run.complete else "not complete"
@@ -73,7 +73,7 @@ def show_run(run: Run, records: int) -> None:
 
 
 def show_evaluation(evaluation: Evaluation) -> None:
-    """One row a metric, one column a set; the real texts' own figures come last."""
+    """Prints one row a metric, one column a set; the real texts' own figures come last."""
     out = _console()
     heading = f"{evaluation.n} texts of each set against {evaluation.n} real ones"
     out.print(f"[bold]{heading}[/bold] (embedder: {escape(evaluation.embedder)})")
@@ -102,7 +102,7 @@ def show_evaluation(evaluation: Evaluation) -> None:
 
 
 def show_comparison(comparison: "Comparison") -> None:
-    """What each method took to make its records."""
+    """Prints what each method took to make its records."""
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("method", overflow="fold")
     for name in ("accepted", "attempts", "tokens", "seconds"):
@@ -119,7 +119,8 @@ def show_comparison(comparison: "Comparison") -> None:
 
 
 def show_tuning(tuning: "Tuning", command: str) -> None:
-    """All trials, those on the front marked, then the recommendation, why, and the `command`."""
+    """Prints all trials, those on the front marked, then the recommendation, its reason, and the
+    `command`."""
     parts = list(tuning.recommended.components)
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("trial", justify="right", no_wrap=True)
@@ -146,7 +147,7 @@ def _short(value: object) -> str:
 
 
 def show_methods(methods: Sequence[Method]) -> None:
-    """Names, what they are, and their settings beside plain sampling."""
+    """Prints the methods: what each is, and its settings beside plain sampling."""
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("method", no_wrap=True)
     table.add_column("what it is", overflow="fold")
@@ -158,13 +159,15 @@ def show_methods(methods: Sequence[Method]) -> None:
 
 
 def _console() -> Console:
-    """Standard output; into a file or pipe without the narrow width assumed of terminals."""
+    """Console on standard output; into a file or pipe without the narrow width assumed of
+    terminals."""
     console = Console()
     return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=160)
 
 
 def _figure(key: str, estimate: Estimate) -> str:
-    """Such as "0.61 ±0.02" or "3.8%"; a dash where there is no value (the notes say why)."""
+    """Writes a figure such as "0.61 ±0.02" or "3.8%"; a dash where there is no value (the notes say
+    why)."""
     if estimate.value is None:
         return "-"
     spread = estimate.sd
@@ -175,7 +178,7 @@ def _figure(key: str, estimate: Estimate) -> str:
 
 
 def _pairs(values: Mapping[str, object]) -> Table:
-    """A table of names and values."""
+    """Makes a table of names and values."""
     table = Table(box=box.SIMPLE_HEAD, show_header=False)
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
@@ -185,7 +188,8 @@ def _pairs(values: Mapping[str, object]) -> Table:
 
 
 def _flat(config: Config) -> dict[str, object]:
-    """Settings by name; those of a nested config stand for themselves, unset ones are left out."""
+    """Collects settings by name; those of a nested config stand for themselves, unset ones are left
+    out."""
     flat: dict[str, object] = {}
     for name, value in config:
         if isinstance(value, Config):
@@ -193,7 +197,3 @@ def _flat(config: Config) -> dict[str, object]:
         elif value is not None and value != {}:
             flat[name] = value
     return flat
-
-
-def _reasons(reasons: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {reason}" for reason, count in reasons.items())

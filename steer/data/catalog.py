@@ -1,4 +1,4 @@
-"""The built-in tasks, a user's own in YAML, and the real texts of either."""
+"""Catalogue of tasks: the built-in ones, a user's own in YAML, and the real texts of either."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -49,7 +49,7 @@ _SUFFIXES = (".yaml", ".yml")
 
 
 def load_task(name_or_path: str | Path) -> Task:
-    """A built-in task by its name, or a user's own from a YAML file.
+    """Loads a built-in task by its name, or a user's own from a YAML file.
 
     The file's keys are the fields of `Task`; those of `hub` are the fields of `Hub`. The task's
     name is the file's unless it gives one. Raises `SteerError` for an unknown name or key, a
@@ -75,7 +75,7 @@ def load_texts(
     text_column: str | None = None,
     label_column: str | None = None,
 ) -> Corpus:
-    """The real texts in `source`, or those the task has on the hub when there is no source.
+    """Loads the real texts in `source`, or those the task has on the hub when there is no source.
 
     The label column of a labelled task is "label" unless another is named. Raises `SteerError`
     as `load_corpus` and `load_hub` do, and when there is no source at all.

@@ -41,20 +41,21 @@ class Corpus:
 
     @cached_property
     def fingerprint(self) -> str:
-        """First 16 hex digits of the SHA-256 of texts and labels; the source does not count."""
+        """Fingerprint: the first 16 hex digits of the SHA-256 of texts and labels; the source does
+        not count."""
         content = json.dumps([self.texts, self.labels])
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     @property
     def label_names(self) -> tuple[str, ...]:
-        """The different labels, sorted; empty without labels."""
+        """Names of the different labels, sorted; empty without labels."""
         return tuple(sorted(set(self.labels or ())))
 
 
 def load_corpus(
     source: str | Path, text_column: str | None = None, label_column: str | None = None
 ) -> Corpus:
-    """Texts from JSONL, CSV, Parquet, plain text (a line each) or a Hugging Face dataset.
+    """Loads texts from JSONL, CSV, Parquet, plain text (a line each) or a Hugging Face dataset.
 
     A dataset is `name` or `name:split` (default split: train). The text column is "text", or
     the only column of strings. Every row counts: a text that is missing, blank or no string is
@@ -113,7 +114,8 @@ def _texts(table: Table, column: str) -> list[str]:
 
 
 def _labels(table: Table, column: str) -> list[str]:
-    """Labels as strings; whole numbers and booleans are common as labels, so they may be."""
+    """Turns labels into strings; whole numbers and booleans are common as labels, so they may
+    be."""
     values = table.column(column, "label")
     labels = [str(value) if isinstance(value, int) else value for value in values]
     for row, label in enumerate(labels):

@@ -1,4 +1,4 @@
-"""Loads a task's real texts from the Hugging Face hub: how a row becomes a text."""
+"""Real texts of a task from the Hugging Face hub: how a row becomes a text."""
 
 from collections import Counter
 from typing import Any
@@ -11,7 +11,7 @@ from steer.errors import SteerError
 
 
 def load_hub(hub: Hub) -> Corpus:
-    """The texts, and their labels if there is a column of them.
+    """Loads the texts, and their labels if there is a column of them.
 
     Raises `SteerError` when the dataset cannot be had, or a row has no text, not five options
     and their answer, or a label without a name.
@@ -31,7 +31,7 @@ def load_hub(hub: Hub) -> Corpus:
 
 
 def _chosen(lines: list[str], labels: list[str] | None, hub: Hub) -> list[int]:
-    """Rows of the wanted length, at most `hub.most` of each label."""
+    """Chooses rows of the wanted length, at most `hub.most` of each label."""
     taken: Counter[str | None] = Counter()
     rows = []
     for row, line in enumerate(lines):
@@ -66,7 +66,7 @@ def _questions(table: Table, hub: Hub) -> list[str]:
 
 
 def _options(table: Table, row: int, options: Any, answer: str) -> tuple[str, ...]:
-    """The options for A to E in that order, whatever order the dataset has them in."""
+    """Sorts the options for A to E in that order, whatever order the dataset has them in."""
     try:
         pairs = sorted(zip(options["label"], options["text"], strict=True))
     except (TypeError, KeyError, ValueError):

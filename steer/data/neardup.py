@@ -21,18 +21,18 @@ _FACTORS = np.array([_BITS.getrandbits(64) | 1 for _ in range(PERMUTATIONS)], dt
 
 
 def normalise(text: str) -> str:
-    """The text with case folded and every run of white space as one space."""
+    """Folds the case of a text, and makes every run of white space one space."""
     return " ".join(text.casefold().split())
 
 
 def shingles(text: str) -> frozenset[str]:
-    """The character 5-grams of the normalised text; a shorter text is its only one."""
+    """Cuts the character 5-grams of the normalised text; a shorter text is its only one."""
     plain = normalise(text)
     return frozenset(plain[i : i + GRAM] for i in range(max(1, len(plain) - GRAM + 1)))
 
 
 def jaccard(one: frozenset[str], other: frozenset[str]) -> float:
-    """Size of the intersection over size of the union."""
+    """Jaccard index: size of the intersection over size of the union."""
     common = len(one & other)
     return common / (len(one) + len(other) - common)
 
@@ -66,29 +66,30 @@ class NearIndex:
             self._texts.append(text)
 
     def find_equal(self, text: str) -> str | None:
-        """The key of the text that is equal once normalised; None if none."""
+        """Finds the key of the text that is equal once normalised; None if none."""
         row = self._row(normalise(text))
         return None if row is None else self._keys[row]
 
     def find(self, text: str) -> str | None:
-        """The key of the equal or else most similar text, the one added first among those
+        """Finds the key of the equal or else most similar text, the one added first among those
         equally similar; None if none reaches the threshold."""
         plain = normalise(text)
         if (row := self._row(plain)) is not None:
             return self._keys[row]
-        grams, best, found = shingles(plain), 0.0, None
+        grams, best, nearest = shingles(plain), 0.0, None
         for candidate in sorted(self._near.find(self._band_keys(plain))):
             similarity = jaccard(grams, shingles(self._texts[candidate]))
             if similarity >= self.threshold and similarity > best:
-                best, found = similarity, self._keys[candidate]
-        return found
+                best, nearest = similarity, self._keys[candidate]
+        return nearest
 
     def _row(self, plain: str) -> int | None:
         candidates = self._equal.find(_text_key(plain))
         return next((row for row in candidates if normalise(self._texts[row]) == plain), None)
 
     def _band_keys(self, plain: str) -> np.ndarray:
-        """A number for each band: the same where all its rows of the signatures are."""
+        """Computes a number for each band, equal where all the band's rows of the signatures
+        are."""
         rows = _signature(plain).hashvalues[: self._bands * self._rows]
         factors = _FACTORS[: len(rows)].reshape(self._bands, self._rows)
         return (rows.reshape(factors.shape).astype(np.uint64) * factors).sum(axis=1)
@@ -108,8 +109,9 @@ def _signature(text: str) -> MinHash:
 
 
 def _bands(threshold: float) -> tuple[int, int]:
-    """Bands and rows a band: as many rows as the miss rate at the threshold allows, for few
-    false candidates (Leskovec et al., Mining of Massive Datasets, section 3.4.2)."""
+    """Chooses the number of bands, and of rows a band: as many rows as the miss rate at the
+    threshold allows, for few false candidates (Leskovec et al., Mining of Massive Datasets, section
+    3.4.2)."""
     rows = 1
     while rows < PERMUTATIONS // 2 and _misses(threshold, rows + 1) <= MISS_RATE:
         rows += 1
@@ -117,5 +119,5 @@ def _bands(threshold: float) -> tuple[int, int]:
 
 
 def _misses(similarity: float, rows: int) -> float:
-    """The share of pairs of that similarity that are in no band together."""
+    """Share of pairs of that similarity that are in no band together."""
     return (1 - similarity**rows) ** (PERMUTATIONS // rows)

@@ -1,4 +1,4 @@
-"""Which numbers were filed under a key, for very many of them in little memory."""
+"""Postings: numbers filed under keys, very many of them in little memory."""
 
 from collections import defaultdict
 
@@ -34,16 +34,16 @@ class Postings:
             self._sort()
 
     def find(self, keys: np.ndarray) -> set[int]:
-        """The numbers filed under any of `keys`."""
-        found = {number for key in keys.tolist() for number in self._latest.get(key, ())}
+        """Finds the numbers filed under any of `keys`."""
+        matches = {number for key in keys.tolist() for number in self._latest.get(key, ())}
         for filed, numbers in self._runs:
             first = filed.searchsorted(keys)
             # Most keys are in no run: a second search finds the ends of those that are.
             hits = first[filed[np.minimum(first, len(filed) - 1)] == keys]
             ends = filed.searchsorted(filed[hits], side="right") if len(hits) else hits
             for begin, end in zip(hits.tolist(), ends.tolist(), strict=True):
-                found.update(numbers[begin:end].tolist())
-        return found
+                matches.update(numbers[begin:end].tolist())
+        return matches
 
     def _sort(self) -> None:
         pairs = [(key, number) for key, numbers in self._latest.items() for number in numbers]

@@ -14,7 +14,8 @@ _MARKS = [*(f"{letter}." for letter in LETTERS), _ANSWER]
 
 @dataclass(frozen=True)
 class Question:
-    """`options` are those for A to E, in that order; `answer` is the right one's letter."""
+    """A multiple-choice question: `options` are those for A to E, in that order; `answer` is the
+    right one's letter."""
 
     question: str
     options: tuple[str, ...]
@@ -22,7 +23,7 @@ class Question:
 
 
 def parse_question(text: str) -> Question | None:
-    """The question in a text such as "Why? A. x B. y C. z D. v E. w Answer: C", or None.
+    """Reads the question in a text such as "Why? A. x B. y C. z D. v E. w Answer: C", or None.
 
     None unless there is a question, five different options (case and white space do not make a
     difference) and one answer letter, with nothing after it. A text in which one of the marks
@@ -41,14 +42,14 @@ def parse_question(text: str) -> Question | None:
 
 
 def render_question(question: Question) -> str:
-    """The question on one line; `parse_question` reads it back."""
+    """Writes the question on one line; `parse_question` reads it back."""
     options = (f"{letter}. {text}" for letter, text in zip(LETTERS, question.options, strict=True))
     line = " ".join((question.question, *options, _ANSWER, question.answer))
     return " ".join(line.split())
 
 
 def answer_balance(questions: Iterable[Question]) -> dict[str, float]:
-    """The share of each answer letter, A to E; all are 0 when there are no questions."""
+    """Computes the share of each answer letter, A to E; all are 0 when there are no questions."""
     counts = Counter(question.answer for question in questions)
     total = max(1, counts.total())
     return {letter: counts[letter] / total for letter in LETTERS}

@@ -17,7 +17,7 @@ _HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?(:.+)?")
 
 @dataclass(frozen=True)
 class Table:
-    """Columns of equal length; `numbers` are what the user would call the rows."""
+    """A table of columns of equal length; `numbers` are the row numbers as a user counts them."""
 
     source: str
     columns: dict[str, list[Any]]
@@ -26,15 +26,16 @@ class Table:
 
     @property
     def names(self) -> str:
-        """The columns' names for a message."""
+        """Names of the columns, for a message."""
         return _listed(self.columns)
 
     def where(self, row: int) -> str:
-        """The place of a row (from 0) for a message."""
+        """Names the place of a row (from 0), for a message."""
         return f"{self.source}: {self.unit} {self.numbers[row]}"
 
     def column(self, name: str, role: str) -> list[Any]:
-        """Its values; `SteerError` when there is no such column to take the `role` from."""
+        """Gives the values of a column. Raises `SteerError` when there is no such column to take
+        the `role` from."""
         if name not in self.columns:
             raise SteerError(
                 f"{self.source} has no {role} column {name!r}; its columns: {self.names}"
@@ -42,7 +43,8 @@ class Table:
         return self.columns[name]
 
     def strings(self, name: str, role: str) -> list[str]:
-        """The same; `SteerError` when a value is no string or no valid Unicode."""
+        """Gives the values of a column of texts. Raises `SteerError` as `column` does, and when a
+        value is no string or no valid Unicode."""
         values = self.column(name, role)
         for row, value in enumerate(values):
             self.check_string(row, name, value)
@@ -66,7 +68,7 @@ class Table:
 
 
 def read_table(source: str) -> Table:
-    """A file, or a Hugging Face dataset `name` or `name:split` (default split: train).
+    """Reads a file, or a Hugging Face dataset `name` or `name:split` (default split: train).
 
     Raises `SteerError` when it cannot be read, has an unknown extension or is damaged.
     """
@@ -94,7 +96,8 @@ def _read_file(path: Path, suffix: str) -> Table:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Numbered lines. Only newlines end one: JSON strings may hold Unicode's line separators."""
+    """Yields numbered lines. Only newlines end one: JSON strings may hold Unicode's line
+    separators."""
     content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
     for number, line in enumerate(content.split(b"\n"), start=1):
         try:
@@ -179,7 +182,7 @@ def _read_hub(source: str) -> Table:
 def read_hub(
     name: str, split: str, config: str | None = None, columns: Sequence[str] | None = None
 ) -> Table:
-    """A Hugging Face dataset: `columns` of it, or all those of strings, numbers and labels.
+    """Reads a Hugging Face dataset: `columns` of it, or all those of strings, numbers and labels.
 
     Raises `SteerError` when it cannot be loaded or has no such column.
     """
@@ -199,12 +202,12 @@ def read_hub(
         raise SteerError(
             f"{name}:{split} has no column {missing[0]!r}; its columns: {_listed(features)}"
         )
-    found = {column: _hub_column(dataset, column, features[column]) for column in wanted}
-    return Table(f"{name}:{split}", found, range(1, dataset.num_rows + 1))
+    values = {column: _hub_column(dataset, column, features[column]) for column in wanted}
+    return Table(f"{name}:{split}", values, range(1, dataset.num_rows + 1))
 
 
 def _hub_column(dataset: Any, column: str, feature: Any) -> list[Any]:
-    """A column's values; a class label by its name (-1 and null mean: none)."""
+    """Gives a column's values; a class label by its name (-1 and null mean: none)."""
     values = list(dataset[column])
     if not hasattr(feature, "int2str"):
         return values

@@ -1,4 +1,4 @@
-"""What to write: the prompt, its labels, and what counts as a well-formed record."""
+"""Tasks: the prompt, its labels, and the form of a record."""
 
 import re
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Form = Literal["text", "question"]
 
 
 class Hub(Config):
-    """Where on the Hugging Face hub a task's real texts are: a dataset and its columns.
+    """Place of a task's real texts on the Hugging Face hub: a dataset and its columns.
 
     `text` is the column of the texts. For multiple-choice questions it is the column of the
     questions, `options` that of the options, each {"label": ["A", ...], "text": [...]}, and
@@ -45,21 +45,21 @@ class Hub(Config):
 
     @property
     def columns(self) -> list[str]:
-        """The columns that are read."""
+        """Names of the columns that are read."""
         named = (self.text, self.options, self.answer, self.label)
         return [name for name in named if name is not None]
 
 
 @dataclass(frozen=True)
 class Task:
-    """A prompt, or a prompt template with `{label}` when there are labels.
+    """A task to write for: a prompt, or a prompt template with `{label}` when there are labels.
 
     `pattern` is a regular expression that a whole record must match; records shorter than
-    `min_chars` characters are too short to keep. A record of the form "question" must be one
-    that `steer.data.questions.parse_question` reads. `max_new_tokens` is the longest completion
-    (None: as long as the longest real text) and `hub` where the real texts are when no file is
-    given. Raises `SteerError` when the prompt is blank, the placeholder and the labels do not go
-    together, the form is unknown, the pattern is not valid or a number is out of range.
+    `min_chars` characters are too short to keep. A record of the form "question" must be one that
+    `steer.data.questions.parse_question` reads. `max_new_tokens` is the longest completion (None:
+    as long as the longest real text) and `hub` where the real texts are when no file is given.
+    Raises `SteerError` for a blank prompt, a placeholder and labels that do not go together, an
+    unknown form, an invalid pattern or a number out of range.
     """
 
     prompt: str
@@ -82,7 +82,7 @@ class Task:
             _check_least("max_new_tokens", self.max_new_tokens, 1)
 
     def render(self, label: str | None = None) -> str:
-        """The prompt for `label`; braces other than the placeholder stay as they are."""
+        """Renders the prompt for `label`; braces other than the placeholder stay as they are."""
         if label is None and not self.labels:
             return self.prompt
         if label is None:
@@ -93,7 +93,7 @@ class Task:
         return self.prompt.replace(PLACEHOLDER, label)
 
     def completion(self, text: str) -> str:
-        """What follows the prompt in training, before the end of text.
+        """Completion of a text: what follows the prompt in training, before the end of text.
 
         Most tokenizers make a space part of the word after it, so a prompt that does not end
         in whitespace is followed by one.
@@ -101,7 +101,7 @@ class Task:
         return text if self.prompt[-1].isspace() else f" {text}"
 
     def parse(self, text: str) -> str | None:
-        """The record in a completion, on one line.
+        """Reads the record in a completion, on one line.
 
         None when it is empty, against the pattern, or not of the task's form.
         """
@@ -141,6 +141,6 @@ def _check_least(name: str, value: int, least: int) -> None:
 
 
 def _names(labels: tuple[str, ...]) -> str:
-    """The labels for a message; the first ten when there are many."""
+    """Lists the labels for a message; the first ten when there are many."""
     shown = ", ".join(repr(label) for label in labels[:10])
     return shown if len(labels) <= 10 else f"{shown} and {len(labels) - 10} more"

@@ -1,4 +1,4 @@
-"""An engine by name, loaded from settings that can be sent to another process."""
+"""Settings that load an engine by its name, here or in another process."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +16,10 @@ EngineName = Literal["hf", "vllm"]
 
 @dataclass(frozen=True)
 class EngineSpec:
-    """Which engine to load, and how; see `steer.engines.hf.engine.HFEngine` and
+    """Name and settings of an engine to load; see `steer.engines.hf.engine.HFEngine` and
     `steer.engines.vllm.engine.VLLMEngine`. `threads` are those of the CPU (None: one a processor,
-    or as OMP_NUM_THREADS says). Raises `SteerError` for a name or dtype that does not
-    exist, and for several GPUs with hf."""
+    or as OMP_NUM_THREADS says). Raises `SteerError` for a name or dtype that does not exist, and
+    for several GPUs with hf."""
 
     base: str
     adapter: Path | None = None
@@ -51,7 +51,8 @@ class EngineSpec:
             require_drawing(sampling)
 
     def load(self) -> Engine:
-        """Raises `SteerError` when the engine, the model or the adapter cannot be used."""
+        """Loads the engine. Raises `SteerError` when the engine, the model or the adapter cannot be
+        used."""
         use_cpus(self.threads)
         settings: dict[str, Any] = {"rows": self.rows, "dtype": self.dtype, "device": self.device}
         if self.name == "vllm":
@@ -63,5 +64,5 @@ class EngineSpec:
         return HFEngine(self.base, self.adapter, **settings)
 
     def adapter_fingerprint(self) -> str:
-        """As the expert has it; "" without an adapter."""
+        """Fingerprint of the adapter, as its expert's card has it; "" without an adapter."""
         return adapter_fingerprint(self.adapter) if self.adapter else ""

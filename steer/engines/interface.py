@@ -1,4 +1,4 @@
-"""What every engine takes and gives."""
+"""Requests and completions: the types that every engine takes and gives."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -53,8 +53,8 @@ class Step:
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """What an engine's rounding depends on, and with it the last bits of its numbers: the dtype
-    that it computes in, and the threads that share a sum; None on a GPU."""
+    """Dtype and threads, on which an engine's rounding depends, and so the last bits of its
+    numbers: the dtype that it computes in, and the threads that share a sum; None on a GPU."""
 
     dtype: str
     threads: int | None = None
@@ -68,7 +68,7 @@ class Engine(Protocol):
 
     @property
     def arithmetic(self) -> Arithmetic:
-        """How it computes, now that it is loaded."""
+        """Dtype and threads that the loaded engine computes with."""
         ...
 
     def generate(
@@ -77,7 +77,7 @@ class Engine(Protocol):
         sampling: Sampling,
         on_step: Callable[[Step], None] | None = None,
     ) -> list[Completion]:
-        """Completions in the order of `requests`.
+        """Generates completions in the order of `requests`.
 
         `on_step` may raise (Ctrl-C, a stop request): the engine stays usable.
         """
@@ -90,7 +90,7 @@ def complete(
     sampling: Sampling,
     on_step: Callable[[Step], None] | None = None,
 ) -> list[Completion]:
-    """The engine's answers, in the order of the requests, which are numbered anew: those of
+    """Generates completions in the order of `requests`, which are numbered anew: requests of
     several runs may have the same numbers."""
     numbered = [replace(request, id=number) for number, request in enumerate(requests)]
     completions = engine.generate(numbered, sampling, on_step)

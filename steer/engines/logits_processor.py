@@ -17,8 +17,7 @@ from steer.guidance import Contexts, Stream, adapt, build_streams, combine
 
 @dataclass(frozen=True)
 class _Texts:
-    """The arguments `{name}_ids` and `{name}_mask`: `each` texts a prompt, the first prompt's
-    first."""
+    """Arguments `{name}_ids` and `{name}_mask`: `each` texts a prompt, the first prompt's first."""
 
     name: str
     ids: Tensor | None
@@ -27,7 +26,7 @@ class _Texts:
 
     @property
     def contexts(self) -> tuple[str, ...]:
-        """What stands for each of a prompt's texts in the streams."""
+        """Names that stand for each of a prompt's texts in the streams."""
         return tuple(f"{self.name} {number}" for number in range(self.each))
 
     def read(self, stream: Stream, guidance: Guidance, rows: int) -> tuple[Tensor, Tensor]:
@@ -73,12 +72,12 @@ def _reason(stream: Stream, guidance: Guidance) -> str:
 
 
 def _each(ids: Tensor | None, rows: int) -> int:
-    """How many texts each of `rows` prompts has; at least one, which may be missing."""
+    """Counts the texts that each of `rows` prompts has; at least one, which may be missing."""
     return 1 if ids is None else max(1, len(ids) // max(1, rows))
 
 
 def _contexts(prompt: _Texts, panels: _Texts, positive: _Texts, others: _Texts) -> Contexts:
-    """What stands for the texts of any prompt."""
+    """Contexts of names, which stand for the texts of any prompt."""
     return Contexts(prompt.contexts[0], panels.contexts, positive.contexts[0], others.contexts)
 
 
@@ -115,7 +114,8 @@ class _Reader:
         self.written: Tensor | None = None
 
     def log_probs(self, written: Tensor) -> Tensor:
-        """(rows, vocab) after `written` (rows, length), the tokens generated so far."""
+        """Computes log-probabilities (rows, vocab) after `written` (rows, length), the tokens
+        generated so far."""
         # `generate` repeats each prompt for its beams and return sequences.
         repeats = len(written) // len(self.prefix)
         prefix, prefix_mask = (x.repeat_interleave(repeats, 0) for x in (self.prefix, self.mask))
@@ -214,7 +214,8 @@ class SteerLogitsProcessor(LogitsProcessor):
 
     @torch.no_grad()
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Guided scores (rows, vocab); `scores` are the expert's logits after `input_ids`."""
+        """Computes guided scores (rows, vocab); `scores` are the expert's logits after
+        `input_ids`."""
         written = self._written(input_ids)
         log_probs = torch.stack(
             [
@@ -229,7 +230,7 @@ class SteerLogitsProcessor(LogitsProcessor):
         return guided
 
     def _written(self, input_ids: Tensor) -> Tensor:
-        """The tokens after the prompts, (rows, length)."""
+        """Cuts the prompts off: the tokens after them, (rows, length)."""
         prompts = self.prompt_ids
         # `generate` repeats each prompt for its beams and return sequences.
         repeated = prompts.repeat_interleave(len(input_ids) // len(prompts), 0)

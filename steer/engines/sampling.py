@@ -19,7 +19,8 @@ BLOCK = 256
 
 
 def uniforms(seed: int, count: int) -> Tensor:
-    """The draws of one record, fp64 in [0, 1), shape (count,): they depend on its seed alone."""
+    """Uniform draws of one record, fp64 in [0, 1), shape (count,): they depend on its seed
+    alone."""
     return torch.from_numpy(np.random.Generator(np.random.Philox(key=seed)).random(count))
 
 
@@ -43,8 +44,8 @@ class Sampler:
         self.opening = sampling.opening
 
     def __call__(self, scores: Tensor, draws: Tensor, counts: Tensor) -> Tensor:
-        """Token ids (rows,) for fp32 `scores` (rows, vocab), uniform `draws` (rows,) and `counts`
-        (rows,) of the tokens so far, which say what is a row's opening.
+        """Draws token ids (rows,) for fp32 `scores` (rows, vocab), uniform `draws` (rows,) and
+        `counts` (rows,) of the tokens so far, which say what is a row's opening.
 
         Raises `SteerError` when a row has no token left to draw.
         """
@@ -63,7 +64,7 @@ class Sampler:
 
 
 def draw(scores: Tensor, draws: Tensor) -> Tensor:
-    """Token ids (rows,) from the softmax of `scores` (rows, vocab) as it is; `draws` (rows,).
+    """Draws token ids (rows,) from the softmax of `scores` (rows, vocab) as it is; `draws` (rows,).
 
     Raises `SteerError` when a row has no token left to draw.
     """
@@ -78,7 +79,7 @@ def require_a_token(best: Tensor) -> None:
 
 
 def _invert(probs: Tensor, draws: Tensor) -> Tensor:
-    """Where the cumulative distribution of `probs` (rows, tokens) passes `draws`, (rows,).
+    """Finds where the cumulative distribution of `probs` (rows, tokens) passes `draws`, (rows,).
 
     In two levels, blocks and the tokens of one block, because a cumulative sum over a whole
     vocabulary costs more than drawing from it. Sums are fp64: over 50,000 tokens fp32 sums drift
@@ -95,7 +96,7 @@ def _invert(probs: Tensor, draws: Tensor) -> Tensor:
 
 
 def _first_past(ends: Tensor, target: Tensor) -> Tensor:
-    """The first place of each row where the cumulative `ends` exceed `target`; the last place with
-    any weight when rounding puts the target at or past the end."""
-    found = torch.searchsorted(ends, target.unsqueeze(-1), right=True).squeeze(-1)
-    return torch.minimum(found, (ends < ends[:, -1:]).sum(dim=-1))
+    """Finds the first place of each row where the cumulative `ends` exceed `target`; the last place
+    with any weight when rounding puts the target at or past the end."""
+    past = torch.searchsorted(ends, target.unsqueeze(-1), right=True).squeeze(-1)
+    return torch.minimum(past, (ends < ends[:, -1:]).sum(dim=-1))

@@ -33,7 +33,7 @@ class Rows:
         self.counts = torch.empty(0, dtype=torch.long, device=device)
 
     def add(self, requests: Sequence[Request]) -> None:
-        """New rows, without tokens so far."""
+        """Adds new rows, without tokens so far."""
         device, count = self.weights.device, len(requests)
         weights = torch.zeros(self.streams, count)
         pooled = torch.zeros(self.streams, count, dtype=torch.bool)
@@ -60,31 +60,31 @@ class Rows:
         self.draws, self.counts = self.draws[kept], self.counts[kept]
 
     def table(self, lanes: Sequence[Sequence[object]], numbers: Iterable[int]) -> Tensor:
-        """`numbers`, one for each of the rows' lanes, as a table (streams, rows); a stream that a
-        row lacks points at the row's first."""
+        """Arranges `numbers`, one for each of the rows' lanes, as a table (streams, rows); a stream
+        that a row lacks points at the row's first."""
         number = iter(numbers)
         rows = [[next(number) for _ in row] for row in lanes]
         padded = [row + row[:1] * (self.streams - len(row)) for row in rows]
         return torch.tensor(padded, device=self.weights.device).T
 
     def next_draws(self, rows: slice) -> Tensor:
-        """The uniform number that decides the next token of each of `rows`, (rows,)."""
+        """Uniform numbers (rows,), each of which decides the next token of one of `rows`."""
         return self.draws[rows].gather(1, self.counts[rows].unsqueeze(-1)).squeeze(-1)
 
     def pick(self, rows: slice, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens (rows,) drawn for `rows` from the streams' logits (streams, rows, vocab), and
-        each stream's log-probability of them, (streams, rows).
+        """Draws tokens (rows,) for `rows` from the streams' logits (streams, rows, vocab), and each
+        stream's log-probability of them, (streams, rows).
 
         Raises `SteerError` when a row has no token left to draw.
         """
         scores, log_probs, tokens = self.score(rows, logits)
         place = self.sampler(scores, self.next_draws(rows), self.counts[rows]).unsqueeze(-1)
-        found = log_probs.gather(-1, place.expand(self.streams, -1, 1)).squeeze(-1)
-        return (place if tokens is None else tokens.gather(1, place)).squeeze(-1), found
+        drawn = log_probs.gather(-1, place.expand(self.streams, -1, 1)).squeeze(-1)
+        return (place if tokens is None else tokens.gather(1, place)).squeeze(-1), drawn
 
     def score(self, rows: slice, logits: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Guided scores (rows, tokens), the streams' log-probabilities (streams, rows, tokens),
-        and which tokens: (rows, tokens), or None for the whole vocabulary.
+        """Computes guided scores (rows, tokens), the streams' log-probabilities (streams, rows,
+        tokens), and which tokens: (rows, tokens), or None for the whole vocabulary.
 
         Under a plausibility constraint most of the vocabulary is masked, and is left out.
         """
@@ -104,7 +104,7 @@ class Rows:
 
 
 def parts(logits: Tensor, table: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Logits (streams, rows, vocab), some rows at a time, with which rows these are. `table`
+    """Yields logits (streams, rows, vocab) some rows at a time, with which rows these are. `table`
     (streams, rows) says where they are in `logits` (lanes, vocab)."""
     rows = table.shape[1]
     size = max(1, CHUNK // logits.shape[1]) if logits.is_cpu else rows
@@ -114,8 +114,9 @@ def parts(logits: Tensor, table: Tensor) -> Iterator[tuple[slice, Tensor]]:
 
 
 def _plausible(expert: Tensor, alpha: Tensor) -> Tensor | None:
-    """Tokens (rows, tokens), in the vocabulary's order, that include all that the plausibility
-    constraint leaves; None when some row has no constraint. `combine` decides exactly."""
+    """Selects tokens (rows, tokens), in the vocabulary's order, that include all that the
+    plausibility constraint leaves; None when some row has no constraint. `combine` decides
+    exactly."""
     if not bool((alpha > 0).all()):
         return None
     slack = 0.01  # nats, against rounding

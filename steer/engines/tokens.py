@@ -1,5 +1,5 @@
-"""What every engine reads, how it ends and how it computes: token ids of contexts, tokens that end
-a text, dtype and threads."""
+"""Token ids of contexts and tokens that end a text, as every engine reads them; its dtype and
+threads."""
 
 import math
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ from steer.models.base import encode_prompt, encode_start, encode_texts
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, context: str | Shown) -> list[int]:
-    """Token ids of a context, its texts as fitting encodes them; never none."""
+    """Encodes a context, its texts as fitting encodes them, to at least one token id."""
     if isinstance(context, str):
         return encode_prompt(tokenizer, context)
     if context.prompt is None:
@@ -46,14 +46,14 @@ class Known:
 
 
 def known_ids(tokenizer: PreTrainedTokenizerBase, vocab: int) -> Known:
-    """Those below `vocab`, for as many ids the model has logits."""
+    """Finds the known ids below `vocab`, the number of ids that the model has logits for."""
     ids = {number for number in tokenizer.get_vocab().values() if number < vocab}
     size = max(ids) + 1
     return Known(size, tuple(sorted(set(range(size)) - ids)))
 
 
 def arithmetic(dtype: torch.dtype, device: str) -> Arithmetic:
-    """That of a loaded engine whose weights have `dtype`, on a `device` such as "cpu"."""
+    """Arithmetic of a loaded engine whose weights have `dtype`, on a `device` such as "cpu"."""
     threads = torch.get_num_threads() if device == "cpu" else None
     return Arithmetic(str(dtype).removeprefix("torch."), threads)
 
@@ -61,7 +61,8 @@ def arithmetic(dtype: torch.dtype, device: str) -> Arithmetic:
 def end_tokens(
     tokenizer: PreTrainedTokenizerBase, declared: int | Iterable[int] | None
 ) -> list[int]:
-    """The tokens that end a text, in order: those the model declares and the tokenizer's own."""
+    """Lists the tokens that end a text, in order: those the model declares and the tokenizer's
+    own."""
     ends = {declared} if isinstance(declared, int) else set(declared or ())
     if tokenizer.eos_token_id is not None:
         ends.add(tokenizer.eos_token_id)

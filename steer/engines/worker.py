@@ -12,7 +12,8 @@ from steer.models.machine import use_cpus
 
 
 class Spec(Protocol):
-    """How to load an engine, such as `steer.engines.choice.EngineSpec`; it is sent by pickle."""
+    """Settings that load an engine, such as `steer.engines.choice.EngineSpec`; it is sent by
+    pickle."""
 
     @property
     def device(self) -> str: ...
@@ -26,13 +27,13 @@ class Spec(Protocol):
     def load(self) -> Engine: ...
 
     def adapter_fingerprint(self) -> str:
-        """As the expert has it; "" where there is no adapter."""
+        """Fingerprint of the adapter, as its expert's card has it; "" without an adapter."""
         ...
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a worker says of its engine, and the machine that it is on."""
+    """Report of a worker on its loaded engine, and on the machine that it is on."""
 
     name: str
     base_fingerprint: str
@@ -42,7 +43,8 @@ class Loaded:
 
     @property
     def model(self) -> tuple[str, str]:
-        """What all workers of a run have in common."""
+        """Name of the engine and fingerprint of the base model, which all workers of a run
+        share."""
         return self.name, self.base_fingerprint
 
 
@@ -77,7 +79,8 @@ class Worker:
         )
 
     def make(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion] | None:
-        """The answers to a round's requests; None when nothing was loaded in this life."""
+        """Generates the completions of a round's requests; gives None when nothing was loaded in
+        this life."""
         if self._engine is None:
             return None
         return complete(self._engine, requests, sampling)

@@ -1,4 +1,4 @@
-"""How likely a set of texts is to a judge (`steer.models.judge`), beside real ones."""
+"""Coherence: how likely a set of texts is to a judge (`steer.models.judge`), beside real ones."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""How much of the synthetic texts is copied from the texts the expert was fitted on.
+"""Copying: how much of the synthetic texts is copied from the texts the expert was fitted on.
 
 This is copying, not privacy: a low figure says nothing about what could be inferred about the
 people behind the training texts (arXiv 2505.01524).
@@ -17,8 +17,8 @@ from steer.evaluation.words import words
 
 @dataclass(frozen=True)
 class Known:
-    """The texts that copies are looked for among, and their unit rows (texts, d). What is
-    prepared from them serves all sets that are measured against them."""
+    """Texts that may have been copied, and their unit rows (texts, d). The index and the distances
+    serve all sets that are measured against these texts."""
 
     texts: Sequence[str]
     rows: np.ndarray
@@ -40,7 +40,7 @@ class Known:
 
     @cached_property
     def gaps(self) -> np.ndarray:
-        """Distance of each distinct text to its nearest other one."""
+        """Distances of each distinct text to its nearest other one."""
         return neighbour_distances(self.distinct, 1)
 
 
@@ -62,12 +62,13 @@ def authentic(rows: np.ndarray, known: Known) -> np.ndarray:
     in the plane and near 0.5 in many dimensions; for copies 0. A known text that is repeated counts
     once, else its copies would pass. Needs two known texts that differ.
     """
-    distances, found = nearest(rows, known.distinct)
-    return distances > known.gaps[found]
+    distances, places = nearest(rows, known.distinct)
+    return distances > known.gaps[places]
 
 
 def longest_runs(texts: Sequence[str], train: Sequence[str]) -> np.ndarray:
-    """Words in the longest run that each text shares with any one of `train`, int (texts,)."""
+    """Counts words in the longest run that each text shares with any one of `train`, int
+    (texts,)."""
     stream, owner = _joined([*train, *texts])
     first_query, size = len(train), int(stream.max()) + 1
     runs = np.zeros(len(texts), dtype=np.int64)
@@ -89,7 +90,8 @@ def longest_runs(texts: Sequence[str], train: Sequence[str]) -> np.ndarray:
 
 
 def _joined(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """All words as numbers from 1, a 0 after each text; and the text each position belongs to."""
+    """Numbers all words from 1, with a 0 after each text; gives also the text that each position
+    belongs to."""
     split = [words(text) for text in texts]
     number = {word: i for i, word in enumerate(sorted({w for ws in split for w in ws}), start=1)}
     stream = [n for ws in split for n in (*(number[w] for w in ws), 0)]

@@ -1,4 +1,5 @@
-"""How varied a set of texts is. All figures fall with size: compare sets of equal size."""
+"""Diversity: how varied a set of texts is. All figures fall with size: compare sets of equal
+size."""
 
 import gzip
 from collections import Counter
@@ -28,8 +29,8 @@ def distinct_product(texts: Sequence[str]) -> float:
 
 
 def repetitions(texts: Sequence[str]) -> np.ndarray:
-    """How much each text repeats itself: 1 minus the product of its own distinct n-grams for
-    n = 2, 3, 4, shape (texts,). 0 for a text that is too short to repeat anything."""
+    """Repetition of each text within itself: 1 minus the product of its own distinct n-grams for n
+    = 2, 3, 4, shape (texts,). 0 for a text that is too short to repeat anything."""
     return np.array([_repetition(words(text)) for text in texts])
 
 
@@ -51,10 +52,11 @@ def compression_ratio(texts: Sequence[str]) -> float:
 
 
 def vendi_score(rows: np.ndarray, order: int) -> float:
-    """How many different texts the set is worth: the exponential of the Renyi entropy of `order`
-    of the eigenvalues of X'X/n (Friedman and Dieng 2022, arXiv 2210.02410; orders: Pasarkar and
-    Dieng 2023, arXiv 2310.12952). `rows` are unit embeddings (texts, d). From 1, one text
-    repeated, to the smaller of texts and d; the higher the order, the less rare texts count."""
+    """Vendi score, how many different texts the set is worth: the exponential of the Renyi entropy
+    of `order` of the eigenvalues of X'X/n (Friedman and Dieng 2022, arXiv 2210.02410; orders:
+    Pasarkar and Dieng 2023, arXiv 2310.12952). `rows` are unit embeddings (texts, d). From 1, one
+    text repeated, to the smaller of texts and d; the higher the order, the less rare texts
+    count."""
     rows = rows.astype(np.float64)
     gram = rows.T @ rows if len(rows) > rows.shape[1] else rows @ rows.T
     values = np.linalg.eigvalsh(gram / len(rows))
@@ -73,14 +75,14 @@ def self_bleus(texts: Sequence[str]) -> np.ndarray:
     from sacrebleu.metrics.helpers import extract_all_word_ngrams
 
     tokenize = BLEU(effective_order=True).tokenizer
-    found = [extract_all_word_ngrams(tokenize(t.rstrip()), 1, _BLEU_ORDER) for t in texts]
-    most = _most([grams for grams, _ in found])
-    sizes = np.array([size for _, size in found])
-    return np.array([_bleu(i, grams, most, sizes) for i, (grams, _) in enumerate(found)])
+    counted = [extract_all_word_ngrams(tokenize(t.rstrip()), 1, _BLEU_ORDER) for t in texts]
+    most = _most([grams for grams, _ in counted])
+    sizes = np.array([size for _, size in counted])
+    return np.array([_bleu(i, grams, most, sizes) for i, (grams, _) in enumerate(counted)])
 
 
 def _most(counts: Sequence[Counter[tuple[str, ...]]]) -> dict[tuple[str, ...], tuple[int, ...]]:
-    """For every n-gram: its count in the text that has most of it, that text, and its highest
+    """Finds for every n-gram its count in the text that has most of it, that text, and its highest
     count in any other text."""
     most: dict[tuple[str, ...], tuple[int, ...]] = {}
     for owner, grams in enumerate(counts):

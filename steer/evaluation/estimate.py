@@ -8,9 +8,9 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Estimate:
-    """`low` and `high` bound a 95% bootstrap interval over texts; `sd` is the standard deviation
-    over repetitions (k-means seeds, folds). `reason` says why `value` is None
-    or rests on fewer repetitions than were asked for."""
+    """A value with its uncertainty: `low` and `high` bound a 95% bootstrap interval over texts;
+    `sd` is the standard deviation over repetitions (k-means seeds, folds). `reason` says why
+    `value` is None or rests on fewer repetitions than were asked for."""
 
     value: float | None
     low: float | None = None
@@ -19,17 +19,17 @@ class Estimate:
     reason: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The fields that are set; `value` always."""
+        """Gives the fields that are set; `value` always."""
         return {k: v for k, v in asdict(self).items() if k == "value" or v is not None}
 
 
 def resample_counts(n: int, draws: int, seed: int) -> np.ndarray:
-    """How often each of `n` texts occurs in each bootstrap sample, shape (draws, n)."""
+    """Counts of each of `n` texts in each bootstrap sample, shape (draws, n)."""
     return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws)
 
 
 def interval(value: float, samples: np.ndarray) -> Estimate:
-    """`value` with the 2.5th and 97.5th percentile of its bootstrap `samples`."""
+    """Estimate of `value` with the 2.5th and 97.5th percentile of its bootstrap `samples`."""
     low, high = np.percentile(samples, [2.5, 97.5])
     return Estimate(float(value), float(low), float(high))
 

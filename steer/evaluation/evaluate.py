@@ -39,9 +39,9 @@ MAUVE_TEXTS = 500
 
 @dataclass(frozen=True)
 class EvaluationProgress:
-    """`done` of `total` in one stage: "loading judge", "judging" (distinct texts; with a second
-    judge again, as "loading judge 2" and "judging 2"), "loading the embedder", "embedding"
-    (distinct texts), "measuring" (groups of metrics)."""
+    """Progress of an evaluation: `done` of `total` in one stage: "loading judge", "judging"
+    (distinct texts; with a second judge again, as "loading judge 2" and "judging 2"), "loading the
+    embedder", "embedding" (distinct texts), "measuring" (groups of metrics)."""
 
     stage: str
     done: int
@@ -126,7 +126,7 @@ class _Evaluator:
         )
 
     def measure(self, tools: Instruments) -> tuple[Row, ...]:
-        """All rows, the real one last, each with its summary."""
+        """Measures all rows, the real one last, each with its summary."""
         threshold = self.settings.near_copy
         known = Known(self.known, tools.vectors(self.known), threshold)
         rest, overlap = without(self.known, self.rows[REAL].texts)
@@ -191,7 +191,7 @@ class _Evaluator:
 
 
 def _pairs(given: Labelled) -> list[tuple[str, str]]:
-    """Texts with their labels, "" without any."""
+    """Pairs of a text and its label, "" without labels."""
     labels = given.labels or [""] * len(given.texts)
     return list(zip(given.texts, labels, strict=True))
 
@@ -199,14 +199,14 @@ def _pairs(given: Labelled) -> list[tuple[str, str]]:
 def _draw_rows(
     sets: Mapping[str, Labelled], real: Labelled, n: int, seed: int
 ) -> tuple[Labelled, dict[str, Labelled]]:
-    """The reference, and the rows of the table, that of real texts last; `n` texts of each."""
+    """Draws `n` texts for the reference and for each row of the table, the real row last."""
     halves = draw(real, 2 * n, seed, "real")
     rows = {name: draw(given, n, seed, "synthetic") for name, given in sets.items()}
     return halves.pick(range(n)), rows | {REAL: halves.pick(range(n, 2 * n))}
 
 
 def _ignore(progress: EvaluationProgress) -> None:
-    """For a caller who does not ask for progress."""
+    """Ignores progress, for a caller who does not ask for it."""
 
 
 def _histogram(rows: Mapping[str, Sequence[str]]) -> Histogram:
@@ -280,8 +280,8 @@ def _mauve_notes(settings: EvaluationSettings, n: int) -> Iterator[str]:
 
 
 def _reason_notes(rows: Sequence[Row], settings: EvaluationSettings) -> Iterator[str]:
-    said = {NO_JUDGE, NO_SECOND, NO_UTILITY, "without coherence"}  # the same for all rows
-    elsewhere = {"mauve", "utility_added"}  # as for all rows, and as for "utility"
+    said = {NO_JUDGE, NO_SECOND, NO_UTILITY, "without coherence"}  # reasons that all rows share
+    elsewhere = {"mauve", "utility_added"}  # noted for all rows, or under "utility"
     if not settings.judges:
         yield f"coherence is not measured and not in the summary: {NO_JUDGE}"
     for row in rows:

@@ -1,4 +1,5 @@
-"""How close synthetic texts are to real ones, on unit embeddings (rows of shape (texts, d))."""
+"""Fidelity: how close synthetic texts are to real ones, on unit embeddings (rows of shape (texts,
+d))."""
 
 import importlib
 import importlib.util
@@ -44,7 +45,7 @@ def _pair_cosines(rows: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 
 def mauve_installed() -> bool:
-    """Whether the optional library for MAUVE is there."""
+    """Whether the optional library for MAUVE is installed."""
     return importlib.util.find_spec("mauve") is not None
 
 
@@ -98,7 +99,8 @@ def adversarial_aurocs(
 
 
 def _classifier(adversary: Adversary, seed: int) -> _Classifier:
-    """Trees miss diffuse shifts and a linear model misses local ones: both are reported."""
+    """Makes a classifier: trees miss diffuse shifts and a linear model misses local ones, so both
+    are used."""
     if adversary == "trees":
         from xgboost import XGBClassifier
 

@@ -1,4 +1,4 @@
-"""How far two sets of unit embeddings, rows of shape (texts, d), cover the same region.
+"""Coverage: how far two sets of unit embeddings, rows of shape (texts, d), lie in the same region.
 
 Perfect data, drawn from where the real texts come from, does not score 1 on all of these: alpha-
 precision does, beta-recall is near 0.5. Read them beside the row of real texts.
@@ -15,8 +15,8 @@ _LEVELS = np.linspace(0, 1, 30)
 
 @dataclass(frozen=True)
 class Cover:
-    """By text: `precision` and `density` of each synthetic one, `recall` and `coverage` of each
-    real one. Means over texts are the metrics."""
+    """Figures by text: `precision` and `density` of each synthetic one, `recall` and `coverage` of
+    each real one. Means over texts are the metrics."""
 
     precision: np.ndarray
     recall: np.ndarray
@@ -43,25 +43,25 @@ def cover(synthetic: np.ndarray, real: np.ndarray, k: int = 5) -> Cover:
 
 
 def neighbour_distances(rows: np.ndarray, k: int) -> np.ndarray:
-    """Distance of each row to its `k`-th nearest other row, shape (rows,)."""
+    """Distances of each row to its `k`-th nearest other row, shape (rows,)."""
     from sklearn.neighbors import NearestNeighbors
 
     nearest = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(rows.astype(np.float64))
-    distances: np.ndarray = nearest.kneighbors()[0]  # of the fitted rows, themselves left out
+    distances: np.ndarray = nearest.kneighbors()[0]  # each row itself is left out
     return distances[:, -1]
 
 
 def nearest(rows: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distance of each row to the nearest of `others`, and which that is; each (rows,)."""
+    """Distances of each row to the nearest of `others`, and that one's place; each (rows,)."""
     from sklearn.neighbors import NearestNeighbors
 
     finder = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(others.astype(np.float64))
-    distances, found = finder.kneighbors(rows.astype(np.float64))
-    return distances[:, 0], found[:, 0]
+    distances, places = finder.kneighbors(rows.astype(np.float64))
+    return distances[:, 0], places[:, 0]
 
 
 def alpha_precision(synthetic: np.ndarray, real: np.ndarray) -> np.ndarray:
-    """Which of the 30 smallest supports of the real texts hold each synthetic text, bool
+    """Memberships of each synthetic text in the 30 smallest supports of the real texts, bool
     (texts, levels): `integrated` makes IP_alpha of it (Alaa et al. 2022, arXiv 2102.08921, eq. 2).
 
     The support of level alpha is the ball around the real texts' mean that holds that share.
@@ -79,23 +79,24 @@ def beta_recall(synthetic: np.ndarray, real: np.ndarray) -> np.ndarray:
     ball around the mean of the synthetic texts. As in the authors' code, the radii are quantiles
     over those nearest synthetic texts: over all, a few that are nearest to many would distort it.
     """
-    distances, found = nearest(real, synthetic)
-    spread = _to(synthetic.mean(axis=0), synthetic[found])
+    distances, places = nearest(real, synthetic)
+    spread = _to(synthetic.mean(axis=0), synthetic[places])
     near = distances <= neighbour_distances(real, 1)
     inside: np.ndarray = near[:, None] & (spread[:, None] <= np.quantile(spread, _LEVELS))
     return inside
 
 
 def integrated(shares: np.ndarray) -> np.ndarray:
-    """1 minus twice the area between a curve of shares, last axis the 30 levels, and the
-    diagonal: 1 is best, 0 is what all or nothing at every level scores."""
+    """Score of a curve: 1 minus twice the area between a curve of shares, last axis the 30 levels,
+    and the diagonal: 1 is best, 0 is what all or nothing at every level scores."""
     step = _LEVELS[1] - _LEVELS[0]
     scores: np.ndarray = 1 - 2 * np.abs(shares - _LEVELS).sum(axis=-1) * step
     return scores
 
 
 def score(inside: np.ndarray, counts: np.ndarray) -> Estimate:
-    """`integrated` over texts, `inside` (texts, levels), resampled by `counts` (draws, texts)."""
+    """Estimate of `integrated` over texts, `inside` (texts, levels), resampled by `counts` (draws,
+    texts)."""
     samples = counts @ inside.astype(np.float64) / len(inside)
     return interval(float(integrated(inside.mean(axis=0))), integrated(samples))
 
@@ -108,5 +109,5 @@ def _to(centre: np.ndarray, rows: np.ndarray) -> np.ndarray:
 def _distances(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
     from sklearn.metrics import pairwise_distances
 
-    found: np.ndarray = pairwise_distances(rows.astype(np.float64), others.astype(np.float64))
-    return found
+    distances: np.ndarray = pairwise_distances(rows.astype(np.float64), others.astype(np.float64))
+    return distances

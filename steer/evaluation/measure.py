@@ -29,7 +29,7 @@ Vectors = Callable[[Sequence[str]], np.ndarray]
 
 @dataclass(frozen=True)
 class Instruments:
-    """What all rows of a table are measured with.
+    """Texts and models that all rows of a table are measured with.
 
     `reference` is what rows are compared with, `held_out` the real texts beside it. `vectors`
     gives the unit rows (texts, d) of any texts in the evaluation, and each of `likelihoods` a
@@ -47,7 +47,8 @@ class Instruments:
 
 
 def measure(tools: Instruments, row: Labelled, known: Known) -> Iterator[dict[str, Estimate]]:
-    """The `GROUPS` groups of `COLUMNS` up to the summary, each measured when it is asked for."""
+    """Yields the `GROUPS` groups of `COLUMNS` up to the summary, each measured when it is asked
+    for."""
     rows = tools.vectors(row.texts)
     yield _length(row.texts)
     yield _diversity(tools, row.texts, rows)
@@ -148,7 +149,7 @@ def _coherence(tools: Instruments, row: Labelled) -> dict[str, Estimate]:
 
 
 def judged(settings: EvaluationSettings, row: Labelled) -> Labelled:
-    """Those texts of a row that the judges read: rows are drawn at random, so the first ones."""
+    """Texts of a row that the judges read: the first ones, as rows are drawn at random."""
     return row.pick(range(min(len(row.texts), settings.judged or len(row.texts))))
 
 
@@ -208,5 +209,5 @@ def _short(examples: utility.Examples, n: int) -> str | None:
 
 
 def questions(texts: Sequence[str]) -> list[Question]:
-    """Those of `texts` that are well-formed multiple-choice questions."""
+    """Parses `texts`, and keeps the well-formed multiple-choice questions."""
     return [question for text in texts if (question := parse_question(text))]

@@ -27,18 +27,18 @@ class Labelled:
             )
 
     def pick(self, indices: Sequence[int]) -> "Labelled":
-        """The texts at `indices`, in that order, with their labels."""
+        """Picks the texts at `indices`, in that order, with their labels."""
         labels = None if self.labels is None else [self.labels[i] for i in indices]
         return Labelled([self.texts[i] for i in indices], labels)
 
     def ordered(self) -> "Labelled":
-        """Sorted, so that what is drawn from it does not depend on the order it came in."""
+        """Sorts the texts, so that a draw does not depend on the order they came in."""
         labels = self.labels or [""] * len(self.texts)
         return self.pick(sorted(range(len(labels)), key=lambda i: (self.texts[i], labels[i])))
 
 
 class HasTexts(Protocol):
-    """A corpus, a run, or whatever else has texts, and one label each or none at all."""
+    """A corpus, a run, or another object with texts, and one label each or none at all."""
 
     @property
     def texts(self) -> Sequence[str]: ...
@@ -50,7 +50,7 @@ Texts = Sequence[str] | HasTexts
 
 
 def as_labelled(texts: Texts) -> Labelled:
-    """Whatever was given as texts with their labels, if it has any."""
+    """Turns a list, a corpus or a run into texts with their labels, if it has any."""
     if isinstance(texts, Sequence):
         return Labelled(texts)
     return Labelled(texts.texts, texts.labels)
@@ -75,13 +75,13 @@ def check_labels(sets: Mapping[str, Labelled], why: str) -> None:
 
 
 def draw(given: Labelled, n: int, seed: int, what: str) -> Labelled:
-    """`n` of the texts, which depend on the texts but not on their order."""
+    """Draws `n` of the texts, which depend on the texts but not on their order."""
     order = np.random.default_rng(derive(seed, "draw", what)).permutation(len(given.texts))
     return given.ordered().pick(order[:n].tolist())
 
 
 def without(train: list[str], held_out: Sequence[str]) -> tuple[list[str], int]:
-    """`train` without the `held_out` texts that are its own, and how many those are.
+    """Removes from `train` the `held_out` texts that are its own; gives also their number.
 
     Real texts that were drawn from the training file are no copies of themselves. A small
     overlap, though, is real texts repeating each other, and belongs into the ceiling.

@@ -1,4 +1,4 @@
-"""What can be asked of an evaluation."""
+"""Settings of an evaluation."""
 
 from typing import Literal
 
@@ -12,8 +12,8 @@ MIN_TEXTS = 10
 
 
 class EvaluationSettings(Config):
-    """How to evaluate. `n` caps the texts of every row; `embedder` is a sentence-transformers
-    name or folder (None: all-MiniLM-L6-v2); `mauve_seeds` 0 leaves MAUVE out.
+    """Settings of an evaluation. `n` caps the texts of every row; `embedder` is a
+    sentence-transformers name or folder (None: all-MiniLM-L6-v2); `mauve_seeds` 0 leaves MAUVE out.
 
     `judges` are experts' folders or causal models (`steer.models.judge`), `prompt` what a judge
     that is no expert reads before a text; they read `judged` texts of a row, drawn at random (None:

@@ -1,4 +1,5 @@
-"""One figure for a set: four components from 0 to 1, each scaled by the row of real texts.
+"""Summary of a set in one figure: four components from 0 to 1, each scaled by the row of real
+texts.
 
 Components are functions of the table's own figures, so that a reader can check them.
 """
@@ -17,8 +18,8 @@ Name = TypeVar("Name", bound=Hashable)
 
 
 def pareto_front(points: Mapping[Name, Sequence[float]]) -> list[Name]:
-    """The names of the points, each a value for every direction, more being better, that no other
-    beats in one direction without losing in another; in their order."""
+    """Finds the names of the points, each a value for every direction, more being better, that no
+    other beats in one direction without losing in another; in their order."""
     return [name for name, point in points.items() if not _beaten(point, points.values())]
 
 
@@ -30,7 +31,8 @@ def _beaten(point: Sequence[float], others: Iterable[Sequence[float]]) -> bool:
 
 
 def summarise(row: Estimates, real: Estimates) -> dict[str, Estimate]:
-    """The four components of a row, and their harmonic mean over those that have a value."""
+    """Computes the four components of a row, and their harmonic mean over those that have a
+    value."""
     scores = (_fidelity(row, real), _diversity(row, real), _coherence(row, real))
     parts = dict(zip(PARTS, (*scores, _non_copying(row, real)), strict=True))
     known = [part.value for part in parts.values() if part.value is not None]
@@ -40,22 +42,22 @@ def summarise(row: Estimates, real: Estimates) -> dict[str, Estimate]:
 
 
 def harmonic_mean(values: Sequence[float]) -> float | None:
-    """0 when one of the values is; None without any."""
+    """Harmonic mean: 0 when one of the values is; None without any."""
     if not values or min(values) <= 0:
         return 0.0 if values else None
     return len(values) / sum(1 / value for value in values)
 
 
 def _fidelity(row: Estimates, real: Estimates) -> Estimate:
-    """How little both adversaries can tell, as a share of what real texts leave them: the mean of
-    min(1, (1 - max(a, 1/2)) / (1 - max(a_real, 1/2)))."""
+    """Fidelity: how little both adversaries can tell, as a share of what real texts leave them: the
+    mean of min(1, (1 - max(a, 1/2)) / (1 - max(a_real, 1/2)))."""
     keys = ("auroc_trees", "auroc_logistic")
     return _mean([_share(_unknown(row[key]), _unknown(real[key])) for key in keys])
 
 
 def _diversity(row: Estimates, real: Estimates) -> Estimate:
-    """Geometric mean of the shares of the real texts' Vendi score (meaning) and of their distinct
-    3-grams over equal words (wording)."""
+    """Diversity: geometric mean of the shares of the real texts' Vendi score (meaning) and of their
+    distinct 3-grams over equal words (wording)."""
     keys = ("vendi_1", "three_grams_equal_words")
     shares = [_share(row[key].value, real[key].value) for key in keys]
     if None in shares:
@@ -64,9 +66,9 @@ def _diversity(row: Estimates, real: Estimates) -> Estimate:
 
 
 def _coherence(row: Estimates, real: Estimates) -> Estimate:
-    """exp(-|gap|) over exp(-|gap of the real texts|), at most 1, mean over the judges: the factor
-    between the likelihoods of a token. Texts that are likelier than real ones lose as much as
-    those that are less likely."""
+    """Coherence: exp(-|gap|) over exp(-|gap of the real texts|), at most 1, mean over the judges:
+    the factor between the likelihoods of a token. Texts that are likelier than real ones lose as
+    much as those that are less likely."""
     gaps = [(row[key].value, real[key].value) for key in GAPS]
     shares = [min(1.0, exp(abs(r) - abs(g))) for g, r in gaps if g is not None and r is not None]
     if not shares:
@@ -75,8 +77,8 @@ def _coherence(row: Estimates, real: Estimates) -> Estimate:
 
 
 def _non_copying(row: Estimates, real: Estimates) -> Estimate:
-    """Share of the real texts' rate of texts that are no near copies, times that of their
-    authenticity, each at most 1."""
+    """Non-copying: the rate of texts that are no near copies, times that of authentic texts, each
+    as a share of the real texts' and at most 1."""
     new = _share(_rest(row["near_copies"]), _rest(real["near_copies"]))
     authentic = _share(row["authenticity"].value, real["authenticity"].value)
     if new is None or authentic is None:
@@ -100,7 +102,7 @@ def _rest(share: Estimate) -> float | None:
 
 
 def _share(value: float | None, real: float | None) -> float | None:
-    """`value` as a share of the real texts', at most 1; None where these have nothing."""
+    """Divides `value` by the real texts', to at most 1; None where these have nothing."""
     if value is None or not real or real < 0:
         return None
     return min(1.0, max(0.0, value / real))

@@ -14,8 +14,8 @@ PLAIN, LARGE, SHARE = ".3f", ".1f", ".1%"
 
 @dataclass(frozen=True)
 class Column:
-    """One metric. `aim` says what is good; "as real" means close to the row of real texts.
-    `format` is how a value is shown, everywhere, as Python's `format` takes it."""
+    """A metric of the table. `aim` says what is good; "as real" means close to the row of real
+    texts. `format` is how a value is shown, everywhere, as Python's `format` takes it."""
 
     key: str
     group: Group
@@ -240,7 +240,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Histogram:
-    """How many texts of each row have how many words: bin i is from `edges[i]` to below
+    """Numbers of texts of each row by their number of words: bin i is from `edges[i]` to below
     `edges[i + 1]`, the last one holds the long rest."""
 
     edges: tuple[int, ...]
@@ -269,7 +269,7 @@ class Evaluation:
     histogram: Histogram
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for `json.dumps`: settings, notes, columns and rows."""
+        """Gives plain values for `json.dumps`: settings, notes, columns and rows."""
         return {
             "n": self.n,
             "embedder": self.embedder,

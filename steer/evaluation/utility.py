@@ -1,5 +1,5 @@
-"""What synthetic texts are good for: train on them, test on real ones (Esteban et al. 2017,
-arXiv 1706.02633)."""
+"""Utility, what synthetic texts are good for: train on them, test on real ones (Esteban et al.
+2017, arXiv 1706.02633)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ SHARE = 0.8
 
 @dataclass(frozen=True)
 class Examples:
-    """`features` (texts, d) for one answer each, or (questions, options, d); `answers` are the
-    label of each text, or which option is right."""
+    """Features and answers of texts: `features` (texts, d) for one answer each, or (questions,
+    options, d); `answers` are the label of each text, or which option is right."""
 
     features: np.ndarray
     answers: np.ndarray
@@ -34,7 +34,7 @@ class Examples:
 
 
 def label_scores(train: Examples, test: Examples, seed: int) -> list[float]:
-    """Balanced accuracy on `test` of logistic regression fitted on `train`, one for each of
+    """Balanced accuracies on `test` of logistic regression fitted on `train`, one for each of
     `REPEATS` random shares of `train`; none when a share has only one label.
 
     Labels weigh the same however many texts have them: the balance of labels is the user's to
@@ -54,9 +54,9 @@ def label_scores(train: Examples, test: Examples, seed: int) -> list[float]:
 
 
 def answer_scores(train: Examples, test: Examples, seed: int) -> list[float]:
-    """The share of `test` questions whose right option gets the highest score from logistic
-    regression fitted to tell right from wrong options, one for each of `REPEATS` random shares
-    of `train`. Chance is one over the options."""
+    """Shares of `test` questions whose right option gets the highest score, one for each of
+    `REPEATS` random shares of `train`. Logistic regression is fitted to tell right from wrong
+    options. Chance is one over the options."""
     from sklearn.linear_model import LogisticRegression
 
     scores = []
@@ -66,8 +66,8 @@ def answer_scores(train: Examples, test: Examples, seed: int) -> list[float]:
         # far fewer questions than coordinates.
         model = LogisticRegression(C=0.01, fit_intercept=False, max_iter=1000)
         model.fit(part.features.reshape(-1, part.features.shape[2]), right.ravel())
-        found = (test.features @ model.coef_[0]).argmax(axis=1)
-        scores.append(float((found == test.answers).mean()))
+        picked = (test.features @ model.coef_[0]).argmax(axis=1)
+        scores.append(float((picked == test.answers).mean()))
     return scores
 
 

@@ -1,4 +1,5 @@
-"""Which trial comes next: one that was stopped, the starting points, then what the sampler says."""
+"""Choice of the next trial: one that was stopped, the starting points, then what the sampler
+says."""
 
 from collections.abc import Sequence
 from statistics import median
@@ -24,7 +25,8 @@ def next_trial(inputs: TuningInputs, space: Space, trials: Sequence[Trial]) -> T
 
 
 def seconds_left(settings: TuneSettings, trials: Sequence[Trial]) -> float:
-    """Seconds of the budget that the `trials` have not spent; below 0 when they spent more."""
+    """Computes the seconds of the budget that the `trials` have not spent; below 0 when they spent
+    more."""
     return settings.budget - sum(trial.seconds for trial in trials)
 
 

@@ -1,4 +1,5 @@
-"""Methods, or settings of one, side by side: a run of each, and one evaluation of all.
+"""Comparison of methods, or settings of one, side by side: a run of each, and one evaluation of
+all.
 
 OUT/comparison.json       what was compared, and how it went
 OUT/runs/NAME/            a run for each method or cell of the grid
@@ -30,14 +31,15 @@ from steer.runs.store import Run
 from steer.version import __version__
 
 FORMAT = 1
-FEWEST = 0.75  # of the records wanted; with fewer a method is left out of the evaluation
+FEWEST = 0.75  # share of the records wanted; with fewer a method is left out of the evaluation
 _FILE, _EVALUATION = "comparison.json", "evaluation.json"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One method or cell: where its run is, what distinguishes it, and how it went. `tokens` are
-    those of all attempts, `seconds` the time it took; None for cells, which are made together."""
+    """A method or cell of a comparison: where its run is, what distinguishes it, and how it went.
+    `tokens` are those of all attempts, `seconds` the time it took; None for cells, which are made
+    together."""
 
     name: str
     run: str
@@ -51,11 +53,11 @@ class Entry:
 
     @property
     def short(self) -> bool:
-        """Whether so few records were accepted that it is not measured."""
+        """Whether the entry has too few accepted records to be measured."""
         return self.accepted < max(FEWEST * self.wanted, MIN_TEXTS)
 
     def after(self, run: Run, seconds: float | None) -> "Entry":
-        """The entry with what its run came to."""
+        """Copies the entry, with what its run came to."""
         attempts = (*run.records, *run.rejects)
         return replace(
             self,
@@ -68,7 +70,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `OUT/comparison.json` holds; `grid` names the axes of a sweep."""
+    """A comparison as `OUT/comparison.json` holds it; `grid` names the axes of a sweep."""
 
     folder: Path
     command: str
@@ -79,7 +81,8 @@ class Comparison:
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """Reads what `write` wrote. Raises `SteerError` when there is none, or it is damaged."""
+        """Reads the file that `write` wrote. Raises `SteerError` when there is none, or it is
+        damaged."""
         path = folder / _FILE
         if not path.is_file():
             raise SteerError(f"{folder} is no comparison: there is no {path}; name another folder")
@@ -111,7 +114,7 @@ def compare(
     out: Path,
     on_progress: Callable[[Entry, RunProgress], None] | None = None,
 ) -> Comparison:
-    """A run of each method in the folder `out`, one after the other; a stopped comparison
+    """Makes a run of each method in the folder `out`, one after the other; a stopped comparison
     continues, and one that is there takes further methods in.
 
     Raises `SteerError` as `generate` does, and when `out` is something else.
@@ -153,8 +156,9 @@ def sweep(
     out: Path,
     on_progress: Callable[[RunProgress], None] | None = None,
 ) -> Comparison:
-    """A run of `base` for every combination of two settings of its guidance, such as gamma and
-    eta, in the folder `out`; settings are mixed in the engine's batches. A stopped sweep continues.
+    """Makes a run of `base` for every combination of two settings of its guidance, such as gamma
+    and eta, in the folder `out`; settings are mixed in the engine's batches. A stopped sweep
+    continues.
 
     Raises `SteerError` as `generate` does, and when `out` is something else.
     """
@@ -211,14 +215,14 @@ def evaluate_comparison(
 
 
 def utility(task: Task) -> str | None:
-    """What a classifier trained on the records could be asked: their labels, or the answers."""
+    """Question to a classifier trained on the records: their labels, or the answers."""
     if task.labels:
         return "labels"
     return "answers" if task.form == "question" else None
 
 
 def _start(out: Path, setup: Setup, grid: Mapping[str, str] | None) -> Comparison:
-    """The comparison that is at `out`, or a new one."""
+    """Opens the comparison that is at `out`, or makes a new one."""
     task = setup.expert.task
     known = {"name": task.name, "form": task.form, "labels": list(task.labels)}
     new = Comparison(out, setup.command, setup.expert_path, known, (), grid)
@@ -237,5 +241,5 @@ def _with(comparison: Comparison, entry: Entry) -> Comparison:
 
 
 def run_folder(name: str) -> str:
-    """Where the run of a method or cell is, in the comparison's folder."""
+    """Folder of the run of a method or cell, in the comparison's folder."""
     return f"runs/{re.sub(r'[^A-Za-z0-9.=-]+', '_', name)}"

@@ -1,4 +1,4 @@
-"""What a trial is worth: its records against real texts, whole and in halves."""
+"""Measuring a trial: its records against real texts, whole and in halves."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from steer.experiments.trials import SUMMARY, Trial
 from steer.experiments.tuning_file import TuneSettings
 from steer.runs.store import Run
 
-FEWEST = 0.5  # of the records wanted; with fewer a trial fails
+FEWEST = 0.5  # share of the records wanted; with fewer a trial fails
 
 OnStage = Callable[[str, int, int], None]
 """Called with the stage, and how much of how much is done in it."""
@@ -20,7 +20,7 @@ OnStage = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Measuring:
-    """The texts that trials are measured against, and how: copying against those in `train`, all
+    """Texts that trials are measured against, and settings: copying against those in `train`, all
     else against the `real` ones; `prompt` is what a judge reads first."""
 
     settings: TuneSettings
@@ -29,12 +29,12 @@ class Measuring:
     train: Corpus
 
     def measure(self, trial: Trial, run: Run, on_stage: OnStage) -> Trial:
-        """The trial with its components, or with the reason why it has none."""
+        """Measures a trial: gives it its components, or the reason why it has none."""
         accepted, n = len(run.records), self.settings.n
         trial = replace(trial, accepted=accepted)
         if accepted < FEWEST * n:
-            often = ", ".join(f"{count} {reason}" for reason, count in run.reasons.items())
-            why = f"only {accepted} of {n} records were accepted (rejected: {often})"
+            rejected = run.reasons_in_words
+            why = f"only {accepted} of {n} records were accepted (rejected: {rejected})"
             return replace(trial, state="failed", reason=why)
         texts = as_labelled(run)
         [estimates], used = self._evaluate([texts], on_stage)
@@ -48,7 +48,7 @@ class Measuring:
     def _evaluate(
         self, sets: Sequence[Labelled], on_stage: OnStage
     ) -> tuple[list[dict[str, Estimate]], int]:
-        """Components and summary of each set, and how many texts they were measured on."""
+        """Computes components and summary of each set, and how many texts they were measured on."""
         result = evaluate(
             {str(number): texts for number, texts in enumerate(sets)},
             self.real,
@@ -72,8 +72,9 @@ class Measuring:
         )
 
     def _variances(self, texts: Labelled, used: int, on_stage: OnStage) -> dict[str, float]:
-        """Of a value on `used` texts, by its values on two halves of m texts: half the square of
-        their difference estimates the variance at m, and that is proportional to 1 / m."""
+        """Estimates the variance of each value on `used` texts, by its values on two halves of m
+        texts: half the square of their difference estimates the variance at m, and that is
+        proportional to 1 / m."""
         total = len(texts.texts)
         if total < 2 * MIN_TEXTS:
             return {}

@@ -1,4 +1,4 @@
-"""What the runs of a comparison, a sweep or a tuning share, and whether it suffices."""
+"""Setup that the runs of a comparison, a sweep or a tuning share, and whether it suffices."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +14,9 @@ from steer.runs.pool import Pool
 
 @dataclass(frozen=True)
 class Setup:
-    """What all methods share. `wanted` are the records of each, for each label; `towards` what
-    positive panels are drawn from; `test` the texts to measure against (None: the real ones).
+    """Texts, expert and settings that all methods share. `wanted` are the records of each, for each
+    label; `towards` what positive panels are drawn from; `test` the texts to measure against (None:
+    the real ones).
 
     The rest is for readers: the `command` that was given, where the expert is, and the options of
     a command line that name the columns of the texts and the engine.
@@ -36,24 +37,25 @@ class Setup:
 
     @property
     def reference(self) -> Corpus:
-        """The real texts to measure against."""
+        """Real texts to measure against."""
         return self.test or self.real
 
     @property
     def pool(self) -> Pool:
-        """What the first panels of every run are drawn from."""
+        """Texts that the first panels of every run are drawn from."""
         return Pool(self.real, bool(self.real.labels) and None not in self.wanted)
 
     @property
     def shared(self) -> dict[str, Any]:
-        """The settings of every run."""
+        """Settings that every run has."""
         if None in self.wanted:
             return {"n": self.wanted[None], "seed": self.seed}
         return {"labels": dict(self.wanted), "seed": self.seed}
 
 
 def spread(n: int, labels: Sequence[str]) -> dict[str | None, int]:
-    """`n` records over the labels, as evenly as it goes. Raises `SteerError` for too few."""
+    """Spreads `n` records over the labels, as evenly as it goes. Raises `SteerError` for too
+    few."""
     if not labels:
         return {None: n}
     if n < len(labels):

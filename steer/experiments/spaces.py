@@ -1,4 +1,4 @@
-"""What a tuning may set of a method: an axis for each setting, and what to try next.
+"""Spaces of settings that a tuning may choose from: an axis for each setting, and what to try next.
 
 To make a method tunable, add a line to `SPACES`. Every space holds plain sampling, so that each
 tuning can find that its method does not help.
@@ -22,7 +22,7 @@ _OFF_SHARE = 0.25  # how far beyond its end a logarithmic axis goes on as "off",
 
 
 class Choice(Config):
-    """One of a few words."""
+    """An axis of a few words."""
 
     words: tuple[str, ...]
 
@@ -39,7 +39,7 @@ class Choice(Config):
 
 
 class Grid(Config):
-    """From `low` to `high` in steps; whole numbers when the step is one."""
+    """An axis from `low` to `high` in steps; whole numbers when the step is one."""
 
     low: float
     high: float
@@ -51,18 +51,18 @@ class Grid(Config):
         return FloatDistribution(self.low, self.high, step=self.step)
 
     def decode(self, raw: float) -> float:
-        """The setting of a place on the axis."""
+        """Gives the setting of a place on the axis."""
         return round(raw) if self.step.is_integer() else round(raw, 6)
 
     def encode(self, value: float) -> float:
-        """The nearest place on the axis."""
+        """Finds the setting's nearest place on the axis."""
         within = min(max(value, self.low), self.high)
         return self.low + round((within - self.low) / self.step) * self.step
 
 
 class Log(Config):
-    """From `low` to `high` on a logarithmic scale, to two digits. Where the setting can be off
-    (0), the axis goes on beyond its `low` or `high` end: one axis always, which a sampler of
+    """An axis from `low` to `high` on a logarithmic scale, to two digits. Where the setting can be
+    off (0), the axis goes on beyond its `low` or `high` end: one axis always, which a sampler of
     joint distributions needs, and not two that depend on each other."""
 
     low: float
@@ -79,13 +79,13 @@ class Log(Config):
         return FloatDistribution(low, high, log=True)
 
     def decode(self, raw: float) -> float:
-        """The setting of a place on the axis."""
+        """Gives the setting of a place on the axis."""
         if not self.low <= raw <= self.high:
             return 0
         return round(raw) if self.whole else float(f"{raw:.2g}")
 
     def encode(self, value: float) -> float:
-        """The nearest place on the axis; for 0 the middle of what is off."""
+        """Finds the setting's nearest place on the axis; for 0 the middle of what is off."""
         half = sqrt((self.high / self.low) ** _OFF_SHARE)
         if value == 0 and self.off != "never":
             return self.low / half if self.off == "low" else self.high * half
@@ -93,25 +93,25 @@ class Log(Config):
 
 
 class Space(Config):
-    """The axes of a method, by the names of their settings."""
+    """Axes of a method, by the names of their settings."""
 
     axes: dict[str, Choice | Grid | Log]
 
     def start(self, method: Method) -> dict[str, Any]:
-        """The settings nearest to those of `method`."""
+        """Finds the settings nearest to those of `method`."""
         raw = {name: axis.encode(_setting(method, name)) for name, axis in self.axes.items()}
         return self.decode(raw)
 
     def decode(self, raw: Mapping[str, Any]) -> dict[str, Any]:
-        """Settings of places on the axes."""
+        """Gives the settings of places on the axes."""
         return {name: axis.decode(raw[name]) for name, axis in self.axes.items()}
 
     def encode(self, settings: Settings) -> dict[str, Any]:
-        """Places on the axes for settings."""
+        """Finds the places of settings on the axes."""
         return {name: axis.encode(settings[name]) for name, axis in self.axes.items()}
 
     def with_panels_of(self, most: int) -> "Space":
-        """The space whose panels hold at most so many examples."""
+        """Limits the space to panels that hold at most so many examples."""
         size = self.axes.get("panel_size")
         if not isinstance(size, Grid) or most >= size.high:
             return self
@@ -159,7 +159,7 @@ SPACES = {
 
 
 def find_space(method: str) -> Space:
-    """Raises `SteerError` for a method without a space."""
+    """Finds the space of a method. Raises `SteerError` for a method without a space."""
     if method not in SPACES:
         raise SteerError(
             f"the method {method!r} cannot be tuned (--method); choose from {', '.join(SPACES)}"
@@ -168,7 +168,8 @@ def find_space(method: str) -> Space:
 
 
 def find_starts(method: str, space: Space) -> dict[str, dict[str, Any]]:
-    """Settings to try first: the method's "defaults", and those of "plain" sampling if others."""
+    """Finds the settings to try first: the method's "defaults", and those of "plain" sampling if
+    others."""
     known = {each.name: each for each in METHODS}
     starts = {name: space.start(known[name]) for name in (method, "plain")}
     defaults, plain = starts[method], starts["plain"]
@@ -178,7 +179,8 @@ def find_starts(method: str, space: Space) -> dict[str, dict[str, Any]]:
 def propose(
     space: Space, tried: Sequence[tuple[Settings, Sequence[float]]], seed: int
 ) -> dict[str, Any]:
-    """Settings worth trying after those `tried`, each with its values, all to be maximised.
+    """Proposes settings worth trying after those `tried`, each with its values, all to be
+    maximised.
 
     Multi-objective tree-structured Parzen estimators (Ozaki et al. 2022, MOTPE). What is proposed
     depends on the arguments only, so a tuning that was stopped goes on as if it was not.

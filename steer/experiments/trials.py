@@ -1,4 +1,4 @@
-"""The trials of a tuning: which are best, how sure that is, and what to say and type."""
+"""Trials of a tuning: which are best, how sure that is, and what to say and type."""
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -43,16 +43,16 @@ class Trial:
 
     @property
     def run(self) -> str:
-        """The run's folder, in that of the tuning."""
+        """Folder of the trial's run, in that of the tuning."""
         return f"runs/trial-{self.number:04}"
 
     @property
     def summary(self) -> float:
-        """The harmonic mean of the components; 0 for a trial that is not done."""
+        """Summary: the harmonic mean of the components; 0 for a trial that is not done."""
         return self.components.get(SUMMARY, 0.0)
 
     def method(self, base: str) -> Method:
-        """The method `base` with the settings, under a name that the command line takes."""
+        """Adjusts the method `base` to the settings, under a name that the command line takes."""
         parts = (f"{name}={value}" for name, value in self.settings.items())
         return find_method(":".join((base, *parts)), labelled=False)
 
@@ -78,11 +78,11 @@ class Tuning:
 
 
 def conclude(method: str, setup: Setup, trials: Sequence[Trial]) -> Tuning | None:
-    """What the trials so far come to; None while none is done."""
+    """Concludes what the trials so far come to; None while none is done."""
     best = front(trials)
     if not best:
         return None
-    recommended = max(best, key=lambda trial: trial.summary)  # of equals the first
+    recommended = max(best, key=lambda trial: trial.summary)  # the first of equals
     return Tuning(
         method,
         setup.expert_path,
@@ -98,7 +98,7 @@ def conclude(method: str, setup: Setup, trials: Sequence[Trial]) -> Tuning | Non
 
 
 def _options(setup: Setup) -> tuple[str, ...]:
-    """What a trial's run has that is not in its method."""
+    """Options of a trial's run that are not in its method."""
     towards = ("--towards", setup.towards.source) if setup.towards else ()
     numbers = ("--seed", str(setup.seed), "--max-new-tokens", str(setup.max_new_tokens))
     engine = ("--engine", setup.engine.name, *setup.engine_options)
@@ -106,7 +106,8 @@ def _options(setup: Setup) -> tuple[str, ...]:
 
 
 def front(trials: Iterable[Trial]) -> list[Trial]:
-    """Trials that no other is at least as good as in each component, and better in one."""
+    """Finds the trials that no other is at least as good as in each component, and better in
+    one."""
     done = {trial.number: trial for trial in trials if trial.state == "done"}
     points = {
         number: [trial.components[key] for key in PARTS if key in trial.components]
@@ -116,7 +117,7 @@ def front(trials: Iterable[Trial]) -> list[Trial]:
 
 
 def noise(trials: Iterable[Trial]) -> dict[str, float]:
-    """The standard error of each component, from the variances of all trials together."""
+    """Computes the standard error of each component, from the variances of all trials together."""
     known = [trial.variances for trial in trials]
     errors: dict[str, float] = {}
     for key in (*PARTS, SUMMARY):
@@ -126,7 +127,7 @@ def noise(trials: Iterable[Trial]) -> dict[str, float]:
 
 
 def explain(recommended: Trial, trials: Sequence[Trial]) -> str:
-    """In words: what the recommended trial gains and loses, and whether that is chance."""
+    """Explains in words what the recommended trial gains and loses, and whether that is chance."""
     done = [trial for trial in trials if trial.state == "done"]
     what = {"defaults": ", the method's defaults,", "plain": ", plain sampling,", "search": ""}
     count = "1 trial" if len(done) == 1 else f"{len(done)} trials"
@@ -167,7 +168,7 @@ def _doubt(
     names: Mapping[Origin, str],
     errors: Mapping[str, float],
 ) -> list[str]:
-    """What is within the noise, if anything is."""
+    """Says which gains and losses are within the noise, if any are."""
     if SUMMARY not in errors:
         return ["How much of this is chance could not be measured: there are too few records."]
     bound = luck(done) * errors[SUMMARY]
@@ -187,13 +188,13 @@ def _doubt(
 
 
 def luck(trials: int) -> float:
-    """By how many standard errors of one trial the best of so many, all alike, is ahead of a given
-    one, at most once in 20 times: the best is partly the luckiest (Bonferroni's bound)."""
+    """Computes by how many standard errors of one trial the best of so many, all alike, is ahead of
+    a given one, at most once in 20 times. The best is partly the luckiest (Bonferroni's bound)."""
     return sqrt(2) * NormalDist().inv_cdf(1 - _CHANCE / max(1, trials - 1))
 
 
 def command(tuning: Tuning) -> str:
-    """The command that generates records with the recommended settings."""
+    """Writes the command that generates records with the recommended settings."""
     parts = ["steer", "generate", tuning.expert, "--real", tuning.real]
     parts += ["--method", tuning.recommended.method(tuning.method).name, *tuning.options]
     if not tuning.labels:

@@ -1,4 +1,4 @@
-"""A tuning: trials of a method's settings, to find those that suit an expert and its texts best.
+"""Tuning: trials of a method's settings, to find those that suit an expert and its texts best.
 
 OUT/tuning.json           what is tuned, all trials, and what they come to: the state of the
                           tuning, written whole after each step
@@ -38,8 +38,9 @@ _SAVE_SECONDS = 10.0  # the most of a trial's time that is forgotten when the pr
 
 @dataclass(frozen=True)
 class TuneProgress:
-    """`trials` are finished, of `limit` if there is one; `seconds_left` of the budget; `best` is
-    the highest summary so far. `stage` is what trial `number` is doing, at `done` of `total`."""
+    """Progress of a tuning: `trials` are finished, of `limit` if there is one; `seconds_left` of
+    the budget; `best` is the highest summary so far. `stage` is what trial `number` is doing, at
+    `done` of `total`."""
 
     trials: int
     limit: int | None
@@ -69,9 +70,9 @@ def tune(
     A trial is a run, measured against the `real` texts, its copying against those in `train`. The
     first trials are the method's defaults and plain sampling. The budget counts what earlier calls
     spent; it and the number of trials may be raised to go on. However the process is stopped, the
-    finished trials and the rounds of the one being made stay, and a tuning that was stopped goes
-    on as if it was not. `setup` says with what to generate; its counts and its seed are
-    replaced by those of `settings`.
+    finished trials and the rounds of the one being made stay. A tuning that was stopped goes on as
+    if it was not. `setup` says with what to generate; its counts and its seed are replaced by those
+    of `settings`.
 
     Raises `SteerError` for a method without a space, when `out` is another tuning or something
     else, when another process writes to it, when no trial gives enough records, and as `generate`

@@ -1,4 +1,4 @@
-"""The folder of a tuning: what is tuned, with what, and the file that holds all of its state."""
+"""Folder of a tuning: the method, its inputs, and the file that holds all of its state."""
 
 import json
 import os
@@ -21,14 +21,14 @@ from steer.version import __version__
 
 FORMAT = 1
 _FILE = "tuning.json"
-_RAISED = ("settings.budget", "settings.trials")  # what may change when a tuning is continued
+_RAISED = ("settings.budget", "settings.trials")  # may change when a tuning is continued
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
 class TuneSettings(Config):
-    """How long to tune, and how to measure. A trial is begun while a usual one fits into what is
-    left of the `budget` in seconds, and there are at most `trials`; each makes `n` records with the
-    same `seed`. `judges` and `embedder` are as in an evaluation."""
+    """Settings of a tuning: how long it takes, and how it measures. A trial is begun while a usual
+    one fits into what is left of the `budget` in seconds, and there are at most `trials`; each
+    makes `n` records with the same `seed`. `judges` and `embedder` are as in an evaluation."""
 
     budget: float = Field(1200, gt=0)
     trials: int | None = Field(None, ge=1)
@@ -39,13 +39,13 @@ class TuneSettings(Config):
 
     @property
     def parts(self) -> list[str]:
-        """The components of the summary that are measured, which are what a tuning maximises."""
+        """Components of the summary that are measured, which are what a tuning maximises."""
         return [key for key in PARTS if key != "coherence_score" or self.judges]
 
 
 class TuningInputs(Config):
-    """What makes a tuning that tuning: the method, and fingerprints of its space, of the models and
-    of all texts."""
+    """Identity of a tuning: the method, and fingerprints of its space, of the models and of all
+    texts."""
 
     method: str
     settings: TuneSettings
@@ -62,7 +62,7 @@ class TuningInputs(Config):
 
 
 def parse_budget(text: str) -> float:
-    """Seconds in such as "90s", "20m" or "1.5h". Raises `SteerError` for any other form."""
+    """Reads seconds from such as "90s", "20m" or "1.5h". Raises `SteerError` for any other form."""
     parts = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh])", text.strip())
     seconds = float(parts[1]) * _UNITS[parts[2]] if parts else 0.0
     if not seconds:
@@ -90,8 +90,8 @@ def _fresh(out: Path) -> bool:
 
 
 def read_trials(out: Path, inputs: TuningInputs) -> list[Trial]:
-    """The trials at `out`, none if it is new. Raises `SteerError` when they are another tuning's,
-    or the file is damaged."""
+    """Reads the trials at `out`, none if it is new. Raises `SteerError` when they are another
+    tuning's, or the file is damaged."""
     path = out / _FILE
     if not path.exists():
         return []
@@ -132,4 +132,4 @@ def write(out: Path, inputs: TuningInputs, trials: Sequence[Trial], tuned: Tunin
     write_json(out / _FILE, values)
 
 
-_SHOWN = ("run", "method")  # of a trial, for a reader; they follow from the rest
+_SHOWN = ("run", "method")  # shown of a trial to a reader; they follow from the rest

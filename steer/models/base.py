@@ -1,4 +1,4 @@
-"""Base models: which one, where it is, and how it is loaded."""
+"""Base models: their names, where they are, and how they are loaded."""
 
 import contextlib
 import logging
@@ -17,13 +17,12 @@ from transformers import (
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import cached_file
-from transformers.utils import logging as transformers_logging
 
 from steer.errors import SteerError
 from steer.models.fingerprints import ADAPTER_CONFIG, WEIGHTS, folder_fingerprint
 from steer.models.machine import computes
 from steer.models.packaged import EMBEDDED, GEMMA, default_model, packaged_model
-from steer.quiet import quiet_logs
+from steer.quiet import quiet_loading
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +37,7 @@ _EMULATED = (
 
 
 def resolve_model(name: str | None) -> str:
-    """What Transformers can load for `name` (None: the default): a folder or a hub id.
+    """Finds the folder or hub id that Transformers can load for `name` (None: the default).
 
     A packaged model (the embedded one, Gemma 3 270M) is converted once, to bf16 safetensors in the
     user's cache. Raises `SteerError` for a folder that is missing or holds no model, and for a
@@ -61,7 +60,7 @@ def resolve_model(name: str | None) -> str:
 def load_model(
     name: str | None = None, dtype: str | torch.dtype = "auto", device: str = "auto"
 ) -> PreTrainedModel:
-    """A causal language model in evaluation mode; `name` as in `resolve_model`."""
+    """Loads a causal language model in evaluation mode; `name` as in `resolve_model`."""
     where = pick_device(device)
     path = resolve_model(name)
     with _loading(name or path):
@@ -75,7 +74,8 @@ def load_model(
 
 
 def load_tokenizer(name: str | None = None) -> PreTrainedTokenizerBase:
-    """The model's tokenizer, with an end-of-text token, which also pads if nothing else does."""
+    """Loads the model's tokenizer, with an end-of-text token, which also pads if nothing else
+    does."""
     path = resolve_model(name)
     with _loading(name or path):
         tokenizer = AutoTokenizer.from_pretrained(path)
@@ -87,26 +87,26 @@ def load_tokenizer(name: str | None = None) -> PreTrainedTokenizerBase:
 
 
 def context_length(model: PreTrainedModel) -> int:
-    """Most tokens the model can read; without a limit in its config, as good as none."""
+    """Number of tokens that the model can read; without a limit in its config, as good as none."""
     return int(getattr(model.config, "max_position_embeddings", None) or 2**31)
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Token ids of a prompt: as the tokenizer begins a text (with its begin-of-text token, if it
-    adds that), but not ended. A prompt without any token is the start of text. Special tokens may
-    be spelled in it. Fitting, judges and engines all use this."""
+    """Encodes a prompt to token ids: as the tokenizer begins a text (with its begin-of-text token,
+    if it adds that), but not ended. A prompt without any token is the start of text. Special tokens
+    may be spelled in it. Fitting, judges and engines all use this."""
     ended = text.endswith(str(tokenizer.eos_token))
     return _begun(tokenizer, tokenizer(text).input_ids, ended)
 
 
 def encode_start(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Token ids of a text that more follows, without a prompt: begun as in `encode_prompt`, its
-    special tokens split as in `encode_texts`."""
+    """Encodes a text that more follows, without a prompt: begun as in `encode_prompt`, its special
+    tokens split as in `encode_texts`."""
     return _begun(tokenizer, tokenizer(text, split_special_tokens=True).input_ids, False)
 
 
 def _begun(tokenizer: PreTrainedTokenizerBase, ids: list[int], ended: bool) -> list[int]:
-    """`ids` without the end that the tokenizer added, unless the text is `ended` itself."""
+    """Cuts off the end that the tokenizer added to `ids`, unless the text is `ended` itself."""
     if len(ids) > 1 and ids[-1] == tokenizer.eos_token_id and not ended:
         return ids[:-1]
     if ids:
@@ -116,8 +116,8 @@ def _begun(tokenizer: PreTrainedTokenizerBase, ids: list[int], ended: bool) -> l
 
 
 def encode_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of each of `texts`, to stand after a prompt: neither begun nor ended. A special
-    token that a text spells is plain characters: the text does not end there."""
+    """Encodes each of `texts` to token ids, to stand after a prompt: neither begun nor ended. A
+    special token that a text spells is plain characters: the text does not end there."""
     ids: list[list[int]] = tokenizer(
         list(texts), add_special_tokens=False, split_special_tokens=True
     ).input_ids
@@ -125,7 +125,7 @@ def encode_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> li
 
 
 def pick_device(device: str = "auto") -> torch.device:
-    """`device`, or for "auto" the GPU when there is one."""
+    """Picks `device`, or for "auto" the GPU when there is one."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -137,8 +137,8 @@ def pick_device(device: str = "auto") -> torch.device:
 
 
 def pick_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
-    """`dtype`, or for "auto" bf16 where the hardware multiplies it natively, else fp32. Warns of a
-    named one that the hardware does not multiply."""
+    """Picks `dtype`, or for "auto" bf16 where the hardware multiplies it natively, else fp32. Warns
+    of a named one that the hardware does not multiply."""
     if isinstance(dtype, torch.dtype):
         return dtype
     if dtype in DTYPES:
@@ -151,8 +151,8 @@ def pick_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
 
 
 def model_fingerprint(path_or_id: str) -> str:
-    """16 hex digits that are the same for the same weights in any folder; downloads the model if
-    need be. Raises `SteerError` as `resolve_model` does, and when there are no weights."""
+    """Computes 16 hex digits that are the same for the same weights in any folder; downloads the
+    model if need be. Raises `SteerError` as `resolve_model` does, and when there are no weights."""
     path = resolve_model(path_or_id)
     with _loading(path_or_id):
         folder = _local_folder(path)
@@ -169,13 +169,13 @@ def _check_folder(path: Path) -> Path:
 
 def _check_causal(name: str, config: Any) -> None:
     known = set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
-    found = config.architectures or []
-    if found and not known.intersection(found):
-        raise SteerError(f"{name} is no causal language model but {', '.join(found)}")
+    architectures = config.architectures or []
+    if architectures and not known.intersection(architectures):
+        raise SteerError(f"{name} is no causal language model but {', '.join(architectures)}")
 
 
 def _local_folder(path: str) -> Path:
-    """The folder itself, or the hub's snapshot, downloaded if need be."""
+    """Finds the model's folder, or the hub's snapshot of it, downloaded if need be."""
     if Path(path).is_dir():
         return Path(path)
     folder = Path(str(cached_file(path, "config.json"))).parent
@@ -186,17 +186,12 @@ def _local_folder(path: str) -> Path:
 
 @contextlib.contextmanager
 def _loading(name: str) -> Iterator[None]:
-    """No progress bars; what goes wrong in Transformers becomes one line."""
-    shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
+    """Loads in silence, and turns what goes wrong in Transformers into a `SteerError`."""
     try:
-        with quiet_logs():
+        with quiet_loading():
             yield
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())
         raise SteerError(
             f"cannot load model {name} (a folder, a hub id or {EMBEDDED}): {reason[:300]}"
         ) from None
-    finally:
-        if shown:
-            transformers_logging.enable_progress_bar()

@@ -1,4 +1,4 @@
-"""What a model once said of a text, kept on disk: embeddings and likelihoods."""
+"""Cache on disk of embeddings and likelihoods, by model and text."""
 
 import hashlib
 import os
@@ -32,11 +32,11 @@ class Cache:
         self.problem: str | None = None
 
     def read(self, space: str, texts: Sequence[str]) -> dict[str, np.ndarray]:
-        """The fp32 vectors of those `texts` that are known in `space`: the name of everything
+        """Reads the fp32 vectors of the `texts` that are known in `space`: the name of everything
         else that a vector depends on, such as the model and its settings."""
         keys = {_key(space, text): text for text in texts}
-        found = self._guarded(lambda file: dict(_select(file, list(keys))))
-        vectors = {keys[key]: _unpack(value) for key, value in (found or {}).items()}
+        rows = self._guarded(lambda file: dict(_select(file, list(keys))))
+        vectors = {keys[key]: _unpack(value) for key, value in (rows or {}).items()}
         return {text: vector for text, vector in vectors.items() if vector is not None}
 
     def write(self, space: str, vectors: Mapping[str, np.ndarray]) -> None:
@@ -47,7 +47,7 @@ class Cache:
         )
 
     def _guarded(self, action: Callable[[sqlite3.Connection], T]) -> T | None:
-        """`action` on the open file, committed; None once anything has gone wrong."""
+        """Runs `action` on the open file and commits; gives None once anything has gone wrong."""
         if self.problem:
             return None
         try:
@@ -61,7 +61,7 @@ class Cache:
         return None
 
     def _renewed(self, action: Callable[[sqlite3.Connection], T]) -> T | None:
-        """The same with a new file in place of a damaged one."""
+        """Runs `action` with a new file in place of a damaged one."""
         try:
             self.path.unlink(missing_ok=True)
             return self._run(action)
@@ -77,7 +77,7 @@ class Cache:
 
 
 def cache_folder() -> Path:
-    """Where what can be made again is kept: `STEER_CACHE`, or `steer` in the user's cache."""
+    """Folder of files that can be made again: `STEER_CACHE`, or `steer` in the user's cache."""
     if chosen := os.environ.get("STEER_CACHE"):
         return Path(chosen).expanduser()
     home = os.environ.get("XDG_CACHE_HOME")
@@ -85,7 +85,8 @@ def cache_folder() -> Path:
 
 
 def default_path() -> Path:
-    """The file of `STEER_METRICS_CACHE`, or `metrics.sqlite` beside the converted models."""
+    """Path of the default cache: `STEER_METRICS_CACHE`, or `metrics.sqlite` beside the converted
+    models."""
     chosen = os.environ.get("STEER_METRICS_CACHE")
     return Path(chosen).expanduser() if chosen else cache_folder() / "metrics.sqlite"
 
@@ -97,7 +98,7 @@ def remembered(
     compute: Callable[[list[str]], np.ndarray],
     on_texts: OnTexts | None = None,
 ) -> np.ndarray:
-    """One fp32 row for each of `texts`, from `cache` or else by `compute`, which gets each
+    """Gives one fp32 row for each of `texts`, from `cache` or else by `compute`, which gets each
     distinct text once, at most `CHUNK` at a time; what it gives is kept chunk by chunk.
 
     `on_texts(done, total)` counts distinct texts.
@@ -137,7 +138,7 @@ def _pack(vector: np.ndarray) -> bytes:
 
 
 def _unpack(value: object) -> np.ndarray | None:
-    """The vector; None where the disk has changed a bit of it."""
+    """Unpacks a vector; gives None where the disk has changed a bit of it."""
     if not isinstance(value, bytes) or value[:_SUM] != _checksum(value[_SUM:]):
         return None
     return np.frombuffer(value, dtype="<f4", offset=_SUM).astype(np.float32)

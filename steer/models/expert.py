@@ -17,7 +17,7 @@ CARD = "expert.json"
 
 
 class FitSettings(Config):
-    """How an expert is fitted. `epochs` is the most: it stops once the held-out loss has not
+    """Settings of a fit. `epochs` is the most: fitting stops once the held-out loss has not
     improved for `patience` epochs. `held_out` is the share of different texts kept for that;
     `max_tokens` limits prompt and text together."""
 
@@ -41,7 +41,7 @@ class EpochLoss(Config):
 
 
 class Lengths(Config):
-    """Tokens of the completions trained and tested on, the end of text included."""
+    """Numbers of tokens of the completions trained and tested on, the end of text included."""
 
     mean: float
     p95: int
@@ -78,7 +78,7 @@ class Expert(Config):
 
     @property
     def task(self) -> Task:
-        """What it was fitted to write; without the place of the real texts."""
+        """Task that the expert was fitted on; without the place of the real texts."""
         return Task(
             self.prompt,
             self.labels,
@@ -91,18 +91,19 @@ class Expert(Config):
 
     @property
     def trained_on(self) -> int:
-        """How many texts it was trained on: those read, but for the dropped and the held out."""
+        """Number of texts that the expert was trained on: those read, but for the dropped and the
+        held out."""
         return self.rows - self.dropped - len(self.held_out)
 
     @property
     def max_completion_tokens(self) -> int:
-        """The task's limit, else the tokens of the longest text that was not dropped, the end of
-        text included."""
+        """Most tokens of a record: the task's limit, else the tokens of the longest text that was
+        not dropped, the end of text included."""
         return self.max_new_tokens or self.completion_tokens.max
 
     @classmethod
     def load(cls, path: str | Path) -> "Expert":
-        """The expert in a folder that `fit` made; `SteerError` when it is not one."""
+        """Loads the expert in a folder that `fit` made. Raises `SteerError` when it is not one."""
         path = Path(path)
         _check_folder(path)
         try:
@@ -116,8 +117,8 @@ class Expert(Config):
 
 def _check_folder(path: Path) -> None:
     if not path.is_dir():
-        found = "is a file" if path.exists() else "does not exist"
-        raise SteerError(f"the expert {path} {found}; give a folder made by steer fit")
+        state = "is a file" if path.exists() else "does not exist"
+        raise SteerError(f"the expert {path} {state}; give a folder made by steer fit")
     for name in (CARD, ADAPTER_CONFIG, ADAPTER_WEIGHTS):
         if not (path / name).is_file():
             raise SteerError(f"{path} is no expert: it has no {name}; give a folder steer fit made")

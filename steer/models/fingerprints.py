@@ -1,4 +1,4 @@
-"""What tells two models or two adapters apart: fingerprints of the files in their folders."""
+"""Fingerprints of models and adapters, made from the files in their folders."""
 
 import hashlib
 import json
@@ -31,8 +31,8 @@ _VOLATILE = ("transformers_version", "torch_dtype", "dtype", "architectures", "u
 
 
 def folder_fingerprint(folder: Path, name: str) -> str:
-    """16 hex digits that are the same for the same model in any folder. Raises `SteerError` when
-    there are no weights of the model `name` in it.
+    """Fingerprint of a model's folder: 16 hex digits that are the same for the same model in any
+    folder. Raises `SteerError` when there are no weights of the model `name` in it.
 
     Made from the config, the sizes of the weight files and sampled bytes of them: reading all
     of a large model would take longer than loading it.
@@ -49,8 +49,8 @@ def folder_fingerprint(folder: Path, name: str) -> str:
 
 
 def adapter_fingerprint(folder: Path) -> str:
-    """16 hex digits over an adapter's weights and every setting that changes what they do; not
-    over names and versions."""
+    """Fingerprint of an adapter: 16 hex digits over its weights and every setting that changes what
+    they do; not over names and versions."""
     config = json.loads((folder / ADAPTER_CONFIG).read_text())
     scale = [config.pop("r"), config.pop("lora_alpha"), sorted(config.pop("target_modules"))]
     # Without settings that are on, the digest is the one that runs and experts hold since before.

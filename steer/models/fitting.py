@@ -1,4 +1,4 @@
-"""Fits experts: a LoRA adapter trained on real texts and saved with its card."""
+"""Fitting of experts: a LoRA adapter trained on real texts and saved with its card."""
 
 import math
 import random
@@ -72,7 +72,8 @@ def fit(
 
 
 def _check_labels(task: Task, corpus: Corpus) -> None:
-    """An expert that never read a label's texts could not write them."""
+    """Raises `SteerError` when the labels of task and corpus differ: an expert that never read a
+    label's texts could not write them."""
     if set(task.labels) != set(corpus.label_names):
         raise SteerError(
             f"the task's labels are {', '.join(task.labels) or 'none'} but those of "
@@ -150,7 +151,8 @@ def _describe(job: _Job, losses: Sequence[EpochLoss], path: Path, fingerprint: s
 
 @dataclass(frozen=True)
 class _Split:
-    """Row indices, each sorted; too long are those of more than `limit` tokens."""
+    """Row indices by what is done with them, each sorted; too long are texts of more than `limit`
+    tokens."""
 
     train: tuple[int, ...]
     held_out: tuple[int, ...]
@@ -163,7 +165,8 @@ class _Split:
 
 
 def _split(corpus: Corpus, encoded: Sequence[Encoded], limit: int, settings: FitSettings) -> _Split:
-    """Rows to train on and to hold out; equal texts stay together, on one side."""
+    """Splits rows into those to train on and to hold out; equal texts stay together, on one
+    side."""
     rows = range(len(encoded))
     too_long = tuple(row for row in rows if len(encoded[row]["input_ids"]) > limit)
     kept = [row for row in rows if len(encoded[row]["input_ids"]) <= limit]
@@ -184,14 +187,14 @@ def _split(corpus: Corpus, encoded: Sequence[Encoded], limit: int, settings: Fit
 
 
 def _lasting_name(base: str | None) -> str:
-    """The base model's name as the expert keeps it: a folder by its absolute path."""
+    """Name of the base model as the expert keeps it: a folder by its absolute path."""
     name = base or default_model()
     path = Path(name).expanduser()
     return str(path.resolve()) if path.is_dir() else name
 
 
 def _add_adapter(base: Any, settings: FitSettings) -> Any:
-    """LoRA on all linear layers but the output; its weights are fp32 whatever the base has,
+    """Adds LoRA to all linear layers but the output; its weights are fp32 whatever the base has,
     since updates are too small for bf16."""
     set_seed(settings.seed)
     config = LoraConfig(
@@ -205,7 +208,7 @@ def _add_adapter(base: Any, settings: FitSettings) -> Any:
 
 
 def _disk_bytes(model: Any) -> int:
-    """For two checkpoints and the result, in fp32."""
+    """Bytes on disk of two checkpoints and the result, in fp32."""
     weights = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     return 3 * 4 * weights + 20_000_000
 
@@ -229,8 +232,8 @@ def _best_epoch(losses: Sequence[EpochLoss]) -> int:
 
 
 def _warnings(losses: Sequence[EpochLoss], split: _Split, settings: FitSettings) -> tuple[str, ...]:
-    found = (_left_out(split), _no_help(losses), _bad_end(losses, settings))
-    return tuple(warning for warning in found if warning)
+    possible = (_left_out(split), _no_help(losses), _bad_end(losses, settings))
+    return tuple(warning for warning in possible if warning)
 
 
 def _left_out(split: _Split) -> str | None:
@@ -251,7 +254,7 @@ def _no_help(losses: Sequence[EpochLoss]) -> str | None:
 
 
 def _bad_end(losses: Sequence[EpochLoss], settings: FitSettings) -> str | None:
-    """It should have ended earlier, or later."""
+    """Warning for a fit that should have ended earlier, or later."""
     best, last = losses[_best_epoch(losses)], losses[-1]
     if last.held_out > best.held_out:
         return (

@@ -57,8 +57,9 @@ class Judge:
         labels: Sequence[str] | None = None,
         on_texts: OnTexts | None = None,
     ) -> np.ndarray:
-        """Mean log-likelihood of each text in nats a token, fp64 (texts,), read after the prompt
-        for its label. Raises SteerError when the prompt needs labels that the texts do not have.
+        """Computes the mean log-likelihood of each text in nats a token, fp64 (texts,), read after
+        the prompt for its label. Raises SteerError when the prompt needs labels that the texts do
+        not have.
 
         A text's tokens beyond the model's context do not count. `on_texts(done, total)` counts
         distinct texts.
@@ -78,7 +79,8 @@ class Judge:
         return scores
 
     def cut(self, texts: Sequence[str]) -> int:
-        """How many distinct `texts` the model cannot read to their ends, after any prompt."""
+        """Counts the distinct `texts` that the model cannot read to their ends, after any
+        prompt."""
         labels = (self.task.labels if self.task else ()) or (None,)
         starts = (encode_prompt(self.tokenizer, self._context(label)) for label in labels)
         start = max(map(len, starts))
@@ -93,10 +95,10 @@ class Judge:
         what = [self.fingerprint, str(self.model.dtype), context, self._completion("-"), self.ends]
         space = f"log-likelihood {json.dumps(what)}"
         reader = _Reader(self.model, encode_prompt(self.tokenizer, context))
-        found = remembered(
+        totals = remembered(
             self.cache, space, texts, lambda some: reader.read(self._tokens(some)), on_texts
         ).astype(np.float64)
-        return found[:, 0] / found[:, 1]
+        return totals[:, 0] / totals[:, 1]
 
     def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
         ids = encode_texts(self.tokenizer, [self._completion(text) for text in texts])
@@ -116,19 +118,20 @@ class _Reader:
 
     @torch.inference_mode()
     def read(self, texts: list[list[int]]) -> np.ndarray:
-        """Summed log-likelihood in nats and number of tokens of each text, (texts, 2)."""
+        """Computes the summed log-likelihood in nats and the number of tokens of each text, (texts,
+        2)."""
         room = max(1, context_length(self.model) - len(self.start))
         tokens = [torch.tensor(ids[:room]) for ids in texts]
         first, past = self._prefill()
-        found = np.empty((len(tokens), 2))
+        totals = np.empty((len(tokens), 2))
         for rows in _batches([len(ids) for ids in tokens], int(self.model.config.vocab_size)):
             batch = [tokens[row] for row in rows]
-            found[rows, 0] = self._sums(batch, first, past)
-            found[rows, 1] = [len(ids) for ids in batch]
-        return found
+            totals[rows, 0] = self._sums(batch, first, past)
+            totals[rows, 1] = [len(ids) for ids in batch]
+        return totals
 
     def _prefill(self) -> tuple[Tensor, DynamicCache]:
-        """Logits (1, vocab) after the start, and its key-value cache."""
+        """Computes logits (1, vocab) after the start, and its key-value cache."""
         ids = torch.tensor([self.start], device=self.model.device)
         out = self.model(input_ids=ids, use_cache=True, logits_to_keep=1)
         if not isinstance(out.past_key_values, DynamicCache):
@@ -161,7 +164,7 @@ class _Reader:
 
 
 def _batches(lengths: Sequence[int], vocab: int) -> Iterator[list[int]]:
-    """Rows to read together: alike in length, and within `LOGITS`."""
+    """Groups rows to read together: alike in length, and within `LOGITS`."""
     rows = sorted(range(len(lengths)), key=lambda row: lengths[row])
     while rows:
         size = max(1, LOGITS // (vocab * lengths[rows[-1]]))
@@ -170,7 +173,7 @@ def _batches(lengths: Sequence[int], vocab: int) -> Iterator[list[int]]:
 
 
 def _shifted(on_texts: OnTexts | None, before: int, total: int) -> OnTexts | None:
-    """Progress of one group of texts as progress of all."""
+    """Turns progress of one group of texts into progress of all."""
     if on_texts is None:
         return None
     report = on_texts
@@ -183,8 +186,8 @@ def load_judge(
     labels: Sequence[str] = (),
     cache: Cache | None = None,
 ) -> Judge:
-    """The judge called `name`: an expert's folder, or a causal model's folder, hub id or package
-    (`steer.models.base`).
+    """Loads the judge called `name`: an expert's folder, or a causal model's folder, hub id or
+    package (`steer.models.base`).
 
     An expert reads a text after its own prompt and expects the end of text after it; it judges
     fairly if it was fitted on other real texts than those that are evaluated or generated from.
@@ -202,15 +205,15 @@ def load_judge(
 
 
 def _expert(expert: Expert) -> Judge:
-    found = model_fingerprint(expert.base)
-    if found != expert.base_fingerprint:
+    fingerprint = model_fingerprint(expert.base)
+    if fingerprint != expert.base_fingerprint:
         raise SteerError(
             f"{expert.path} was fitted on another version of {expert.base} than the one that is "
             "here; fit it again to use it as a judge"
         )
     return Judge(
         str(expert.path),
-        f"{found} {expert.adapter_fingerprint}",
+        f"{fingerprint} {expert.adapter_fingerprint}",
         _merged(expert),
         load_tokenizer(expert.base),
         expert.task,
@@ -219,7 +222,7 @@ def _expert(expert: Expert) -> Judge:
 
 
 def _merged(expert: Expert) -> Any:
-    """Base and adapter in one, added up in fp32 before they are rounded."""
+    """Merges base and adapter into one model, added up in fp32 before they are rounded."""
     from peft import PeftModel
 
     base = load_model(expert.base, dtype="float32")

@@ -1,4 +1,4 @@
-"""What this machine has and can compute; whoever must know asks here."""
+"""Facts of this machine: processors, memory, and the dtypes that it computes in."""
 
 import math
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _FEATURES = {
 
 @dataclass(frozen=True)
 class Processor:
-    """What PyTorch's kernels do on this machine's CPU: the dtypes narrower than fp32 that are
+    """Abilities of PyTorch's kernels on this machine's CPU: the dtypes narrower than fp32 that are
     multiplied in hardware, those whose weights `pack` reorders, and those that
     `fused_attention` reads."""
 
@@ -30,13 +30,13 @@ class Processor:
 
 @cache
 def processor() -> Processor:
-    """This machine's, found out once."""
+    """Processor of this machine, found out once."""
     return find_processor()
 
 
 def find_processor() -> Processor:
-    """By trying: the features say nothing of the build of PyTorch, and nothing of the limits that
-    ATEN_CPU_CAPABILITY and ONEDNN_MAX_CPU_ISA set."""
+    """Finds out by trying what the processor can do: the features say nothing of the build of
+    PyTorch, and nothing of the limits that ATEN_CPU_CAPABILITY and ONEDNN_MAX_CPU_ISA set."""
     features = dict(getattr(torch.cpu, "get_capabilities", dict)())
     fused = frozenset(dtype for dtype in (torch.float32, *_FEATURES) if _fuses(dtype))
     has = {dtype for dtype, names in _FEATURES.items() if any(map(features.get, names))}
@@ -63,13 +63,13 @@ def can_pack(weight: Tensor) -> bool:
 
 
 def pack(weight: Tensor) -> Tensor:
-    """The weight (out, in) in the order that `packed_linear` reads."""
+    """Packs the weight (out, in) into the order that `packed_linear` reads."""
     packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight)
     return packed
 
 
 def packed_linear(x: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
-    """weight x + bias, with a weight from `pack`."""
+    """Computes weight x + bias, with a weight from `pack`."""
     operator: Any = torch.ops.mkldnn._linear_pointwise.default
     product: Tensor = operator(x, packed, bias, "none", [], "")
     return product
@@ -107,7 +107,7 @@ def _packs(dtype: torch.dtype) -> bool:
 
 
 def total_memory(device: torch.device) -> int:
-    """Bytes of memory of `device`. The total, not what is free now: a choice made by it must be the
+    """Bytes of memory of `device`: the total, not what is free now: a choice made by it must be the
     same when a run is continued."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
@@ -115,11 +115,11 @@ def total_memory(device: torch.device) -> int:
 
 
 def cpus() -> int:
-    """How many processors this process may run on (affinity, container limits)."""
+    """Number of processors that this process may run on (affinity, container limits)."""
     return int(joblib.cpu_count())
 
 
 def use_cpus(threads: int | None = None) -> None:
-    """Let PyTorch use so many `threads` (None: as many as now), but no more than there are
+    """Lets PyTorch use so many `threads` (None: as many as now), but no more than there are
     processors: more wait for each other."""
     torch.set_num_threads(min(threads or torch.get_num_threads(), cpus()))

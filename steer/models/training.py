@@ -30,8 +30,8 @@ IGNORE = -100
 
 @dataclass(frozen=True)
 class FitProgress:
-    """Where a fit is. `tokens` are those trained on so far, padding not counted, in `seconds`
-    of training; losses are in nats a completion token, None while not known."""
+    """Progress of a fit. `tokens` are those trained on so far, padding not counted, in `seconds` of
+    training; losses are in nats a completion token, None while not known."""
 
     stage: Literal["load", "train", "evaluate", "save"]
     epoch: int = 0
@@ -45,7 +45,7 @@ class FitProgress:
 
     @property
     def tokens_per_second(self) -> float:
-        """0 before the first step."""
+        """Tokens trained on in a second; 0 before the first step."""
         return self.tokens / self.seconds if self.seconds else 0.0
 
 
@@ -53,16 +53,16 @@ OnFitProgress = Callable[[FitProgress], None]
 
 
 class Encoded(TypedDict):
-    """A text's tokens. `input_ids`: prompt, completion and end of text; `prompt`: how many of
-    them are prompt."""
+    """Tokens of a text. `input_ids`: prompt, completion and end of text; `prompt`: how many of them
+    are prompt."""
 
     input_ids: list[int]
     prompt: int
 
 
 def encode(corpus: Corpus, task: Task, tokenizer: PreTrainedTokenizerBase) -> list[Encoded]:
-    """One element a text. The prompt is encoded alone, as in generation, so that what follows
-    it there begins at the same token boundary."""
+    """Encodes texts, one element each. The prompt is encoded alone, as in generation, so that what
+    follows it there begins at the same token boundary."""
     labels: Sequence[str | None] = corpus.labels or [None] * len(corpus.texts)
     prompts = {label: encode_prompt(tokenizer, task.render(label)) for label in set(labels)}
     completions = encode_texts(tokenizer, [task.completion(text) for text in corpus.texts])
@@ -76,7 +76,7 @@ def encode(corpus: Corpus, task: Task, tokenizer: PreTrainedTokenizerBase) -> li
 
 
 def collate(examples: Sequence[Encoded], pad: int) -> dict[str, Tensor]:
-    """Right-padded `input_ids`, `attention_mask` and `labels`, each (rows, longest)."""
+    """Pads to the right `input_ids`, `attention_mask` and `labels`, each (rows, longest)."""
     width = max(len(example["input_ids"]) for example in examples)
     ids = torch.full((len(examples), width), pad)
     mask = torch.zeros_like(ids)
@@ -90,7 +90,7 @@ def collate(examples: Sequence[Encoded], pad: int) -> dict[str, Tensor]:
 
 
 def completion_loss(model: Any, batch: dict[str, Tensor]) -> tuple[Tensor, int]:
-    """Summed loss (nats, fp32) and number of completion tokens.
+    """Computes the summed loss (nats, fp32) and the number of completion tokens.
 
     Logits of the prompt are not computed: over a large vocabulary they would cost more than
     a layer does.
@@ -127,7 +127,7 @@ class CompletionTrainer(Trainer):
         self._began = time.monotonic()
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *_: Any, **__: Any) -> Tensor:
-        """Mean loss of a batch."""
+        """Computes the mean loss of a batch."""
         self._began = time.monotonic()
         loss, count = completion_loss(model, inputs)
         self._nats += loss.item()
@@ -136,12 +136,12 @@ class CompletionTrainer(Trainer):
         return loss / count
 
     def step_ended(self) -> None:
-        """Report a step; its time is forward, backward and update, without evaluations."""
+        """Reports a step; its time is forward, backward and update, without evaluations."""
         self.seconds += time.monotonic() - self._began
         self._report("train", loss=self._nats / self._counted)
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """Held-out loss, a mean over tokens rather than over batches."""
+        """Computes the held-out loss, a mean over tokens rather than over batches."""
         loss = self._held_out_loss()
         train = self._nats / self._counted if self._counted else None
         self.losses.append(EpochLoss(epoch=len(self.losses), train=train, held_out=loss))
@@ -204,7 +204,7 @@ def train(
     patience: int,
     on_progress: OnFitProgress,
 ) -> list[EpochLoss]:
-    """Fit `model` in place and leave it at the epoch whose held-out loss was lowest."""
+    """Fits `model` in place and leaves it at the epoch whose held-out loss was lowest."""
     steps = _StepEnded()
     # A strided input would send the largest multiplication of all down a slow path on CPUs.
     output = model.get_base_model().get_output_embeddings()
@@ -230,7 +230,8 @@ def train(
 def training_arguments(
     folder: Path, settings: FitSettings, device: torch.device
 ) -> TrainingArguments:
-    """A linear schedule after a short warm-up; evaluation and a checkpoint each epoch."""
+    """Settings of the Trainer: a linear schedule after a short warm-up; evaluation and a checkpoint
+    each epoch."""
     return TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=settings.epochs,

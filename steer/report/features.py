@@ -1,4 +1,5 @@
-"""What embeddings show: where texts lie on a plane, and the real text nearest to each record."""
+"""Features of embeddings for the report: where texts lie on a plane, and the real text nearest to
+each record."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ MIN_POINTS = 3
 
 @dataclass(frozen=True)
 class Rows:
-    """The unit rows (texts, dimensions) of each set of texts, and the embedder they are by."""
+    """Embeddings of a report: the unit rows (texts, dimensions) of each set of texts, and the
+    embedder they are by."""
 
     embedder: str
     by_set: Mapping[str, np.ndarray]
@@ -21,7 +23,8 @@ class Rows:
 
 @dataclass(frozen=True)
 class Plane:
-    """`points` (texts, 2); `share` of the variance that the two directions carry."""
+    """Texts on a plane: `points` (texts, 2), and the `share` of the variance that the two
+    directions carry."""
 
     points: np.ndarray
     share: float
@@ -39,7 +42,8 @@ class Pair:
 
 
 def project(rows: np.ndarray) -> Plane | None:
-    """The first two principal components of `rows` (texts, dimensions); None for too few."""
+    """Projects onto the first two principal components of `rows` (texts, dimensions); None for too
+    few."""
     from sklearn.decomposition import PCA
 
     if len(set(map(bytes, rows))) < MIN_POINTS:
@@ -55,7 +59,7 @@ def closest_pairs(
     real_rows: np.ndarray,
     count: int,
 ) -> list[Pair]:
-    """For each method its `count` records nearest to a real text, nearest first over all.
+    """Finds for each method its `count` records nearest to a real text, nearest first over all.
 
     `rows` and `real_rows` are unit rows (texts, dimensions); near is a high cosine.
     """

@@ -1,4 +1,4 @@
-"""The figures as Plotly's JSON. A colour "@name" stands for the page's CSS variable "--name"."""
+"""Figures as Plotly's JSON. A colour "@name" stands for the page's CSS variable "--name"."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Style:
-    """How a set of texts looks, everywhere; the colour is a number, None for the real texts."""
+    """Look of a set of texts, everywhere; the colour is a number, None for the real texts."""
 
     colour: int | None = None
     shape: str = "star"
@@ -68,7 +68,7 @@ class Points:
 
 
 def styles(names: Sequence[str]) -> dict[str, Style]:
-    """A colour for each name; when they are used up, the same ones in another shape."""
+    """Gives a colour to each name; when they are used up, the same ones in another shape."""
     looks = {
         name: Style(i % COLOURS, SHAPES[i // COLOURS % len(SHAPES)]) for i, name in enumerate(names)
     }
@@ -80,7 +80,7 @@ def heat_maps(
     grid: Mapping[str, str],
     cells: Mapping[str, Mapping[str, float]],
 ) -> list[Figure]:
-    """A figure for each of `MAPPED` that was measured; `cells` are the places by method."""
+    """Draws a figure for each of `MAPPED` that was measured; `cells` are the places by method."""
     columns = {column["key"]: column for column in evaluation["columns"]}
     rows = [row for row in evaluation["rows"] if row["name"] in cells]
     ceiling = real_row(evaluation["rows"])
@@ -125,7 +125,7 @@ def _heat_map(
 def _cells(
     grid: Mapping[str, str], xs: Sequence[float], ys: Sequence[float], shown: Values
 ) -> Values:
-    """The cells of a heat map, with what is `shown` in them."""
+    """Draws the cells of a heat map, with what is `shown` in them."""
     return shown | {
         "type": "heatmap",
         "x": [f"{x:g}" for x in xs],
@@ -140,7 +140,7 @@ def _cells(
 
 
 def _frame(i: int, j: int) -> Values:
-    """A frame around a cell of a heat map."""
+    """Draws a frame around a cell of a heat map."""
     return {
         "type": "rect",
         "x0": i - 0.5,
@@ -152,7 +152,7 @@ def _frame(i: int, j: int) -> Values:
 
 
 def label_symbols(labels: Iterable[str | None]) -> dict[str, str]:
-    """The symbol of each label on the map."""
+    """Symbols of the labels on the map."""
     names = sorted({label for label in labels if label})
     return {name: SHAPES[i % len(SHAPES)] for i, name in enumerate(names)}
 
@@ -160,7 +160,7 @@ def label_symbols(labels: Iterable[str | None]) -> dict[str, str]:
 def text_map(
     sets: Sequence[Points], looks: Mapping[str, Style], symbols: Mapping[str, str]
 ) -> Figure:
-    """Every text as a point, the real ones beneath the others."""
+    """Draws every text as a point, the real ones beneath the others."""
     ordered = sorted(sets, key=lambda each: each.name != REAL)
     clouds = [
         _cloud(each, looks[each.name], symbols, i <= VISIBLE) for i, each in enumerate(ordered)
@@ -196,7 +196,7 @@ def _cloud(points: Points, look: Style, symbols: Mapping[str, str], visible: boo
 def length_histograms(
     texts: Mapping[str, Sequence[str]], real: Sequence[str], looks: Mapping[str, Style]
 ) -> list[Figure]:
-    """A figure for each set: the share of its texts by their number of words, before the same
+    """Draws a figure for each set: the share of its texts by their number of words, before the same
     of the real texts."""
     words = {name: lengths(each) for name, each in {**texts, REAL: real}.items()}
     edges = length_bins(list(words.values()))

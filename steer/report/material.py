@@ -1,4 +1,4 @@
-"""What a report is made of: runs side by side, and their evaluation where there is one."""
+"""Material of a report: runs side by side, and their evaluation where there is one."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -47,7 +47,8 @@ class MethodRun:
 
 @dataclass(frozen=True)
 class Material:
-    """`evaluation` is what `Evaluation.to_json` gave, `grid` names the two axes of a sweep."""
+    """Runs and evaluation of a report: `evaluation` is what `Evaluation.to_json` gave, `grid` names
+    the two axes of a sweep."""
 
     methods: tuple[MethodRun, ...]
     command: str | None = None
@@ -70,14 +71,14 @@ class Material:
 
     @property
     def unmeasured(self) -> list[str]:
-        """The methods that the evaluation left out."""
+        """Names of the methods that the evaluation left out."""
         rows = self.evaluation["rows"] if self.evaluation else []
         measured = {row["name"] for row in rows}
         return [method.name for method in self.methods if method.name not in measured]
 
 
 def read_material(source: Path | Sequence[Path]) -> Material:
-    """A folder of `steer compare` or `steer sweep`, a run's folder, or several of these runs.
+    """Reads a folder of `steer compare` or `steer sweep`, a run's folder, or several of these runs.
 
     Raises `SteerError` when it is none of these, a file in it is damaged, or no run has
     accepted records.
@@ -125,14 +126,14 @@ def _several(folders: Sequence[Path]) -> Material:
 
 
 def _chosen(run: Run) -> dict[str, Any]:
-    """The settings of guidance and sampling that are not the defaults."""
+    """Settings of guidance and sampling that are not the defaults."""
     config = run.config
     chosen = config.guidance.model_dump(exclude_defaults=True)
     return chosen | config.sampling.model_dump(exclude_defaults=True)
 
 
 def _evaluation(path: Path) -> dict[str, Any] | None:
-    """The evaluation, checked as far as the report reads it; None when there is none."""
+    """Reads the evaluation, checked as far as the report reads it; None when there is none."""
     if not path.exists():
         return None
     advice = "evaluate again, with the command that made the comparison"
@@ -147,6 +148,6 @@ def _evaluation(path: Path) -> dict[str, Any] | None:
 
 
 def answer_shares(texts: Sequence[str]) -> tuple[int, dict[str, float]]:
-    """How many of `texts` are well-formed questions, and the share of each answer letter."""
+    """Counts how many of `texts` are well-formed questions, and the share of each answer letter."""
     questions = [question for text in texts if (question := parse_question(text))]
     return len(questions), answer_balance(questions)

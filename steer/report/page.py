@@ -1,4 +1,4 @@
-"""The page: what a comparison has to show, in order, and the file that shows it."""
+"""Page of the report: what a comparison has to show, in order, and the file that shows it."""
 
 import base64
 import hashlib
@@ -26,7 +26,7 @@ from steer.version import __version__
 
 @dataclass(frozen=True)
 class Choices:
-    """Whether words are masked, and how much is shown of each method."""
+    """Choices of a reader: whether words are masked, and how much is shown of each method."""
 
     masked: bool
     records: int
@@ -37,7 +37,7 @@ class Choices:
 
 @dataclass(frozen=True)
 class ShareTable:
-    """A share for each row and column, beside a count for each row."""
+    """Table of a share for each row and column, beside a count for each row."""
 
     columns: tuple[str, ...]
     rows: Mapping[str, tuple[float, ...]]
@@ -46,7 +46,7 @@ class ShareTable:
 
 @dataclass(frozen=True)
 class Effort:
-    """What a method took: attempts, tokens, and records a minute where the time is known."""
+    """Effort of a method: attempts, tokens, and records a minute where the time is known."""
 
     accepted: int
     attempts: int
@@ -56,14 +56,14 @@ class Effort:
 
 @dataclass(frozen=True)
 class Page:
-    """`view` is what the template shows, `data` what the script draws."""
+    """Contents of the page: `view` is what the template shows, `data` what the script draws."""
 
     view: Mapping[str, Any]
     data: Mapping[str, Any]
 
 
 def build(material: Material, real: Corpus, rows: Rows, choices: Choices) -> Page:
-    """Everything the page has to show. No text gets into it but by way of `Texts`."""
+    """Gathers everything the page has to show. No text gets into it but by way of `Texts`."""
     texts = Texts(choices.masked)
     looks = figures.styles([method.name for method in material.methods])
     symbols = figures.label_symbols(_all_labels(material, real))
@@ -101,8 +101,8 @@ def build(material: Material, real: Corpus, rows: Rows, choices: Choices) -> Pag
 
 
 def render(page: Page) -> str:
-    """The whole file. Its policy lets the two scripts in it run and nothing else, and forbids
-    every request, so that no text can do anything."""
+    """Renders the whole file. Its policy lets the two scripts in it run and nothing else, and
+    forbids every request, so that no text can do anything."""
     environment = Environment(
         loader=PackageLoader("steer.report"),
         autoescape=True,
@@ -128,7 +128,7 @@ def render(page: Page) -> str:
 
 
 def _hash(script: str) -> str:
-    """As a content security policy names a script."""
+    """Digest of a script, as a content security policy names it."""
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
@@ -144,7 +144,7 @@ def _figures(
     looks: Mapping[str, Style],
     symbols: Mapping[str, str],
 ) -> dict[str, list[Figure]]:
-    """The figures by the section they belong to."""
+    """Draws the figures, by the section they belong to."""
     drawn: dict[str, list[Figure]] = {"trade": [], "grid": []}
     if material.evaluation:
         drawn["trade"] = trade_offs(material.evaluation, looks)
@@ -160,8 +160,8 @@ def _figures(
 def _points(
     material: Material, real: Corpus, rows: Rows, choices: Choices, texts: Texts
 ) -> tuple[list[Points], float]:
-    """A place on the plane for at most `choices.points` texts of each set, and the share of the
-    variance that the plane shows; nothing where there are too few texts."""
+    """Finds a place on the plane for at most `choices.points` texts of each set, and the share of
+    the variance that the plane shows; nothing where there are too few texts."""
     labels: dict[str, Sequence[str | None]] = {
         method.name: [record.label for record in method.run.records] for method in material.methods
     }
@@ -188,7 +188,7 @@ def _points(
 
 
 def _sample(size: int, count: int, seed: int, *what: str) -> list[int]:
-    """At most `count` of `size` numbers at random, in their order."""
+    """Draws at most `count` of `size` numbers at random, in their order."""
     order = np.random.default_rng(derive(seed, *what)).permutation(size)
     return sorted(order[:count].tolist())
 
@@ -235,7 +235,8 @@ def _efforts(material: Material) -> dict[str, Effort]:
 
 
 def _rejects(material: Material) -> ShareTable:
-    """The share of each method's attempts that were rejected, by reason, frequent ones first."""
+    """Computes the share of each method's attempts that were rejected, by reason, frequent ones
+    first."""
     counts = {method.name: method.run.reasons for method in material.methods}
     attempts = {method.name: method.attempts for method in material.methods}
     shares = {
@@ -251,7 +252,7 @@ def _rejects(material: Material) -> ShareTable:
 
 
 def _answers(material: Material, real: Corpus) -> ShareTable:
-    """How often each letter is the answer, of the texts that are well-formed questions."""
+    """Counts how often each letter is the answer, of the texts that are well-formed questions."""
     sets = {method.name: method.texts for method in material.methods} | {REAL: [*real.texts]}
     shares = {name: answer_shares(texts) for name, texts in sets.items()}
     letters = sorted({letter for _, balance in shares.values() for letter in balance})
@@ -266,7 +267,7 @@ def _answers(material: Material, real: Corpus) -> ShareTable:
 
 
 def _sources(material: Material) -> dict[str, list[str]]:
-    """What the runs read; a name for each different one."""
+    """Sources that the runs read, with a name for each different one."""
     runs = [method.run for method in material.methods]
     values = {
         "base model": [run.sources.base for run in runs],

@@ -1,4 +1,5 @@
-"""One HTML file that shows how methods compare: figures, texts, and where it all came from."""
+"""Report in one HTML file that shows how methods compare: figures, texts, and where it all came
+from."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,8 +20,8 @@ OnProgress = Callable[[EvaluationProgress], None]
 
 
 class ReportSettings(Config):
-    """What a report shows: for each method `records` drawn at random with `seed`, the
-    `neighbours` nearest to a real text, and at most `points` on the map.
+    """Settings of a report: for each method `records` drawn at random with `seed`, the `neighbours`
+    nearest to a real text, and at most `points` on the map.
 
     `mask` shows only the first letter of every word; None does so for the task "comments".
     The `embedder` is the evaluation's, or all-MiniLM-L6-v2, unless one is named; what it computes
@@ -62,7 +63,7 @@ def write_report(
 
 
 def _embed(material: Material, real: Corpus, settings: ReportSettings, report: OnProgress) -> Rows:
-    """Unit rows of every record and real text."""
+    """Embeds as unit rows every record and real text."""
     named = settings.embedder or (material.evaluation or {}).get("embedder")
     report(EvaluationProgress("loading the embedder", 0, 1))
     model = load_embedder(named, Cache() if settings.cache else None)
@@ -80,4 +81,4 @@ def _embed(material: Material, real: Corpus, settings: ReportSettings, report: O
 
 
 def _ignore(progress: EvaluationProgress) -> None:
-    """For a caller who does not ask for progress."""
+    """Ignores progress, for a caller who does not ask for it."""

@@ -1,4 +1,4 @@
-"""The evaluation as tables: what is shown, what is best, and where each figure lies."""
+"""Tables of the evaluation: what is shown, what is best, and where each figure lies."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ Estimates = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Whisker:
-    """Where an estimate lies in its column, in percent of the column's range."""
+    """Place of an estimate in its column, in percent of the column's range."""
 
     at: float
     low: float
@@ -36,7 +36,8 @@ class Whisker:
 
 @dataclass(frozen=True)
 class Cell:
-    """`good` is what to sort by, best first; `spread` the interval or deviation, in words."""
+    """A cell of a table: `good` is what to sort by, best first; `spread` the interval or deviation,
+    in words."""
 
     shown: str
     good: float | None
@@ -48,7 +49,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class MeasureTable:
-    """The columns of one group, and the cells of each row in their order."""
+    """Table of one group: its columns, and the cells of each row in their order."""
 
     group: str
     introduction: str
@@ -58,7 +59,7 @@ class MeasureTable:
 
 @dataclass(frozen=True)
 class Headline:
-    """The best methods by one score, and those whose interval overlaps with theirs."""
+    """Best methods by one score, and those whose interval overlaps with theirs."""
 
     title: str
     names: tuple[str, ...]
@@ -68,7 +69,7 @@ class Headline:
 
 
 def measure_tables(evaluation: Mapping[str, Any]) -> list[MeasureTable]:
-    """A table for each group in which anything was measured, the summary first."""
+    """Makes a table for each group in which anything was measured, the summary first."""
     columns = evaluation["columns"]
     groups = list(dict.fromkeys(str(column["group"]) for column in columns))
     groups.sort(key=lambda group: group != SUMMARY)
@@ -77,7 +78,7 @@ def measure_tables(evaluation: Mapping[str, Any]) -> list[MeasureTable]:
 
 
 def headlines(evaluation: Mapping[str, Any]) -> list[Headline]:
-    """The best by each score of the summary, the overall score first."""
+    """Finds the best by each score of the summary, the overall score first."""
     columns = [c for c in evaluation["columns"] if c["group"] == SUMMARY]
     columns.sort(key=lambda column: column["key"] != SUMMARY)
     headings = (_headline(column, evaluation["rows"]) for column in columns)
@@ -85,25 +86,25 @@ def headlines(evaluation: Mapping[str, Any]) -> list[Headline]:
 
 
 def value_of(row: Estimates, key: str) -> float | None:
-    """The measured value under `key`; None where there is none."""
+    """Looks up the measured value under `key`; None where there is none."""
     value = row.get(key, {}).get("value")
     return None if value is None else float(value)
 
 
 def real_row(rows: Sequence[Estimates]) -> Estimates:
-    """The ceiling; empty where it is missing."""
+    """Finds the row of real texts, which is the ceiling; empty where it is missing."""
     return next((row for row in rows if row["name"] == REAL), {})
 
 
 def goodness(aim: str, value: float, real: float | None) -> float:
-    """The higher the better, whatever a column's `aim` is."""
+    """Turns a value into one of which more is better, whatever the column's `aim` is."""
     if aim == "as real":
         return -abs(value - (real or 0.0))
     return -value if aim == "lower" else value
 
 
 def best_names(column: Mapping[str, str], rows: Sequence[Estimates]) -> tuple[str, ...]:
-    """The best methods by a column; none where all are equal or only one was measured."""
+    """Finds the best methods by a column; none where all are equal or only one was measured."""
     real = value_of(real_row(rows), column["key"])
     goods = {
         str(row["name"]): goodness(column["aim"], value, real)
@@ -152,7 +153,7 @@ def _column(column: Mapping[str, str], rows: Sequence[Estimates]) -> list[Cell]:
 
 
 def _bounds(estimate: Mapping[str, Any]) -> Iterator[float]:
-    """The value and the ends of its interval, or of one standard deviation around it."""
+    """Gives the value and the ends of its interval, or of one standard deviation around it."""
     value, sd = estimate.get("value"), estimate.get("sd")
     if value is None:
         return

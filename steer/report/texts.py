@@ -1,4 +1,4 @@
-"""How texts get into the page: once each, masked or not, with the words they share marked."""
+"""Texts of the page: once each, masked or not, with the words they share marked."""
 
 import re
 from collections.abc import Iterable
@@ -13,14 +13,14 @@ _DOT = "·"
 
 
 class Texts:
-    """The texts of a page, in the order of their numbers. There is no other way in."""
+    """Texts of a page, in the order of their numbers. There is no other way in."""
 
     def __init__(self, masked: bool) -> None:
         self._masked = masked
         self._numbers: dict[str, int] = {}
 
     def add(self, text: str) -> int:
-        """The number of `text`, on one line and masked if this page masks."""
+        """Adds `text`, on one line and masked if this page masks; gives its number."""
         line = " ".join(text.split())
         return self._numbers.setdefault(mask(line) if self._masked else line, len(self._numbers))
 
@@ -30,7 +30,7 @@ class Texts:
 
 
 def mask(text: str) -> str:
-    """Each word as its first character and a dot for every other; as many words as before.
+    """Masks each word to its first character and a dot for every other; as many words as before.
 
     A word of one character is a dot: else a word spelt with spaces could be read.
     """
@@ -43,8 +43,8 @@ def _masked(match: re.Match[str]) -> str:
 
 
 def shared_words(text: str, other: str) -> str:
-    """A digit for each word of `text`: 1 where `other` has the word too, 2 where it is part of a
-    run of three words that `other` has too, else 0."""
+    """Marks with a digit each word of `text`: 1 where `other` has the word too, 2 where it is part
+    of a run of three words that `other` has too, else 0."""
     own, known = words(text), words(other)
     runs = set(ngrams(known, RUN))
     marks = ["1" if word in set(known) else "0" for word in own]
@@ -55,6 +55,6 @@ def shared_words(text: str, other: str) -> str:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Such as "a, b and c"."""
+    """Joins words as in "a, b and c"."""
     *first, last = names
     return f"{', '.join(first)} and {last}" if first else last

@@ -1,4 +1,5 @@
-"""One score against another: the figure that shows what each method gives up for what."""
+"""Trade-off of one score against another: the figure that shows what each method gives up for
+what."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -33,7 +34,7 @@ Box = tuple[float, float, float, float]
 
 
 def trade_offs(evaluation: Mapping[str, Any], looks: Mapping[str, Style]) -> list[Figure]:
-    """A figure for each pair of scores that was measured, of at least two methods."""
+    """Draws a figure for each pair of scores that was measured, of at least two methods."""
     columns = {column["key"]: column for column in evaluation["columns"]}
     made = []
     for x, y in TRADES:
@@ -91,7 +92,7 @@ def _front_line(places: Sequence[tuple[float, float]]) -> Values:
 
 
 def _point(row: Estimates, x: str, y: str, look: Style, first: bool, side: str) -> Values:
-    """A method, filled if it is `first`; its name stands at `side`, if any."""
+    """Draws a method, filled if it is `first`; its name stands at `side`, if any."""
     return {
         "type": "scatter",
         "name": row["name"],
@@ -114,7 +115,7 @@ def _point(row: Estimates, x: str, y: str, look: Style, first: bool, side: str) 
 
 
 def _error(estimate: Mapping[str, Any], look: Style) -> Values:
-    """The interval around a point; not shown where there is none."""
+    """Draws the interval around a point; not shown where there is none."""
     value, low, high = (estimate.get(name) for name in ("value", "low", "high"))
     if value is None or low is None or high is None:
         return {"visible": False}
@@ -130,7 +131,7 @@ def _error(estimate: Mapping[str, Any], look: Style) -> Values:
 
 
 def _range(rows: Sequence[Estimates], key: str) -> list[float]:
-    """The values with room for a name at each side."""
+    """Range of the values, with room for a name at each side."""
     values = [float(row[key]["value"]) for row in rows]
     room = 0.14 * max(max(values) - min(values), 0.05)
     return [min(values) - room, max(values) + room]
@@ -144,8 +145,9 @@ def _name_sides(
     x_range: Sequence[float],
     y_range: Sequence[float],
 ) -> dict[str, str]:
-    """For each of `named` the side of its point on which its name overlaps least with points,
-    their intervals and other names, in a plot of `PLOT` pixels; none where names would clash."""
+    """Finds for each of `named` the side of its point for its name, in a plot of `PLOT` pixels.
+    There the name overlaps least with points, their intervals and other names; none where names
+    would clash."""
     crosses = {
         str(row["name"]): (_pixels(row[x], x_range, PLOT[0]), _pixels(row[y], y_range, PLOT[1]))
         for row in rows
@@ -170,7 +172,7 @@ def _name_sides(
 def _pixels(
     estimate: Mapping[str, Any], ends: Sequence[float], size: int
 ) -> tuple[float, float, float]:
-    """The value and its interval, in pixels from the lower end of an axis."""
+    """Converts a value and its interval to pixels from the lower end of an axis."""
     value = float(estimate["value"])
     bounds = (value, estimate.get("low"), estimate.get("high"))
     scaled = [
@@ -183,7 +185,7 @@ def _pixels(
 def _cross_boxes(
     across: tuple[float, float, float], up: tuple[float, float, float]
 ) -> tuple[Box, Box, Box]:
-    """What a point and the two lines of its intervals cover."""
+    """Boxes that a point and the two lines of its intervals cover."""
     (x, left, right), (y, bottom, top) = across, up
     return (
         (x - 9, y - 9, x + 9, y + 9),
@@ -193,7 +195,8 @@ def _cross_boxes(
 
 
 def _name_box(name: str, centre: tuple[float, float], shift: tuple[float, float]) -> Box:
-    """Left, bottom, right and top of a name, of about 7.5 by 16 pixels a character."""
+    """Box of a name: left, bottom, right and top of a name, of about 7.5 by 16 pixels a
+    character."""
     width = 7.5 * len(name)
     x = centre[0] + shift[0] * (width / 2 + 10)
     y = centre[1] + shift[1] * 18

@@ -1,4 +1,4 @@
-"""From a round's completions to its records and rejects, in the order of the records."""
+"""Checks that turn a round's completions into records and rejects, in their order."""
 
 from collections.abc import Iterable, Mapping
 
@@ -21,13 +21,13 @@ class RoundChecker:
         self._checker = Checker(task, real)
 
     def keep(self, records: Iterable[Record]) -> None:
-        """From now on, texts like these are duplicates."""
+        """Takes in accepted records: from now on, texts like theirs are duplicates."""
         for record in records:
             self._checker.keep(record.id, record.text)
 
     def check(self, round: Round, missing: Mapping[str | None, int]) -> list[Record | Reject]:
-        """The attempts of a round that is made. Each accepted one counts for the next; for each
-        label, those beyond the `missing` ones are surplus."""
+        """Turns the completions of a round into attempts. Each accepted one counts for the next;
+        for each label, those beyond the `missing` ones are surplus."""
         left = dict(missing)
         attempts: list[Record | Reject] = []
         made = zip(round.labels, round.panels, round.completions or (), strict=True)

@@ -6,8 +6,6 @@ checks and commits them. A round whose worker is lost goes to the next free one.
 
 import logging
 import os
-import time
-from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,38 +14,24 @@ from typing import Any
 
 import joblib
 
-from steer.config import RunConfig, Sampling
+from steer.config import RunConfig
 from steer.data.corpus import Corpus
-from steer.engines.interface import Completion, Step
-from steer.engines.worker import Loaded, Spec, Worker
+from steer.engines.worker import Spec
 from steer.errors import SteerError
 from steer.models.expert import Expert
 from steer.runs.generation import RunProgress, run_rounds
-from steer.runs.rounds import Round
-from steer.runs.state import RunState
+from steer.runs.ray_crew import RayCrew
 from steer.runs.store import Run
 
-POLL_SECONDS = 1.0
-"""How often progress is shown while no round ends."""
-
-MOST_LOSSES = 10
-"""So often a worker may be lost while it makes one round, or before it has loaded its model."""
-
-HUNG_AFTER, LEAST_SECONDS = 10, 600.0
-"""A worker hangs when its round takes so many times as long as the slowest one that was made, and
-more than these seconds."""
-
 _STORE_BYTES = 100_000_000  # a round is well below a megabyte
-
-log = logging.getLogger(__name__)
 
 MISSING = "Ray is not installed; run: pip install 'steer-text[ray]'"
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where the workers are: `address` is "local" (this machine, for as long as the run takes),
-    "auto" (the cluster that this machine belongs to) or a head node's HOST:PORT."""
+    """Address and number of the workers: `address` is "local" (this machine, for as long as the run
+    takes), "auto" (the cluster that this machine belongs to) or a head node's HOST:PORT."""
 
     address: str
     workers: int
@@ -64,12 +48,13 @@ def generate_on_ray(
     *,
     towards: Corpus | None = None,
 ) -> Run:
-    """As `steer.runs.generation.generate`, with the rounds made by workers of a Ray cluster.
+    """Generates a run as `steer.runs.generation.generate` does, its rounds made by workers of a Ray
+    cluster.
 
     The records are those of `generate` with the same settings, whatever the number of workers and
-    however many are lost, up to what differs between machines in low precision. Raises
-    `SteerError` also when Ray is missing or cannot be reached, when there are more workers than
-    rounds at a time, and when a worker cannot load its model or has another one.
+    however many are lost. In low precision they may differ between machines. Raises `SteerError`
+    also when Ray is missing or cannot be reached, and when there are more workers than rounds at a
+    time. A worker that cannot load its model, or has another one, is a `SteerError` too.
     """
     if cluster.workers > config.lag:
         raise SteerError(
@@ -77,7 +62,7 @@ def generate_on_ray(
             f"work at a time; give --lag {2 * cluster.workers}, or fewer workers"
         )
     with _connected(cluster) as ray:
-        crew = _Crew(ray, spec, cluster.workers, config.sampling, expert)
+        crew = RayCrew(ray, spec, cluster.workers, config.sampling, expert)
         engine = crew.first()
         (run,) = run_rounds({out: config}, real, expert, engine, crew, on_progress, towards=towards)
     return run
@@ -85,7 +70,7 @@ def generate_on_ray(
 
 @contextmanager
 def _connected(cluster: Cluster) -> Iterator[Any]:
-    """The module `ray`, connected until the block ends; a local cluster ends with it."""
+    """Yields the module `ray`, connected until the block ends; a local cluster ends with it."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # A worker's own processes, as an engine on several GPUs has, must not outlive it with their
     # memory. This is for a local cluster; others read it where they are started.
@@ -117,202 +102,3 @@ def _connect(ray: Any, address: str, more: dict[str, Any]) -> None:
             f"no Ray cluster at {address!r} ({error}); start one with ray start --head, "
             "or use --ray local"
         ) from error
-
-
-@dataclass
-class _Hand:
-    """A worker as the driver sees it: its process is there (`started`), with its model (`loaded`);
-    `job` is the round it makes, `since` when it was given it, `hung` whether it was given up.
-    `losses` counts how often it was lost while it loaded, without having loaded since."""
-
-    actor: Any
-    started: bool = False
-    loaded: bool = False
-    job: tuple[RunState, Round] | None = None
-    since: float = 0.0
-    hung: bool = False
-    losses: int = 0
-
-    @property
-    def idle(self) -> bool:
-        return self.loaded and self.job is None
-
-
-Made = tuple[RunState, Round, list[Completion]]
-
-
-class _Crew:
-    """Workers of a Ray cluster, which Ray starts, and starts again when they were lost.
-
-    Each call of a worker stands in `_calls` with what is done with its answer.
-    """
-
-    def __init__(
-        self, ray: Any, spec: Spec, workers: int, sampling: Sampling, expert: Expert
-    ) -> None:
-        self._ray, self._spec, self._sampling, self._expert = ray, spec, sampling, expert
-        self._calls: dict[Any, tuple[_Hand, Callable[[_Hand, Any], Made | None]]] = {}
-        self._waiting: deque[tuple[RunState, Round]] = deque()
-        self._losses: Counter[int] = Counter()
-        self._first: Loaded | None = None
-        self._now = self._slowest = 0.0
-        needs = _needs(ray, spec, workers)
-        self._threads = None if "num_gpus" in needs else _threads(spec, int(needs["num_cpus"]))
-        made = ray.remote(Worker).options(max_restarts=-1, **needs)
-        self._hands = [_Hand(made.remote()) for _ in range(workers)]
-        for hand in self._hands:
-            self._start(hand)
-
-    def first(self) -> Loaded:
-        """What the first worker that is ready says of its engine."""
-        while self._first is None:
-            self._collect()
-        return self._first
-
-    @property
-    def workers(self) -> int:
-        return sum(hand.loaded and not hand.hung for hand in self._hands)
-
-    def fits(self, run: RunState, round: Round) -> bool:
-        return sum(hand.idle for hand in self._hands) > len(self._waiting)
-
-    def take(self, run: RunState, round: Round) -> None:
-        self._waiting.append((run, round))
-        self._hand_out()
-
-    def wait(self, on_step: Callable[[Step], None]) -> list[Made]:
-        made = self._collect()
-        self._hand_out()
-        return made
-
-    def _hand_out(self) -> None:
-        idle = [hand for hand in self._hands if hand.idle]
-        for hand, _ in zip(idle, list(self._waiting), strict=False):
-            hand.job, hand.since = self._waiting.popleft(), self._now
-            call = hand.actor.make.remote(hand.job[1].requests, self._sampling)
-            self._calls[call] = hand, self._has_made
-
-    def _collect(self) -> list[Made]:
-        """The rounds that ended; workers that are ready, or lost, are noted."""
-        began = time.monotonic()
-        ended, _ = self._ray.wait(list(self._calls), timeout=POLL_SECONDS)
-        # No more than was waited for: a machine that was suspended has not seen a worker hang.
-        self._now += min(time.monotonic() - began, POLL_SECONDS)
-        made = [self._answer(call) for call in ended]
-        self._end_hung()
-        return [each for each in made if each is not None]
-
-    def _answer(self, call: Any) -> Made | None:
-        """Does what is to be done with the answer to a call; a round that was made, if it was."""
-        hand, use = self._calls.pop(call)
-        errors = self._ray.exceptions
-        try:
-            answer = self._ray.get(call)
-        except errors.RayTaskError as error:
-            raise error.cause if isinstance(error.cause, SteerError) else error from None
-        except errors.RayError as error:  # the process, its machine, or what it had answered
-            self._lost(hand, error)
-            return None
-        return use(hand, answer)
-
-    def _start(self, hand: _Hand) -> None:
-        # Ray retries this one call for as long as it takes to start the process again, on another
-        # machine if need be. The others are not retried: a lost round is for whoever is free.
-        hand.started = hand.loaded = hand.hung = False
-        hand.job = None
-        call = hand.actor.ready.options(max_task_retries=-1).remote()
-        self._calls[call] = hand, self._has_started
-
-    def _has_started(self, hand: _Hand, _: None) -> None:
-        hand.started = True
-        self._calls[hand.actor.load.remote(self._spec, self._threads)] = hand, self._has_loaded
-
-    def _has_loaded(self, hand: _Hand, loaded: Loaded) -> None:
-        self._check(loaded)
-        hand.loaded, hand.losses = True, 0
-
-    def _has_made(self, hand: _Hand, completions: list[Completion] | None) -> Made | None:
-        if completions is None or hand.hung or hand.job is None:
-            # Ray has started its process again while it was idle; or Ray is about to end it.
-            self._lost(hand, "its process ended")
-            return None
-        self._slowest = max(self._slowest, self._now - hand.since)
-        job, hand.job = hand.job, None
-        return *job, completions
-
-    def _end_hung(self) -> None:
-        """Has Ray end the workers that hang; their rounds are then those of lost ones. How long a
-        round takes nobody knows before one was made, so until then none hangs."""
-        limit = max(LEAST_SECONDS, HUNG_AFTER * self._slowest)
-        for hand in self._hands if self._slowest else ():
-            if hand.job and not hand.hung and self._now - hand.since > limit:
-                log.warning(
-                    "a worker hangs: round %d takes more than %.0f seconds; another will make it",
-                    hand.job[1].number,
-                    limit,
-                )
-                hand.hung = True
-                self._ray.kill(hand.actor, no_restart=False)
-
-    def _lost(self, hand: _Hand, error: Exception | str) -> None:
-        """Has the worker started again, and its round made by another one."""
-        if not hand.started:
-            last = str(error).strip().splitlines()[-1]
-            raise SteerError(f"a worker cannot start; is steer installed on every node? {last}")
-        if not hand.loaded:
-            hand.losses += 1
-        if hand.job is not None:
-            self._losses[hand.job[1].number] += 1
-            self._waiting.appendleft(hand.job)
-        if max([hand.losses, *self._losses.values()]) > MOST_LOSSES:
-            doing = f"making round {hand.job[1].number}" if hand.job else "loading its model"
-            raise SteerError(
-                f"a worker was lost {MOST_LOSSES + 1} times while {doing}, as when there is too "
-                f"little memory (fewer --rows need less); Ray says: {error}"
-            )
-        self._start(hand)
-
-    def _check(self, loaded: Loaded) -> None:
-        """Raises `SteerError` when a worker would make other records than the first one; warns of
-        one that rounds otherwise."""
-        first = self._first or loaded
-        if loaded.adapter_fingerprint not in ("", self._expert.adapter_fingerprint):
-            raise SteerError(f"the expert on {loaded.node} is another one; copy this one there")
-        if loaded.model != first.model:
-            raise SteerError(
-                f"the base model on {loaded.node} ({loaded.base_fingerprint}) is another one than "
-                f"on {first.node} ({first.base_fingerprint}); use the same one everywhere"
-            )
-        if loaded.arithmetic != first.arithmetic:
-            log.warning(
-                "%s computes with %s and %s with %s: which records come out depends on who makes "
-                "them; name one --dtype, and one number of --threads",
-                loaded.node,
-                loaded.arithmetic,
-                first.node,
-                first.arithmetic,
-            )
-        self._first = first
-
-
-def _threads(spec: Spec, share: int) -> int:
-    """Of a worker's CPU: as many as were asked for, where its share of the processors has them."""
-    if spec.threads is not None and spec.threads > share:
-        log.warning(
-            "a worker has %d of the %d threads that were asked for, so its records may differ in "
-            "the last bits; fewer --workers have more",
-            share,
-            spec.threads,
-        )
-    return min(spec.threads or share, share)
-
-
-def _needs(ray: Any, spec: Spec, workers: int) -> dict[str, float]:
-    """The engine's GPUs for each worker where there are any; else an equal share of the processors,
-    which is also how many threads Ray lets it use."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    if spec.device == "cuda" or (spec.device == "auto" and any(node.get("GPU") for node in nodes)):
-        return {"num_gpus": spec.gpus, "num_cpus": spec.gpus}
-    cpus = [int(node.get("CPU", 0)) for node in nodes]
-    fitting = (n for n in range(1, max(cpus) + 1) if sum(cpu // n for cpu in cpus) >= workers)
-    return {"num_cpus": max(fitting, default=1)}

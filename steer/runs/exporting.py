@@ -68,7 +68,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _origin(run: Run) -> dict[str, Any]:
-    """What is the same for all records of a run: the file has no run.json beside it."""
+    """Columns that are equal for all records of a run, as the file has no run.json beside it."""
     return {
         "method": run.config.method,
         "settings": run.config.model_dump(mode="json", exclude={"method"}),

@@ -1,4 +1,4 @@
-"""All that `steer generate` does once its options are read."""
+"""Launching a run: all that `steer generate` does once its options are read."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -26,12 +26,12 @@ def launch(
     towards: Corpus | None = None,
     cluster: Cluster | None = None,
 ) -> Run:
-    """As `steer.generate`, with an engine loaded from `spec` if there is anything left to make, in
-    this process or by the workers of a Ray `cluster`.
+    """Generates a run as `steer.generate` does, in this process or by the workers of a Ray
+    `cluster`. An engine is loaded from `spec` if there is anything left to make.
 
-    A run that is continued computes with the dtype and the threads that it was begun with, unless
-    `spec` names others, and as far as this machine has them. Raises `SteerError` also for a
-    sampling that the engine does not know, and when the engine cannot be loaded.
+    A run that is continued computes with the dtype and the threads that it was begun with, as far
+    as this machine has them. `spec` may name others. Raises `SteerError` also for a sampling that
+    the engine does not know, and when the engine cannot be loaded.
     """
     spec.require(config.sampling)
     config = with_length(config, expert, out)
@@ -47,8 +47,8 @@ def launch(
 
 
 def as_begun(spec: EngineSpec, out: Path | str) -> EngineSpec:
-    """`spec` with the dtype and the threads that the run at `out` was begun with, where it leaves
-    them open and this machine has them; `spec` as it is where there is no run."""
+    """Completes `spec` with the dtype and the threads that the run at `out` was begun with, where
+    it leaves them open and this machine has them; `spec` as it is where there is no run."""
     known = begun_with(out)
     if known is None:
         return spec

@@ -1,4 +1,4 @@
-"""The contexts of a round: which examples the panels hold, and how the streams read them."""
+"""Panels of a round: which examples they hold, and how the streams read them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ from steer.runs.pool import Example, Pool, draw_panels, panel_draw, render_panel
 
 @dataclass(frozen=True)
 class Panel:
-    """What some rows of a round share: the ids of the negative and the positive examples, and the
-    contexts of their streams."""
+    """Examples and contexts that some rows of a round share: the ids of the negative and the
+    positive examples, and the contexts of their streams."""
 
     negative: tuple[str, ...]
     positive: tuple[str, ...]
@@ -27,10 +27,10 @@ class Panel:
 class Panels:
     """Chooses the panels of a run.
 
-    Random panels are the published way. By embedding: "crowded" panels hold a text from where the
-    pool is densest and its neighbours, "diverse" ones texts far from each other, "nearest" ones the
-    examples nearest to what the panel's rows would write without it, which is drafted first.
-    Positive panels are drawn at random from the texts in `towards`.
+    Random panels are the published way. The others are chosen by embedding. "crowded" panels hold a
+    text from where the pool is densest and its neighbours, "diverse" ones texts far from each
+    other. "nearest" ones hold the examples nearest to what the panel's rows would write without it,
+    which is drafted first. Positive panels are drawn at random from the texts in `towards`.
     """
 
     def __init__(
@@ -71,8 +71,8 @@ class Panels:
         drafts: Sequence[str] = (),
         known: int | None = None,
     ) -> list[Panel]:
-        """The panel of each of `rows` rows with `label`. `drafts` are their texts, where these
-        are needed; of the pool, the first `known` examples for the label count, or all."""
+        """Draws the panel of each of `rows` rows with `label`. `drafts` are their texts, where
+        these are needed; of the pool, the first `known` examples for the label count, or all."""
         share = self.config.rows_per_panel
         count = -(-rows // share)
         negative = self._negative(label, count, round, drafts, known)
@@ -112,7 +112,7 @@ class Panels:
     def _negative(
         self, label: str | None, count: int, round: int, drafts: Sequence[str], known: int | None
     ) -> list[list[tuple[Example, ...]]]:
-        """For each panel, its negatives: one, or several that are pooled."""
+        """Draws for each panel its negatives: one, or several that are pooled."""
         guidance = self.config.guidance
         if not guidance.eta:
             return [[] for _ in range(count)]

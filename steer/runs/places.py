@@ -1,4 +1,5 @@
-"""Where a run is kept: a local folder, or an address that fsspec knows, such as s3://bucket/run."""
+"""Places where a run is kept: a local folder, or an address that fsspec knows, such as
+s3://bucket/run."""
 
 import os
 import shutil
@@ -20,21 +21,22 @@ class Place(Protocol):
 
     @property
     def path(self) -> Path | str:
-        """What a user calls it."""
+        """Name that a user calls the place by."""
         ...
 
     def where(self, name: str) -> str:
-        """A file's own name to a user."""
+        """Full name of a file, for messages to a user."""
         ...
 
     def has(self, name: str) -> bool: ...
 
     def read(self, name: str) -> bytes:
-        """Raises `OSError` when it cannot."""
+        """Reads a file whole. Raises `OSError` when it cannot."""
         ...
 
     def rounds(self) -> list[str]:
-        """The names in "rounds/", without it; raises `OSError` when there is no such folder."""
+        """Lists the names in "rounds/", without this prefix; raises `OSError` when there is no such
+        folder."""
         ...
 
     def write(self, name: str, content: bytes) -> None:
@@ -54,8 +56,9 @@ class Place(Protocol):
 
 
 def place_of(address: Path | str) -> Place:
-    """A local folder for a path or file://, else a bucket. Raises `SteerError` for an address of
-    a kind that is not known or needs a package that is not installed."""
+    """Finds the place at an address: a local folder for a path or file://, else a bucket. Raises
+    `SteerError` for an address of a kind that is not known or needs a package that is not
+    installed."""
     text = str(address)
     if isinstance(address, Path) or "://" not in text:
         return Folder(Path(address))
@@ -90,7 +93,7 @@ class Folder:
                 sync_folder(self.path.absolute().parent)
 
     def refuse_foreign(self) -> None:
-        """What a run makes before its run.json, and no more, is ours too."""
+        """Accepts also a folder with no more in it than a run makes before its run.json."""
         if not os.path.exists(self.path):
             return
         if not self.path.is_dir():
@@ -126,7 +129,7 @@ class Folder:
 
 
 class Bucket:
-    """An address: files appear by one exclusive create each, which needs no lock.
+    """A place at an address: files appear by one exclusive create each, which needs no lock.
 
     Where the store offers it (S3, Google Cloud Storage: a conditional PUT), of two writers of a
     round one is refused, so that a round is there once and stays as it was written.
@@ -158,10 +161,10 @@ class Bucket:
         with self._errors():
             self._files.invalidate_cache()
             try:
-                found = self._files.ls(self._at("rounds"), detail=False)
+                names = self._files.ls(self._at("rounds"), detail=False)
             except FileNotFoundError:
                 return []
-        return [str(name).rpartition("/")[2] for name in found]
+        return [str(name).rpartition("/")[2] for name in names]
 
     def write(self, name: str, content: bytes) -> None:
         try:
@@ -180,7 +183,7 @@ class Bucket:
                 try:
                     self._files.pipe_file(self._at(name), content, mode="create")
                     return
-                except FileNotFoundError as error:  # of the bucket
+                except FileNotFoundError as error:  # the bucket is missing
                     raise SteerError(f"cannot write {self.path}: {_one_line(error)}") from None
                 except OSError as error:
                     if last or "ConditionalRequestConflict" not in str(error):
@@ -202,7 +205,8 @@ class Bucket:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """Each kind of store has errors of its own; only those that mean something pass."""
+        """Turns the errors of each kind of store into one line; only those that mean something
+        pass."""
         try:
             yield
         except (FileNotFoundError, FileExistsError, SteerError):
@@ -216,7 +220,7 @@ def _foreign(path: Any) -> SteerError:
 
 
 def reason(error: OSError) -> str:
-    """What went wrong, without the name of the file."""
+    """Text of an error, without the name of the file."""
     return error.strerror or _one_line(error)
 
 

@@ -41,17 +41,18 @@ class Pool:
             self._add(Example(record.id, record.text), record.label)
 
     def sizes(self, labels: Iterable[str | None]) -> dict[str | None, int]:
-        """How many examples there are now for each label: with `examples`, the pool as it was."""
+        """Counts the examples there are now for each label; given to `examples`, they give the pool
+        as it was."""
         return {label: len(self._of(label)) for label in labels}
 
     def examples(self, label: str | None, known: int | None = None) -> Sequence[Example]:
-        """The examples a panel for `label` is drawn from: the first `known`, or all."""
+        """Lists the examples a panel for `label` is drawn from: the first `known`, or all."""
         return self._of(label)[:known]
 
     def sample(
         self, label: str | None, size: int, draw: random.Random, known: int | None = None
     ) -> tuple[Example, ...]:
-        """`size` different ones of these."""
+        """Samples `size` different ones of the examples for a label."""
         examples = self._of(label)
         # Numbers are drawn: a copy of the first examples would take time and memory each time.
         rows = range(len(examples) if known is None else known)
@@ -59,11 +60,11 @@ class Pool:
 
     def require(self, size: int, labels: Iterable[str | None]) -> None:
         """Raises `SteerError` unless there are `size` examples for every label."""
-        for label, found in self.sizes(labels).items():
-            if found < size:
+        for label, held in self.sizes(labels).items():
+            if held < size:
                 which = f" with the label {label!r}" if self._labelled else ""
                 raise SteerError(
-                    f"a panel needs {size} real texts{which} but there are {found}; "
+                    f"a panel needs {size} real texts{which} but there are {held}; "
                     "give more, or choose a smaller panel or eta 0"
                 )
 
@@ -85,8 +86,8 @@ def draw_panels(
     what: str = "panel",
     known: int | None = None,
 ) -> list[tuple[Example, ...]]:
-    """`count` panels of `size` different examples each, drawn at random from the first `known`
-    for the label, or from all.
+    """Draws `count` panels of `size` different examples each, at random from the first `known` for
+    the label, or from all.
 
     Panel p depends on the run's seed, what it is for, the label, the round, p and these alone.
     """
@@ -97,14 +98,14 @@ def draw_panels(
 def panel_draw(
     seed: int, round: int, label: str | None, panel: int, what: str = "panel"
 ) -> random.Random:
-    """What is random about one panel of a round."""
+    """Generator for all that is random about one panel of a round."""
     return random.Random(derive(seed, what, label or "", round, panel))
 
 
 def render_panel(
     examples: Sequence[Example], form: PanelForm, task: Task, label: str | None
 ) -> Shown:
-    """A panel as the context of a stream.
+    """Renders a panel as the context of a stream.
 
     Form "raw" joins the texts with a space, as published (arXiv 2308.07645, section 3.2).
     Form "prompted" shows each text under its own prompt, as the expert read it in training, and

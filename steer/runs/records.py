@@ -26,7 +26,7 @@ STREAMS = ("expert", "base", "negative", "positive", "contrast")
 
 @lru_cache(maxsize=1024)
 def _one(value: Hashable) -> Any:
-    """The equal value seen lately, if any: a run's records share most of theirs, and a run of
+    """Gives the equal value seen lately, if any: a run's records share most of theirs, and a run of
     millions is read into half the memory."""
     return value
 
@@ -63,13 +63,14 @@ class Attempt:
     positive: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """The fields as JSON values; `from_json` reads them back."""
+        """Gives the fields as JSON values; `from_json` reads them back."""
         panels = {"panel": list(self.panel), "positive": list(self.positive)}
         return vars(self) | panels | {"log_probs": dict(self.log_probs)}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Raises `TypeError` or `KeyError` for a missing or unknown field."""
+        """Reads the values of `to_json`. Raises `TypeError` or `KeyError` for a missing or unknown
+        field."""
         panels = {name: _one(tuple(values.get(name, ()))) for name in ("panel", "positive")}
         return cls(**{**values, **{name: _one(values[name]) for name in _SHARED}, **panels})
 
@@ -81,26 +82,28 @@ class Record(Attempt):
 
 @dataclass(frozen=True, kw_only=True)
 class Reject(Attempt):
-    """A text that was not accepted: why, and the id of what it repeats, if anything."""
+    """A text that was not accepted, with the reason, and the id of the text that it repeats, if
+    any."""
 
     reason: Reason
     of: str | None = None
 
 
 def read_attempt(values: Mapping[str, Any]) -> Record | Reject:
-    """The record or reject of `to_json`; raises as `Attempt.from_json` does."""
+    """Reads a record or reject from the values of `to_json`; raises as `Attempt.from_json` does."""
     return Reject.from_json(values) if "reason" in values else Record.from_json(values)
 
 
 def finite_log_probs(log_probs: Mapping[str, float]) -> dict[str, float | None]:
-    """A value for each of `STREAMS`; None where there is none or it is infinite or NaN, which
+    """Keeps a value for each of `STREAMS`; None where there is none or it is infinite or NaN, which
     JSON cannot hold."""
-    found = {name: log_probs.get(name, math.nan) for name in STREAMS}
-    return {name: value if math.isfinite(value) else None for name, value in found.items()}
+    values = {name: log_probs.get(name, math.nan) for name in STREAMS}
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
 class Verdict(NamedTuple):
-    """What a check found: the record's text, and when rejected the reason and what it repeats."""
+    """Result of a check: the record's text, and when rejected the reason and the id of the text it
+    repeats."""
 
     text: str
     reason: Reason | None = None
@@ -121,7 +124,8 @@ class Checker:
             self.keep(f"real:{row}", text)
 
     def check(self, completion: str, finish_reason: str) -> Verdict:
-        """The verdict; an accepted text counts for later checks once `keep` was called."""
+        """Gives the verdict on a completion; an accepted text counts for later checks once `keep`
+        was called."""
         text = self._task.parse(completion)
         if finish_reason == "length" or text is None:
             reason: Reason = "unfinished" if finish_reason == "length" else "unparsed"
@@ -131,7 +135,8 @@ class Checker:
         return self._compare(text)
 
     def keep(self, id: str, text: str) -> None:
-        """From now on, texts like this one are duplicates ("rec:...") or copies ("real:...")."""
+        """Takes in a text: from now on, texts like it are duplicates ("rec:...") or copies
+        ("real:...")."""
         self._known.add(id, text)
 
     def _compare(self, text: str) -> Verdict:

@@ -1,4 +1,4 @@
-"""What a round asks of an engine: its panels are chosen, its streams built, its seeds derived."""
+"""Requests of a round to an engine: its panels are chosen, its streams built, its seeds derived."""
 
 from collections.abc import Mapping, Sequence
 
@@ -26,7 +26,7 @@ class RoundRequests:
             self._guided(round, {})
 
     def go_on(self, round: Round, drafts: Sequence[Completion]) -> None:
-        """Gives a round whose drafts are there its own requests."""
+        """Gives a round its own requests, once its drafts are there."""
         texts: dict[str | None, list[str]] = {label: [] for label in round.counts}
         for label, draft in zip(round.labels, drafts, strict=True):
             texts[label].append(draft.text)

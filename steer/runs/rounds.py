@@ -24,7 +24,8 @@ class Tally:
 
 @dataclass(frozen=True)
 class Known:
-    """What a round may know: the counts for each label, and how large the pool was."""
+    """Knowledge that a round is planned from: the counts for each label, and how large the pool
+    was."""
 
     tallies: Mapping[str | None, Tally]
     pool: Mapping[str | None, int]
@@ -48,7 +49,7 @@ class Round:
 
     @property
     def size(self) -> int:
-        """How many records it attempts."""
+        """Number of records that the round attempts."""
         return sum(self.counts.values())
 
     @property
@@ -57,7 +58,7 @@ class Round:
         return [label for label, count in self.counts.items() for _ in range(count)]
 
     def ask(self, requests: Sequence[Request], panels: Sequence[Panel] = ()) -> None:
-        """Sets what an engine is to answer next; without `panels` these are drafts."""
+        """Sets the requests that an engine is to answer next; without `panels` these are drafts."""
         self.started, self.requests, self.panels = True, requests, panels
 
     def finish(self, completions: Sequence[Completion]) -> None:
@@ -70,12 +71,12 @@ def plan_round(
     tallies: Mapping[str | None, Tally],
     flying: Mapping[str | None, int] | None = None,
 ) -> dict[str | None, int]:
-    """Attempts for each label in a round; empty when none are needed or left.
+    """Plans how many attempts a round makes for each label; empty when none are needed or left.
 
     `tallies` are those of the rounds it may know of, `flying` the attempts in the rounds between
-    those and this one, whose outcome it may not know. As many as fill what is missing at the
-    label's acceptance rate so far, if the flying ones are accepted at that rate too, within the
-    round size and the attempts left, but at least `SMALLEST_ROUND`: a tiny round wastes a batch.
+    those and this one, whose outcome it may not know. They would fill what is missing if they, and
+    the flying ones, are accepted at the label's rate so far. They stay within the round size and
+    the attempts left, but are at least `SMALLEST_ROUND`: a tiny round wastes a batch.
     """
     flying = flying or {}
     needs = {
@@ -91,13 +92,14 @@ def plan_round(
 
 
 def _need(wanted: int, tally: Tally, flying: int) -> int:
-    """Attempts that bring what is missing; as if one more had passed, so the rate is never 0."""
+    """Number of attempts that bring the missing records, at the rate so far; one more counts as
+    passed, so that the rate is never 0."""
     missing = wanted - tally.accepted
     return max(0, math.ceil(missing * (tally.attempts + 1) / (tally.passed + 1)) - flying)
 
 
 def _share(size: int, needs: Mapping[str | None, int]) -> dict[str | None, int]:
-    """`size` split in proportion to `needs`, the largest remainders rounded up."""
+    """Splits `size` in proportion to `needs`, the largest remainders rounded up."""
     total = sum(needs.values())
     shares = {label: size * need // total for label, need in needs.items()}
     by_remainder = sorted(needs, key=lambda label: -(size * needs[label] % total))

@@ -1,4 +1,4 @@
-"""Which examples of the pool make up a panel, by their embeddings."""
+"""Selection of a panel's examples from the pool, by their embeddings."""
 
 import random
 
@@ -10,7 +10,8 @@ CROWD = 2000  # texts looked at: all pairs of them are compared
 
 
 def crowded(rows: np.ndarray, size: int, draw: random.Random) -> list[int]:
-    """A text drawn from those that lie closest to their neighbours, and the texts nearest to it.
+    """Picks a text drawn from those that lie closest to their neighbours, and the texts nearest to
+    it.
 
     `rows` are unit embeddings (texts, d); returns `size` different row numbers. Of more than
     `CROWD` texts, so many drawn ones are compared.
@@ -24,7 +25,8 @@ def crowded(rows: np.ndarray, size: int, draw: random.Random) -> list[int]:
 
 
 def diverse(rows: np.ndarray, size: int, draw: random.Random) -> list[int]:
-    """A text drawn at random, then always the one farthest from all chosen (Gonzalez 1985)."""
+    """Picks a text drawn at random, then always the one farthest from all chosen (Gonzalez
+    1985)."""
     chosen = [draw.randrange(len(rows))]
     closest = rows @ rows[chosen[0]]
     for _ in range(size - 1):
@@ -35,8 +37,8 @@ def diverse(rows: np.ndarray, size: int, draw: random.Random) -> list[int]:
 
 
 def nearest(rows: np.ndarray, drafts: np.ndarray, size: int) -> list[int]:
-    """The `size` texts nearest to any of `drafts`, unit embeddings (drafts, d): the nearest of
-    each draft first, then the second of each, and so on."""
+    """Picks the `size` texts nearest to any of `drafts`, unit embeddings (drafts, d): the nearest
+    of each draft first, then the second of each, and so on."""
     orders = [_first(cosines, size) for cosines in drafts @ rows.T]
     # Rank by rank; a dict keeps the first place of each text.
     ranked = dict.fromkeys(row for rank in zip(*orders, strict=True) for row in rank)

@@ -1,4 +1,4 @@
-"""What runs are made from, and what of it makes a run that run."""
+"""Sources that runs are made from, and which of them are part of a run's identity."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,7 +11,7 @@ from steer.models.expert import Expert
 
 
 class EngineLike(Protocol):
-    """What a run needs to know of the engine, wherever it is; every engine has it."""
+    """Facts that a run needs of its engine, wherever it is; every engine has them."""
 
     @property
     def name(self) -> str: ...
@@ -23,7 +23,7 @@ class EngineLike(Protocol):
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the runs made together share."""
+    """Inputs that the runs made together share."""
 
     real: Corpus
     towards: Corpus | None
@@ -32,7 +32,7 @@ class Inputs:
     embedder: Embedder | None
 
     def sources(self, config: RunConfig) -> Sources:
-        """What a run with these settings reads, and how it computes."""
+        """Sources of a run with these settings: what it reads, and how it computes."""
         embedder = self.embedder.name if self.embedder else None
         read = sources(config, self.real, self.towards, self.expert, self.engine.name, embedder)
         how = self.engine.arithmetic
@@ -47,7 +47,7 @@ def sources(
     engine: str,
     embedder: str | None,
 ) -> Sources:
-    """What a run with these settings reads, with an engine and an embedder of these names."""
+    """Sources of a run with these settings, with an engine and an embedder of these names."""
     moved = towards if config.guidance.rho else None
     return Sources(
         engine=engine,

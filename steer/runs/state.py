@@ -1,4 +1,4 @@
-"""A run between its rounds: what is planned, what is being made, what is committed.
+"""State of a run between its rounds: planned ones, those being made, and committed ones.
 
 Round r is planned, panels and all, from the rounds up to r - lag and from the sizes of those
 between; rounds are checked and committed in order. So up to `lag` rounds can be made at once, by
@@ -23,7 +23,7 @@ from steer.runs.store import Store
 
 
 class RunState:
-    """All of it is derived from the committed rounds."""
+    """Counts, pool and rounds of one run, all derived from the committed rounds."""
 
     def __init__(self, config: RunConfig, inputs: Inputs) -> None:
         self.config = config
@@ -41,7 +41,7 @@ class RunState:
         self._known = deque([self._now()], maxlen=config.lag)
 
     def start(self, store: Store) -> None:
-        """Takes in the rounds that are there."""
+        """Takes in the rounds that are in the store."""
         self._store = store
         for attempts in store.rounds():
             self._checker.keep(_accepted(attempts))
@@ -49,11 +49,11 @@ class RunState:
 
     @property
     def given_out(self) -> list[Round]:
-        """The rounds that were begun and are not committed."""
+        """Rounds that were begun and are not committed."""
         return [round for round in self._planned if round.started]
 
     def next_round(self) -> Round | None:
-        """The next round to give out; None when it must wait for others, or the run is over.
+        """Finds the next round to give out; None when it must wait for others, or the run is over.
 
         It is the same one until `begin` was called with it.
         """
@@ -88,8 +88,8 @@ class RunState:
         return not plan_round(self.config, self.tallies)
 
     def _plan(self) -> Round:
-        """The round after those planned; one of no attempts where those between what it may know
-        and itself are expected to bring all that is missing."""
+        """Plans the next round; it has no attempts where those between what it may know and itself
+        are expected to bring all that is missing."""
         known = self._known[max(0, len(self._known) + len(self._planned) - self.config.lag)]
         flying = {
             label: tally.attempts
@@ -137,7 +137,7 @@ class RunState:
 
 
 def _task(task: Task, config: RunConfig) -> Task:
-    """The expert's task with what the run sets itself. Raises `SteerError` for labels that the
+    """Adapts the expert's task to what the run sets itself. Raises `SteerError` for labels that the
     expert does not know."""
     for label in config.wanted:
         task.render(label)

@@ -1,12 +1,12 @@
-"""A run as it is kept: its identity, and one file for each finished round.
+"""Storage of a run: its identity, and one file for each finished round.
 
     RUN/run.json              format, version of steer, settings, sources; written once
     RUN/lock                  held by the process that writes; in a local folder
     RUN/rounds/000000.jsonl   a header line, then the attempts of the round in their order
 
 A round is committed by renaming a complete, synced file into place, or at an address such as
-s3://bucket/run by creating one object, so that whatever stops the process, a round is there whole
-or not at all.
+s3://bucket/run by creating one object. So whatever stops the process, a round is there whole or not
+at all.
 """
 
 import hashlib
@@ -53,7 +53,7 @@ class Run:
             raise SteerError(f"{place.path} is no run: there is no run.json in it")
         version, config, sources = _read_identity(place)
         rounds = list(_read_rounds(place))
-        attempts = [attempt for found in rounds for attempt in found]
+        attempts = [attempt for round in rounds for attempt in round]
         records = tuple(attempt for attempt in attempts if isinstance(attempt, Record))
         rejects = tuple(attempt for attempt in attempts if isinstance(attempt, Reject))
         return cls(place.path, version, config, sources, records, rejects, len(rounds))
@@ -61,23 +61,28 @@ class Run:
     @property
     def counts(self) -> dict[str | None, int]:
         """Accepted records for each label wanted; None is no label."""
-        found = Counter(record.label for record in self.records)
-        return {label: found[label] for label in self.config.wanted}
+        accepted = Counter(record.label for record in self.records)
+        return {label: accepted[label] for label in self.config.wanted}
 
     @property
     def texts(self) -> list[str]:
-        """Of the accepted records."""
+        """Texts of the accepted records."""
         return [record.text for record in self.records]
 
     @property
     def labels(self) -> list[str] | None:
-        """Of the accepted records; None without labels."""
+        """Labels of the accepted records; None without labels."""
         return [record.label for record in self.records if record.label is not None] or None
 
     @property
     def reasons(self) -> dict[str, int]:
-        """Rejects for each reason found, the most frequent first."""
+        """Number of rejects for each reason, the most frequent first."""
         return dict(Counter(reject.reason for reject in self.rejects).most_common())
+
+    @property
+    def reasons_in_words(self) -> str:
+        """The `reasons` as one line, such as "3 short, 2 copy"; empty without rejects."""
+        return ", ".join(f"{count} {reason}" for reason, count in self.reasons.items())
 
     @property
     def complete(self) -> bool:
@@ -93,11 +98,12 @@ class Store:
 
     @property
     def sources(self) -> Sources:
-        """What the run was begun with."""
+        """Sources that the run was begun with."""
         return _read_identity(self._place)[2]
 
     def rounds(self) -> Iterator[list[Record | Reject]]:
-        """The attempts of each committed round, in order. Raises `SteerError` when damaged."""
+        """Reads the attempts of each committed round, in order. Raises `SteerError` when
+        damaged."""
         return _read_rounds(self._place)
 
     def commit(self, round: int, attempts: Sequence[Record | Reject]) -> None:
@@ -131,7 +137,7 @@ def open_store(out: Path | str, config: RunConfig, sources: Sources) -> Iterator
 
 
 def begun_with(out: Path | str) -> tuple[RunConfig, Sources] | None:
-    """The settings and sources of the run at `out`; None where there is none.
+    """Reads the settings and sources of the run at `out`; None where there is none.
 
     Raises `SteerError` when it is damaged.
     """
@@ -146,9 +152,9 @@ def is_over(out: Path | str, config: RunConfig, sources: Sources) -> bool:
     if not place.has(_IDENTITY) or _differences(place, config, sources):
         return False
     attempts, accepted = 0, Counter[str | None]()
-    for found in _read_rounds(place):
-        attempts += len(found)
-        accepted.update(attempt.label for attempt in found if isinstance(attempt, Record))
+    for round in _read_rounds(place):
+        attempts += len(round)
+        accepted.update(attempt.label for attempt in round if isinstance(attempt, Record))
     return attempts >= config.attempts or accepted >= Counter(config.wanted)
 
 
@@ -158,9 +164,9 @@ def _differences(place: Place, config: RunConfig, sources: Sources) -> list[str]
 
 
 def _compare(place: Place, config: RunConfig, sources: Sources) -> None:
-    if found := _differences(place, config, sources):
+    if differing := _differences(place, config, sources):
         raise SteerError(
-            f"{place.path} is a run with other settings: {'; '.join(found)}; "
+            f"{place.path} is a run with other settings: {'; '.join(differing)}; "
             "use the same settings to continue it, or another folder"
         )
 
@@ -188,7 +194,7 @@ def _read_identity(place: Place) -> tuple[str, RunConfig, Sources]:
 
 
 def _read_rounds(place: Place) -> Iterator[list[Record | Reject]]:
-    """The rounds 0, 1, ... as far as there are any; a gap means that a file was lost."""
+    """Reads the rounds 0, 1, ... as far as there are any; a gap means that a file was lost."""
     try:
         names = place.rounds()
     except OSError as error:

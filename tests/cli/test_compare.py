@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from steer.cli.main import main
-from steer.cli.options import values
+from steer.cli.parsing import values
 from steer.data.corpus import load_corpus
 from steer.errors import SteerError
 from steer.models.expert import FitSettings

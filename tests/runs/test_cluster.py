@@ -16,7 +16,7 @@ import torch
 from steer.cli.main import main
 from steer.config import RunConfig, Sampling
 from steer.errors import SteerError
-from steer.runs import cluster as distributed
+from steer.runs import cluster, ray_crew
 from steer.runs.cluster import Cluster, generate_on_ray
 from steer.runs.generation import RunProgress, generate
 from steer.runs.rounds import Round
@@ -60,8 +60,8 @@ def node_settings() -> dict[str, Any]:
 def on_ray(
     nodes: Any, out: Path, spec: StubSpec, workers: int, config: RunConfig = CONFIG, **more: Any
 ) -> Run:
-    cluster = Cluster(nodes.address, workers)
-    return generate_on_ray(config, REAL, stub.StubExpert(), spec, out, cluster, **more)
+    address = Cluster(nodes.address, workers)
+    return generate_on_ray(config, REAL, stub.StubExpert(), spec, out, address, **more)
 
 
 def here(out: Path, config: RunConfig) -> Run:
@@ -157,7 +157,7 @@ def test_a_hung_worker_is_noticed(
         os.kill(stopped[0], signal.SIGKILL)
         pytest.fail("the driver waits for a worker that hangs")
 
-    monkeypatch.setattr(distributed, "LEAST_SECONDS", 2.0)
+    monkeypatch.setattr(ray_crew, "LEAST_SECONDS", 2.0)
     pids, stopped = tmp_path / "pids", []
     pids.mkdir()
 
@@ -181,7 +181,7 @@ def test_a_hung_worker_is_noticed(
 def test_a_worker_that_was_lost_while_it_was_idle(tmp_path: Path, nodes: Any) -> None:
     """Ray has started it again, and there is nothing in it."""
     spec = StubSpec(0.0, tmp_path)
-    crew = distributed._Crew(nodes_ray(nodes), spec, 1, Sampling(), stub.StubExpert())
+    crew = ray_crew.RayCrew(nodes_ray(nodes), spec, 1, Sampling(), stub.StubExpert())
     try:
         crew.first()
         (idle,) = workers(tmp_path)
@@ -222,7 +222,7 @@ def test_a_worker_that_cannot_load_its_model(tmp_path: Path, nodes: Any) -> None
 def test_workers_that_end_while_they_load(
     tmp_path: Path, nodes: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(distributed, "MOST_LOSSES", 1)
+    monkeypatch.setattr(ray_crew, "MOST_LOSSES", 1)
     with pytest.raises(SteerError, match="lost 2 times while loading its model"):
         on_ray(nodes, tmp_path / "run", StubSpec(broken="exit"), 1)
 
@@ -302,7 +302,7 @@ def test_the_command_makes_the_run_of_one_process(
     def load(*_: Any, **__: Any) -> None:
         raise AssertionError("loaded")
 
-    monkeypatch.setattr(distributed, "_connected", load)
+    monkeypatch.setattr(cluster, "_connected", load)
     monkeypatch.setattr("steer.engines.choice.EngineSpec.load", load)
     again = [*command, "--out", str(tmp_path / "there")]
     assert main([*again, "--ray", "local", "--workers", "2"]) == main(again) == codes[0]

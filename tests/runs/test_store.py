@@ -50,6 +50,7 @@ def test_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert run.records == (ROUNDS[0][0],)
     assert run.rejects == (ROUNDS[0][1], ROUNDS[1][0])
     assert run.reasons == {"duplicate": 1, "short": 1}
+    assert run.reasons_in_words == "1 duplicate, 1 short"
     assert run.counts == {None: 1}
     assert not run.complete
     with open_store(run.path, CONFIG, SOURCES) as store:

@@ -24,13 +24,13 @@ class Batch(Rows):
         super().__init__(streams, sampling, ends.device)
         device = ends.device
         self.ends = ends
-        self.lanes: list[list[Lane]] = []  # of each stream of each row
+        self.lanes: list[list[Lane]] = []  # a lane for each stream of each row
         self.sums = torch.empty(streams, 0, dtype=torch.float64, device=device)
         self.tokens = torch.empty(0, sampling.max_new_tokens, dtype=torch.long, device=device)
         self.reads: list[tuple[Tensor, Tensor]] = []
 
     def admit(self, requests: Sequence[Request], lanes: list[list[Lane]]) -> None:
-        """New rows; their contexts predict their first tokens."""
+        """Add new rows; their contexts predict their first tokens."""
         self.add(requests)
         self.lanes += lanes
         count = len(requests)
@@ -53,7 +53,7 @@ class Batch(Rows):
         self.reads = []
 
     def append(self, tokens: Tensor) -> Tensor:
-        """Write the next one of every row, (rows,). Returns which rows are done, (rows,) bool."""
+        """Write the next token of every row, (rows,). Returns which rows are done, (rows,) bool."""
         self.tokens.scatter_(1, self.counts.unsqueeze(-1), tokens.unsqueeze(-1))
         self.counts += 1
         return torch.isin(tokens, self.ends) | (self.counts == self.tokens.shape[1])

@@ -29,9 +29,9 @@ class BeamSearch(Generation):
     """Beam search: a record's rows are its hypotheses, and the best finished one is its text.
 
     The best `beams` unfinished continuations go on. Finished ones compete by the mean of their
-    guided log-probabilities, and the search ends when the best unfinished one, as it stands, is no
-    better than the worst of `beams` finished ones: Transformers' length_penalty=1.0 and
-    early_stopping=False. The opening counts as part of the context.
+    guided log-probabilities, by Transformers' length_penalty=1.0 and early_stopping=False: the
+    search ends when the best unfinished one, as it stands, is no better than the worst of `beams`
+    finished ones. The opening counts as part of the context.
     """
 
     def __init__(
@@ -57,20 +57,20 @@ class BeamSearch(Generation):
         self.finished += [[] for _ in requests]
 
     def _choose(self) -> None:
-        found = candidates(self.batch, self.size, self.sampling.opening)
-        totals = (self.totals.view(-1, 1) + found.scores).view(len(self.totals), -1)
+        offered = candidates(self.batch, self.size, self.sampling.opening)
+        totals = (self.totals.view(-1, 1) + offered.scores).view(len(self.totals), -1)
         best, places = totals.sort(dim=-1, descending=True)
         require_a_token(best[:, 0])
-        # Places in all of `found`, not in the record's part of it.
+        # Places in all of `offered`, not in the record's part of it.
         places += torch.arange(len(totals), device=places.device)[:, None] * totals.shape[1]
-        ended = self._ends(found.tokens.flatten()[places])
+        ended = self._ends(offered.tokens.flatten()[places])
         kept = [
-            self._select(record, found, list(zip(*rows, strict=True)))
+            self._select(record, offered, list(zip(*rows, strict=True)))
             for record, rows in enumerate(
                 zip(best.tolist(), places.tolist(), ended.tolist(), strict=True)
             )
         ]
-        self._advance(found, kept)
+        self._advance(offered, kept)
         done = [self._is_done(record) for record in range(len(kept))]
         if any(done):
             self._finish(torch.tensor(done, device=places.device).repeat_interleave(self.each))
@@ -81,13 +81,13 @@ class BeamSearch(Generation):
         return torch.isin(tokens, self.ends) | last.unsqueeze(-1)
 
     def _select(
-        self, record: int, found: Candidates, ranked: list[tuple[float, int, bool]]
+        self, record: int, offered: Candidates, ranked: list[tuple[float, int, bool]]
     ) -> list[tuple[float, int]]:
-        """From a record's candidates, (total, place, whether it ends) best first: those that go on,
-        as many as there are beams. Those that end are noted."""
+        """Picks the candidates of a record that go on, as many as there are beams; notes those that
+        end. `ranked` is (total, place, whether it ends), best first."""
         length = self._length(record) + 1
         ended = [
-            self._hypothesis(found, total / length, place)
+            self._hypothesis(offered, total / length, place)
             for total, place, ends in ranked[: self.each]
             if ends and total > -math.inf
         ]
@@ -98,28 +98,28 @@ class BeamSearch(Generation):
         return [*going, *[spare] * self.each][: self.each]
 
     def _length(self, record: int) -> int:
-        """Tokens so far of a record's hypotheses, without the opening."""
+        """Counts the tokens so far of a record's hypotheses, without the opening."""
         # The last token of the opening counts as one if it ends the text.
         return max(0, int(self.batch.counts[record * self.each]) - self.sampling.opening)
 
-    def _hypothesis(self, found: Candidates, score: float, place: int) -> Hypothesis:
+    def _hypothesis(self, offered: Candidates, score: float, place: int) -> Hypothesis:
         parent, column = divmod(place, self.size)
         tokens = self.batch.tokens[parent, : self.batch.counts[parent]].tolist()
         return Hypothesis(
             score,
-            [*tokens, int(found.tokens[parent, column])],
-            self.batch.sums[:, parent] + found.log_probs[:, parent, column],
+            [*tokens, int(offered.tokens[parent, column])],
+            self.batch.sums[:, parent] + offered.log_probs[:, parent, column],
         )
 
-    def _advance(self, found: Candidates, kept: list[list[tuple[float, int]]]) -> None:
+    def _advance(self, offered: Candidates, kept: list[list[tuple[float, int]]]) -> None:
         """Make the rows the hypotheses `kept`, a list of (total, place) for each record."""
         batch, device = self.batch, self.totals.device
         self.totals = torch.tensor([[total for total, _ in row] for row in kept], device=device)
         places = torch.tensor([place for row in kept for _, place in row], device=device)
         parents = places // self.size
         batch.tokens, batch.sums = batch.tokens[parents], batch.sums[:, parents]
-        batch.sums += found.log_probs.flatten(1)[:, places]
-        batch.append(found.tokens.flatten()[places])
+        batch.sums += offered.log_probs.flatten(1)[:, places]
+        batch.append(offered.tokens.flatten()[places])
         self.bank.copy(
             [
                 pair

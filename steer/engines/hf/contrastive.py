@@ -22,9 +22,9 @@ from steer.guidance import Shown
 
 @dataclass
 class Tried:
-    """What contrastive search keeps for a row: the lanes that read its candidates, and what the
-    expert made of the tokens so far: hidden states of length 1, of its `context` (length, hidden)
-    and of its `own` tokens."""
+    """State of a row in contrastive search: the lanes that read its candidates, and what the expert
+    made of the tokens so far: hidden states of length 1, of its `context` (length, hidden) and of
+    its `own` tokens."""
 
     lanes: list[Lane]
     context: Tensor
@@ -67,11 +67,11 @@ class ContrastiveSearch(Generation):
         self.experts = {(r.streams[0].adapter, r.streams[0].context) for r in requests}
         # Hidden states of the experts' contexts.
         self.prompts: dict[tuple[bool, str | Shown], Tensor] = {}
-        self.hidden = torch.empty(0)  # of the last forward pass
-        self.logits = torch.empty(0)  # of the expert after the chosen tokens
+        self.hidden = torch.empty(0)  # states of the last forward pass
+        self.logits = torch.empty(0)  # expert's, after the chosen tokens
 
     def run(self, on_step: Callable[[Step], None] | None) -> list[Completion]:
-        """Completions in the order of the requests."""
+        """Generates completions, in the order of the requests."""
         hook = self.model.module.base_model.register_forward_hook(self._keep_hidden)
         try:
             return super().run(on_step)
@@ -105,19 +105,19 @@ class ContrastiveSearch(Generation):
 
     def _choose(self) -> None:
         batch, penalty = self.batch, self.sampling.penalty
-        found = candidates(batch, self.sampling.candidates, self.sampling.opening)
-        require_a_token(found.scores[:, 0])
-        places, logits = self._try(found.tokens)
+        offered = candidates(batch, self.sampling.candidates, self.sampling.opening)
+        require_a_token(offered.scores[:, 0])
+        places, logits = self._try(offered.tokens)
         hidden = self.hidden[:, -1][places]
         pairs = zip(self.tried, hidden, strict=True)
         like = torch.stack([tried.likeness(states) for tried, states in pairs])
-        values = (1 - penalty) * found.scores.exp() - penalty * like
-        values.masked_fill_(found.scores == -math.inf, -math.inf)
+        values = (1 - penalty) * offered.scores.exp() - penalty * like
+        values.masked_fill_(offered.scores == -math.inf, -math.inf)
         rows, chosen = torch.arange(len(values), device=values.device), values.argmax(dim=-1)
         self._settle(chosen.tolist(), hidden)
         self.logits = logits[places[rows, chosen]]
-        batch.sums += found.log_probs[:, rows, chosen]
-        finished = batch.append(found.tokens[rows, chosen])
+        batch.sums += offered.log_probs[:, rows, chosen]
+        finished = batch.append(offered.tokens[rows, chosen])
         if finished.any():
             self._finish(finished)
 
@@ -129,7 +129,8 @@ class ContrastiveSearch(Generation):
         return places, self._read(self.tries, places, tokens)
 
     def _settle(self, chosen: list[int], hidden: Tensor) -> None:
-        """All lanes of a row go on from its chosen candidate: only their last token differs."""
+        """Lets all lanes of a row go on from its chosen candidate: only their last token
+        differs."""
         moves = []
         for row, (tried, number) in enumerate(zip(self.tried, chosen, strict=True)):
             tried.own = torch.cat([tried.own, hidden[row, number : number + 1]])

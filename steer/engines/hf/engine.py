@@ -1,7 +1,7 @@
 """The embedded engine: Transformers and PEFT, continuous batching, one pass for all streams.
 
 Every step is one forward pass over the lanes of all rows: a lane is one stream of one row. All
-lanes read one copy of the base weights, the adapter is on for those that want it, and a finished
+lanes read one copy of the base weights, and the adapter is on for those that want it. A finished
 row's lanes go to the next waiting record at once.
 """
 
@@ -25,8 +25,8 @@ from steer.models.machine import total_memory, use_cpus
 
 # docs/performance.md has the curves behind these.
 ROWS = {"cpu": 128, "cuda": 256}
-CACHE_SHARE = 1 / 4  # of the memory, for the caches of all rows
-MERGED_SHARE = 1 / 20  # of the memory, for a second copy of the weights
+CACHE_SHARE = 1 / 4  # share of the memory for the caches of all rows
+MERGED_SHARE = 1 / 20  # share of the memory for a second copy of the weights
 
 
 class HFEngine:
@@ -34,10 +34,9 @@ class HFEngine:
 
     `rows` is how many records decode together; None is 128 on a CPU and 256 on a GPU, or as many as
     fit into a quarter of the memory. `dtype` "auto" is bfloat16 where the hardware computes in it
-    and float32 elsewhere; `device` "auto" is CUDA where there is one. Where no stream reads the
-    base model and a second copy of its weights takes at most a twentieth of the memory, one with
-    the adapter added in is used.
-    Raises `SteerError` when the model or the adapter cannot be used.
+    and float32 elsewhere; `device` "auto" is CUDA where there is one. A second copy of the weights,
+    with the adapter added in, is used where no stream reads the base model. It may take at most a
+    twentieth of the memory. Raises `SteerError` when the model or the adapter cannot be used.
     """
 
     name = "hf"
@@ -65,11 +64,11 @@ class HFEngine:
 
     @property
     def arithmetic(self) -> Arithmetic:
-        """The dtype of the weights, and on a CPU the threads."""
+        """Dtype of the weights, and on a CPU the number of threads."""
         return arithmetic(self.model.dtype, self.model.device.type)
 
     def rows_for(self, streams: int, sampling: Sampling) -> int:
-        """How many records of `streams` streams decode together."""
+        """Number of records of `streams` streams that decode together."""
         if self.rows is not None:
             return self.rows
         device = self.model.device
@@ -84,7 +83,8 @@ class HFEngine:
         sampling: Sampling,
         on_step: Callable[[Step], None] | None = None,
     ) -> list[Completion]:
-        """Completions in the order of `requests`; see `steer.engines.interface.Engine`."""
+        """Generates completions in the order of `requests`; see
+        `steer.engines.interface.Engine`."""
         # Where no stream reads the base model, weights with the adapter added in are faster.
         adapted = all(stream.adapter for request in requests for stream in request.streams)
         self.lane_model.merge(adapted and self.may_merge)

@@ -50,7 +50,7 @@ class Generation:
         self.drawn = 0
 
     def run(self, on_step: Callable[[Step], None] | None) -> list[Completion]:
-        """Completions in the order of the requests."""
+        """Generates completions, in the order of the requests."""
         while self.waiting or self.batch.requests:
             self._admit()
             self.drawn += len(self.batch.requests) // self.each
@@ -75,7 +75,7 @@ class Generation:
         self.batch.admit([request for request in requests for _ in range(self.each)], lanes)
 
     def _contexts(self, request: Request) -> list[Context]:
-        """What each stream reads, prefilled when its first record needs it."""
+        """Finds each stream's context, prefilled when its first record needs it."""
         return [self._context(stream.adapter, stream.context) for stream in request.streams]
 
     def _context(self, adapter: bool, read: str | Shown) -> Context:
@@ -94,7 +94,7 @@ class Generation:
         return context
 
     def _choose(self) -> None:
-        """Every row's next token; rows that are done leave."""
+        """Chooses every row's next token; rows that are done leave."""
         finished = self.batch.step()
         if finished.any():
             self._finish(finished)
@@ -107,7 +107,8 @@ class Generation:
         self._drop(finished)
 
     def _complete(self, request: Request, tokens: list[int], sums: Tensor) -> None:
-        """The record of `request`; `sums` (streams,) are its tokens' log-probabilities, summed."""
+        """Makes the completion of `request`; `sums` (streams,) are its tokens' log-probabilities,
+        summed."""
         means = (sums / len(tokens)).tolist()
         self.done[request.id] = Completion(
             id=request.id,
@@ -130,12 +131,12 @@ class Generation:
         batch.reads = [(logits, table)]
 
     def _rows(self, most: int) -> int:
-        """How many rows decode together where there is memory for `most`."""
+        """Number of rows to decode together where there is memory for `most`."""
         return max(self.each, min(most, self.each * len(self.order)))
 
     def _read(self, bank: Bank, places: Tensor, tokens: Tensor) -> Tensor:
-        """Logits (lanes, vocab) after each lane of `bank` reads its one of `tokens`, which lie as
-        the lanes' `places` do; every lane has a place."""
+        """Computes logits (lanes, vocab) after each lane of `bank` reads its one of `tokens`, which
+        lie as the lanes' `places` do; every lane has a place."""
         positions = bank.prepare()
         read = torch.empty_like(positions)
         read[places] = tokens

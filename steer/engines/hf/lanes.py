@@ -38,7 +38,8 @@ class Context:
     logits: Tensor = field(default_factory=lambda: torch.empty(0))
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float) -> Tensor:
-        """Causal self-attention of the prefill, (1, heads, length, head_dim); keeps k and v."""
+        """Computes causal self-attention of the prefill, (1, heads, length, head_dim); keeps k and
+        v."""
         assert layer == len(self.keys)
         # A copy, not a view of the projection, which would keep q alive as well; head by head, as
         # it is read.
@@ -65,7 +66,7 @@ class Lane:
 
     @property
     def position(self) -> int:
-        """Of the next token."""
+        """Position of the lane's next token in its text, from 0."""
         return self.length + self.beyond
 
 
@@ -88,7 +89,7 @@ class Bank:
         return len(self.lanes)
 
     def add(self, adapter: bool, context: Context) -> Lane:
-        """A new lane that reads `context`."""
+        """Adds a new lane that reads `context`."""
         apart = context.length > SHORT
         length = self.rep if apart else context.length
         lane = Lane(self.count, context, apart, length, context.length - length)
@@ -111,7 +112,7 @@ class Bank:
         return lane
 
     def remove(self, lane: Lane) -> None:
-        """Drop `lane`; the last one of its kind and the last of all move up."""
+        """Drops `lane`; the last one of its kind and the last of all move up."""
         hole = lane.index
         self._groups = None
         if hole < self.on:
@@ -130,8 +131,8 @@ class Bank:
             lane.index, self.lanes[index] = index, lane
 
     def copy(self, moves: Sequence[tuple[Lane, Lane]], newest: bool = False) -> None:
-        """For (from, to): the own tokens of one lane into another of the same length, all at once;
-        with `newest` the last one only."""
+        """Copies the own tokens of one lane into another of the same length, for all pairs (from,
+        to) at once; with `newest` the last token only."""
         if not moves:
             return
         pairs = [(a.index, b.index, a.length) for a, b in moves]
@@ -144,15 +145,15 @@ class Bank:
             own[:, :, targets] = own[:, :, sources]
 
     def _grow(self, own: int) -> None:
-        """Room for `own` tokens a lane."""
+        """Makes room for `own` tokens a lane."""
         old = self.cache
         # Slots beyond a lane's length are masked, but 0 * NaN is NaN: no garbage.
         self.cache = old.new_zeros((*old.shape[:4], own, old.shape[5]))
         self.cache[..., : old.shape[4], :] = old
 
     def prepare(self) -> Tensor:
-        """Once before a decoding step: where new keys go and what each lane may see. Returns the
-        position of each lane's new token, (count,)."""
+        """Decides, once before a decoding step, where new keys go and what each lane may see.
+        Returns the position of each lane's new token, (count,)."""
         device = self.cache.device
         numbers = [(lane.length, lane.position) for lane in self.lanes]
         seen = max(length for length, _ in numbers) + 1
@@ -182,7 +183,7 @@ class Bank:
         return positions
 
     def _group(self) -> list[tuple[Context, Tensor | slice]]:
-        """The lanes of each context that is read apart."""
+        """Groups the lanes by the context that they read apart."""
         members: dict[int, list[Lane]] = {}
         for lane in self.lanes:
             if lane.apart:
@@ -201,7 +202,7 @@ class Bank:
         return torch.tensor(numbers, device=self.cache.device)
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float) -> Tensor:
-        """Attention of one new token a lane: q (count, heads, 1, head_dim), k and v with
+        """Computes attention of one new token a lane: q (count, heads, 1, head_dim), k and v with
         kv_heads; returns the shape of q."""
         kv_heads, dim = k.shape[1], k.shape[3]
         self.write[layer].index_copy_(0, self.places, torch.cat((k, v)).view(-1, dim))
@@ -210,8 +211,8 @@ class Bank:
         keys, values = self.read[2 * layer : 2 * layer + 2]
         for context, lanes in self._groups or ():
             rows = grouped[lanes].transpose(0, 1)
-            found, total = _read_shared(context, layer, rows, scaling)
-            values[lanes, :, : self.rep] = found.transpose(0, 1)
+            shared, total = _read_shared(context, layer, rows, scaling)
+            values[lanes, :, : self.rep] = shared.transpose(0, 1)
             self.shared_scores[lanes] = total.transpose(0, 1)
         return _read(grouped, keys, values, scaling, self.mask).view(q.shape)
 
@@ -234,8 +235,8 @@ def _causal(q: Tensor, k: Tensor, v: Tensor, scaling: float) -> Tensor:
 
 
 def _read_shared(context: Context, layer: int, q: Tensor, scaling: float) -> tuple[Tensor, Tensor]:
-    """What q (kv_heads, lanes, rep, head_dim) finds in a context, read by all lanes at once, and
-    the log-sum-exp of the scores (kv_heads, lanes, rep) in fp32.
+    """Computes attention of q (kv_heads, lanes, rep, head_dim) over a context, for all lanes at
+    once, and the log-sum-exp of the scores (kv_heads, lanes, rep) in fp32.
 
     PyTorch's fused kernel gives both. Otherwise the log-sum-exp is a token's score less the log of
     its weight: of the likeliest, which has the largest of both, and no rounding error for a weight.
@@ -268,7 +269,7 @@ def _is_fused(q: Tensor) -> bool:
 
 
 def _scores(q: Tensor, k: Tensor, scaling: float) -> Tensor:
-    """Of each of q's rows with each of the keys, in fp32."""
+    """Attention scores of each of q's rows with each of the keys, in fp32."""
     # A CPU's product copies keys that have gaps between lanes, element by element if transposed.
     k = k.contiguous() if k.is_cpu else k
     return ((q * scaling) @ k.transpose(-1, -2)).float()
@@ -285,7 +286,7 @@ def _attention(
     steer_read: Context | Bank,
     **others: Any,
 ) -> tuple[Tensor, None]:
-    """Transformers' attention interface: the batch is what `steer_read` holds."""
+    """Serves Transformers' attention interface: the batch is what `steer_read` holds."""
     for name in ("softcap", "s_aux", "position_bias"):
         if others.get(name) is not None:
             raise SteerError(f"the hf engine does not know attention with '{name}' yet")

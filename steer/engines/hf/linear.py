@@ -2,9 +2,9 @@
 rest, so that one forward pass serves the expert and the base model.
 
 For few rows a linear layer costs its start, not its arithmetic. So the layers that read the same
-tensor (queries, keys and values; gate and up) are one product, and the adapter is one more: what
-its first matrices make of the tensor is set to zero where it is off and stands beside the tensor,
-its second matrices beside the base weights.
+tensor (queries, keys and values; gate and up) are one product, and the adapter is one more. What
+its first matrices make of the tensor stands beside the tensor, set to zero where the adapter is
+off; its second matrices stand beside the base weights.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,8 +28,9 @@ from steer.quiet import quiet_logs
 
 
 class Switch:
-    """How the next forward pass reads the weights: the adapter is on for the first `lanes` entries
-    of the batch; with `merged` for all of them, from weights that have the adapter added in."""
+    """State of the adapter in the next forward pass: the adapter is on for the first `lanes`
+    entries of the batch; with `merged` for all of them, from weights that have the adapter added
+    in."""
 
     lanes = 0
     merged = False
@@ -60,7 +61,7 @@ class Product:
 
 @dataclass(slots=True)
 class _Read:
-    """What a `Joint` read last, its outputs, and how many of its layers are still to ask."""
+    """Last input of a `Joint`, its outputs, and how many of its layers are still to ask."""
 
     x: Tensor
     outputs: Tensor
@@ -86,13 +87,13 @@ class Joint:
 
     @property
     def weights(self) -> list[Tensor]:
-        """What a guided pass reads."""
+        """Weights that a guided pass reads."""
         parts = (self.both.weight, self.both.bias, self.down.weight if self.down else None)
         return [part for part in parts if part is not None]
 
     def read(self, x: Tensor) -> Tensor:
-        """All outputs side by side (..., features), computed for the first layer that asks and
-        handed to the others, which come with the same `x`."""
+        """Gives all outputs side by side (..., features), computed for the first layer that asks
+        and handed to the others, which come with the same `x`."""
         if self.last is None or self.last.x is not x:
             self.last = _Read(x, self(x), self.members)
         outputs = self.last.outputs
@@ -111,7 +112,7 @@ class Joint:
         return self.both(torch.cat((x, low), dim=-1))
 
     def merge(self) -> None:
-        """Keep a second copy of the weights, with the adapter added in; once."""
+        """Keeps a second copy of the weights, with the adapter added in; once."""
         if self.down and not self.merged:
             down, both = self.down.dense.float(), self.both.dense
             weight, up = both.float().tensor_split((down.shape[1],), dim=1)
@@ -155,7 +156,7 @@ def _low_rank(layer: nn.Module, adapter: str) -> tuple[Tensor, Tensor]:
 
 
 def _bias(layers: Sequence[nn.Linear]) -> Tensor | None:
-    """Of all `layers`, side by side; a layer without one has bias 0."""
+    """Joins the biases of all `layers`, side by side; a layer without one has bias 0."""
     if all(layer.bias is None for layer in layers):
         return None
     zeros = (layer.weight.new_zeros(layer.out_features) for layer in layers)
@@ -165,8 +166,8 @@ def _bias(layers: Sequence[nn.Linear]) -> Tensor | None:
 
 
 def pack(model: nn.Module) -> None:
-    """Replace the remaining linear layers whose weights can be packed, one by one, so that these
-    are never there twice (but for an output layer tied to the embedding)."""
+    """Replaces the remaining linear layers whose weights can be packed. It takes them one by one,
+    so that no weights are there twice (but for an output layer tied to the embedding)."""
     # Paths, not layers: a list of layers would keep the old weights until its end.
     for path in [path for path, layer in model.named_modules() if type(layer) is nn.Linear]:
         if machine.can_pack(cast(Tensor, model.get_submodule(path).weight)):
@@ -174,19 +175,19 @@ def pack(model: nn.Module) -> None:
 
 
 def merge(model: nn.Module) -> None:
-    """Keep a second copy of the layers with an adapter, merged with it; once."""
+    """Keeps a second copy of the layers with an adapter, merged with it; once."""
     for joint in joints(model):
         joint.merge()
 
 
 def merged_bytes(model: nn.Module) -> int:
-    """How much memory `merge` takes or took."""
+    """Bytes of memory that `merge` takes or took."""
     weights = [joint.both.weight for joint in joints(model) if joint.down]
     return sum(weight.numel() * weight.element_size() for weight in weights)
 
 
 def joints(model: nn.Module) -> list[Joint]:
-    """Those of the model, each once."""
+    """Lists the model's `Joint` layers, each once."""
     parts = (layer for layer in model.modules() if isinstance(layer, Part))
     return list(dict.fromkeys(part.joint for part in parts))
 
@@ -197,7 +198,7 @@ def _replace(model: nn.Module, path: str, layer: nn.Module) -> None:
 
 
 def join(model: PreTrainedModel, adapter: Path | None) -> Switch:
-    """Put the LoRA adapter in folder `adapter`, if any, into `model`, and join its linear layers
+    """Puts the LoRA adapter in folder `adapter`, if any, into `model`, and join its linear layers
     that read the same tensor, in place.
 
     Raises `SteerError` when the adapter does not fit the model or is more than LoRA on linear
@@ -216,8 +217,8 @@ def join(model: PreTrainedModel, adapter: Path | None) -> Switch:
 
 
 def _readers(model: PreTrainedModel) -> list[list[str]]:
-    """The paths of the linear layers that are called once in a forward pass, in the order of their
-    calls, those that read the same tensor together."""
+    """Finds the paths of the linear layers that are called once in a forward pass, in the order of
+    their calls, those that read the same tensor together."""
     calls: list[tuple[str, Tensor]] = []
     with _watching(model, calls), torch.inference_mode():
         model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=model.device), use_cache=False)
@@ -254,7 +255,7 @@ def _join(model: nn.Module, group: Sequence[str], adapter: str, switch: Switch) 
 
 
 def _attach(model: PreTrainedModel, adapter: Path) -> str:
-    """Lets PEFT put the adapter into `model`; its name."""
+    """Lets PEFT put the adapter into `model`; returns the adapter's name."""
     try:
         with quiet_logs():
             peft = PeftModel.from_pretrained(model, str(adapter))

@@ -68,15 +68,16 @@ class LaneModel:
         return encode(self.tokenizer, context)
 
     def bank(self, room: int) -> Bank:
-        """An empty bank for `room` lanes of this model."""
+        """Makes an empty bank for `room` lanes of this model."""
         like = torch.empty(0, dtype=self.module.dtype, device=self.device)
         return Bank(self.kv_shape, self.rep, room, like)
 
     def forward(
         self, tokens: Tensor, positions: Tensor, read: Context | Bank, adapted: int
     ) -> Tensor:
-        """Logits (lanes, vocab) after the last token of `tokens` (lanes, length), of the known ids;
-        the adapter is on for the first `adapted` lanes, and `read` holds their caches."""
+        """Computes logits (lanes, vocab) after the last token of `tokens` (lanes, length), of the
+        known ids; the adapter is on for the first `adapted` lanes, and `read` holds their
+        caches."""
         self.switch.lanes = adapted
         logits: Tensor = self.module(
             input_ids=tokens,

@@ -14,7 +14,7 @@ from vllm.platforms.cpu import CpuPlatform
 
 
 class OneAdapter(PunicaWrapperCPU):
-    """vLLM finds this by the name that the platform gives."""
+    """LoRA layers for vLLM on a CPU, which it finds by the name that the platform gives."""
 
     def add_lora_linear(
         self,
@@ -42,6 +42,6 @@ class OneAdapter(PunicaWrapperCPU):
 
 
 def use_one_adapter() -> None:
-    """For the engines loaded in this process from now on."""
+    """Makes the engines loaded in this process from now on use `OneAdapter`."""
     name = f"{OneAdapter.__module__}.{OneAdapter.__qualname__}"
     CpuPlatform.get_punica_wrapper = classmethod(lambda cls: name)

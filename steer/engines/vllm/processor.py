@@ -1,5 +1,5 @@
-"""What runs inside vLLM's workers: a logits processor that gives the linked sequences of each
-record one common token, drawn from their guided scores.
+"""Logits processor inside vLLM's workers that gives the linked sequences of each record one common
+token, drawn from their guided scores.
 
 The sequences are sampled greedily, and all their logits but that of the common token are -inf. Its
 own logit is the stream's log-probability of it, which vLLM returns (`logprobs_mode` is
@@ -26,14 +26,14 @@ from steer.engines.scoring import Rows, parts
 from steer.engines.tokens import Known
 from steer.errors import SteerError
 
-KEY = "steer"  # of a sequence's link in `SamplingParams.extra_args`
+KEY = "steer"  # names a sequence's link in `SamplingParams.extra_args`
 OUT_OF_STEP, NO_TOKEN = 1.0, 2.0
 NEVER = -1e30  # stands for -inf: a sequence whose logits are all -inf has no argmax
 
 
 @dataclass(frozen=True)
 class Call:
-    """What all sequences of one call of the engine have in common. `streams` is the most that a
+    """Settings that all sequences of one call of the engine share. `streams` is the most that a
     record has; `end` a token that ends a sequence; only `known` ids are drawn."""
 
     sampling: Sampling
@@ -74,7 +74,7 @@ class _Group(NamedTuple):
 
 
 class LinkedSequences(LogitsProcessor):
-    """The processor: vLLM makes one in each worker."""
+    """Logits processor that links sequences; vLLM makes one in each worker."""
 
     def __init__(self, vllm_config: Any, device: torch.device, is_pin_memory: bool) -> None:
         self.device = device
@@ -83,13 +83,13 @@ class LinkedSequences(LogitsProcessor):
         self.linked = torch.empty(0, dtype=torch.long, device=device)  # their places
         self.call: Call | None = None
         self.rows: Rows | None = None
-        self.numbers: list[int] = []  # of the groups in `rows`
+        self.numbers: list[int] = []  # group numbers, in the order of `rows`
 
     def is_argmax_invariant(self) -> bool:
         return False
 
     def update_state(self, batch_update: BatchUpdate | None) -> None:
-        """vLLM tells which sequences joined, left and moved."""
+        """Follows which sequences joined, left and moved, as vLLM tells."""
         if process_dict_updates(self.sequences, batch_update, _sequence):
             self.groups = _groups(self.sequences)
             self.linked = torch.tensor(list(self.sequences), device=self.device)
@@ -112,8 +112,8 @@ class LinkedSequences(LogitsProcessor):
         return next(iter(self.sequences.values())).link.call
 
     def _pick(self, groups: list[_Group], logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Where the groups' sequences are (streams, groups), their common tokens (groups,), and
-        what each stream says of them (streams, groups)."""
+        """Draws the groups' common tokens (groups,); returns the sequences' places (streams,
+        groups), these tokens, and each stream's log-probability of them (streams, groups)."""
         rows = self._rows(groups)
         places = [group.places for group in groups]
         table = rows.table(places, chain.from_iterable(places))
@@ -128,7 +128,7 @@ class LinkedSequences(LogitsProcessor):
         return table, tokens, values.clamp(min=NEVER)
 
     def _rows(self, groups: list[_Group]) -> Rows:
-        """The rows of `groups`, in their order: old ones kept, new ones added."""
+        """Finds the rows of `groups`, in their order: old ones kept, new ones added."""
         call = self._current()
         if self.rows is None or call != self.call:
             self.call, self.numbers = call, []
@@ -151,14 +151,14 @@ def _sequence(params: Any, prompt: list[int] | None, written: list[int]) -> _Seq
 
 
 def _groups(sequences: dict[int, _Sequence]) -> list[_Group]:
-    """The sequences by group, in the order of the groups' numbers."""
+    """Sorts the sequences by group, in the order of the groups' numbers."""
     members: dict[int, list[tuple[int, int, _Sequence]]] = defaultdict(list)
     for place, sequence in sequences.items():
         members[sequence.link.group].append((sequence.link.stream, place, sequence))
     groups = []
-    for number, found in sorted(members.items()):
-        found.sort(key=lambda member: member[0])
-        first = found[0][2].link.request
-        places = [place for _, place, _ in found]
-        groups.append(_Group(number, first, places, [one.written for *_, one in found]))
+    for number, linked in sorted(members.items()):
+        linked.sort(key=lambda member: member[0])
+        first = linked[0][2].link.request
+        places = [place for _, place, _ in linked]
+        groups.append(_Group(number, first, places, [one.written for *_, one in linked]))
     return groups

@@ -1,8 +1,8 @@
 """Which records may start: those whose streams fit into vLLM together, to their ends.
 
 vLLM's scheduler knows sequences, not groups of them. A group stays in step when all its prefills
-are in one scheduler step and none of its sequences is preempted later, so the room that a group
-may come to need is taken before it starts.
+are in one scheduler step and none of its sequences is preempted later. So the room that a group may
+come to need is taken before it starts.
 """
 
 from collections import Counter
@@ -14,9 +14,9 @@ from steer.guidance import Shown
 
 @dataclass(frozen=True)
 class Capacity:
-    """What vLLM has: sequences at a time, cache blocks of `block` tokens, tokens in one scheduler
-    step. `shares` says whether equal contexts share blocks (prefix caching, full attention);
-    `layouts` is how many kinds of cache each token has a block in."""
+    """Limits of the loaded vLLM: sequences at a time, cache blocks of `block` tokens, tokens in one
+    scheduler step. `shares` says whether equal contexts share blocks (prefix caching, full
+    attention); `layouts` is how many kinds of cache each token has a block in."""
 
     sequences: int
     blocks: int
@@ -28,7 +28,7 @@ class Capacity:
 
 @dataclass(frozen=True)
 class SequencePlan:
-    """A sequence of a group, before it starts: what it reads, how many tokens that is."""
+    """A sequence of a group before it starts: its context, and how many tokens that has."""
 
     adapter: bool
     context: str | Shown
@@ -36,8 +36,9 @@ class SequencePlan:
 
 
 class Room:
-    """What the running groups have taken of a `Capacity`. Blocks that sequences share (the full
-    ones of a context, without its last token, which vLLM always reads again) are taken once."""
+    """Share of a `Capacity` that the running groups have taken. Blocks that sequences share (the
+    full ones of a context, without its last token, which vLLM always reads again) are taken
+    once."""
 
     def __init__(self, capacity: Capacity, new_tokens: int) -> None:
         self.capacity = capacity
@@ -45,10 +46,10 @@ class Room:
         self.sequences = 0
         self.blocks = 0
         self.readers: Counter[tuple[bool, str | Shown]] = Counter()
-        self.step_tokens = 0  # of the next step
+        self.step_tokens = 0  # tokens taken of the next step
 
     def begin_step(self) -> None:
-        """Every running sequence reads one token in the next step."""
+        """Begins a step, in which every running sequence reads one token."""
         self.step_tokens = self.sequences
 
     def take(self, group: Sequence[SequencePlan]) -> bool:
@@ -66,7 +67,7 @@ class Room:
         return False
 
     def release(self, group: Sequence[SequencePlan]) -> None:
-        """Gives back what a group took."""
+        """Gives back the room that a group took."""
         for plan in group:
             self.readers -= Counter([(plan.adapter, plan.context)])
             self.blocks -= self._blocks(plan)
@@ -81,15 +82,16 @@ class Room:
         )
 
     def _shared(self, plan: SequencePlan) -> int:
-        """Blocks that all sequences reading this context share."""
+        """Counts the blocks that all sequences reading this context share."""
         return (plan.length - 1) // self.capacity.block if self.capacity.shares else 0
 
     def _cached(self, plan: SequencePlan) -> int:
-        """Tokens that are not read again, as another running one has read them."""
+        """Counts the tokens that are not read again, as another running one has read them."""
         read = self.readers[plan.adapter, plan.context] > 0
         return self._shared(plan) * self.capacity.block if read else 0
 
     def _blocks(self, plan: SequencePlan) -> int:
-        """Blocks that this sequence adds to those of its present co-readers, at its longest."""
+        """Counts the blocks that this sequence adds to those of its present co-readers, at its
+        longest."""
         whole = -(-(plan.length + self.new_tokens) // self.capacity.block)
         return (whole * self.capacity.layouts) - self._cached(plan) // self.capacity.block
