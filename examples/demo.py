@@ -1,4 +1,4 @@
-"""The main job on real text, in about five minutes on two CPU cores, set-up included: `make demo`.
+"""The main job on real text, in 5 to 15 minutes with the set-up, by processor: `make demo`.
 
 Fits an expert on 600 one-line docstring summaries of Python's standard library, generates 100
 records with STEER and 100 by plain sampling, and measures both against summaries that the expert

@@ -161,3 +161,12 @@ def test_what_the_page_names_is_there() -> None:
             assert attrgetter(name)(module) is not None
     contract = (ROOT / "tests" / "engines" / "contract.py").read_text("utf-8")
     assert "`EngineContract`" in PAGE and "class EngineContract:" in contract
+
+
+def test_other_pages_link_to_its_sections() -> None:
+    headings = re.findall(r"^## (.+)$", PAGE, re.MULTILINE)
+    anchors = {heading.lower().replace(" ", "-") for heading in headings}
+    for page in ("methods", "tasks"):
+        text = (ROOT / "docs" / f"{page}.md").read_text("utf-8")
+        linked = re.findall(r"\(extending\.md#([\w-]+)\)", text)
+        assert linked and set(linked) <= anchors

@@ -10,7 +10,9 @@ import pytest
 import steer
 from steer.cli.main import app, main
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+PAGES = {path.stem: path.read_text("utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
 COMMANDS = re.findall(r"^steer .+$", README, re.MULTILINE)
 (EXAMPLE,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
@@ -37,12 +39,11 @@ def test_the_example_is_short_and_uses_what_is_exported():
     assert used <= set(steer.__all__)
 
 
-@pytest.mark.parametrize("page", ["methods", "tasks", "tuning"])
+@pytest.mark.parametrize("page", [name for name in PAGES if "```python" in PAGES[name]])
 def test_what_the_pages_use_is_exported(page):
-    text = (Path(__file__).parent.parent / "docs" / f"{page}.md").read_text()
-    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
-        names = {node.attr for node in ast.walk(ast.parse(block)) if is_ours(node)}
-        assert names and names <= set(steer.__all__)
+    code = "\n".join(re.findall(r"```python\n(.*?)```", PAGES[page], re.DOTALL))
+    names = {node.attr for node in ast.walk(ast.parse(code)) if is_ours(node)}
+    assert names and names <= set(steer.__all__)
 
 
 def is_ours(node):
