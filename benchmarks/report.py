@@ -71,10 +71,12 @@ class Results:
         machine, versions = self.found["machine"], self.found["versions"]
         minutes = self.found["settings"].get("took_minutes")
         took = f", {minutes:g} minutes" if minutes else ""
+        tokens = self.found["settings"]["tokens"]
+        file = f"[{self.path.name}](../benchmarks/results/{self.path.name})"
         return (
             f"- *{self.can}*: {machine['cpu']}, {machine['threads']} threads, "
-            f"torch {versions['torch']},\n  transformers {versions['transformers']}{took} "
-            f"([{self.path.name}](../benchmarks/results/{self.path.name}))."
+            f"torch {versions['torch']},\n  transformers {versions['transformers']}, "
+            f"records of {tokens} tokens{took}\n  ({file})."
         )
 
 
