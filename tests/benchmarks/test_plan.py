@@ -86,7 +86,7 @@ def test_results_are_named_by_what_the_processor_can_do(
     torch = machine.torch
     bf16 = frozenset({torch.bfloat16} if native else ())
     monkeypatch.setattr(
-        processor, "processor", lambda: processor.Processor(native=bf16, packed=bf16)
+        processor, "processor", lambda: processor.Processor(bf16, packed=bf16, fused=bf16)
     )
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     assert machine.results_file("cpu").name == f"{name}.json"
