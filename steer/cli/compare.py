@@ -34,7 +34,7 @@ Gammas = Annotated[
 ]
 Etas = Annotated[str, typer.Option(metavar="A:B:STEP", help="Its values.")]
 Budget = Annotated[
-    str, typer.Option(metavar="TIME", help="How long to search, such as 90s, 20m or 2h.")
+    str, typer.Option(metavar="TIME", help="How long to tune, such as 90s, 20m or 2h.")
 ]
 Records = Annotated[int, typer.Option("--n", min=1, help="Records of each method.")]
 Mask = Annotated[

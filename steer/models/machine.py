@@ -1,5 +1,6 @@
 """Facts of this machine: processors, memory, and the dtypes that it computes in."""
 
+import logging
 import math
 from dataclasses import dataclass
 from functools import cache
@@ -9,6 +10,8 @@ import joblib
 import psutil
 import torch
 from torch import Tensor
+
+log = logging.getLogger(__name__)
 
 # CPU features, as PyTorch names them, that multiply in a dtype without converting to fp32.
 _FEATURES = {
@@ -107,7 +110,7 @@ def _packs(dtype: torch.dtype) -> bool:
 
 
 def total_memory(device: torch.device) -> int:
-    """Bytes of memory of `device`: the total, not what is free now: a choice made by it must be the
+    """Bytes of memory of `device`. The total, not what is free now: a choice made by it must be the
     same when a run is continued."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
@@ -121,5 +124,11 @@ def cpus() -> int:
 
 def use_cpus(threads: int | None = None) -> None:
     """Lets PyTorch use so many `threads` (None: as many as now), but no more than there are
-    processors: more wait for each other."""
+    processors: more wait for each other. Warns where so many were asked for."""
+    if threads is not None and threads > cpus():
+        log.warning(
+            "--threads is %d, but there are %d processors here: so many threads are used",
+            threads,
+            cpus(),
+        )
     torch.set_num_threads(min(threads or torch.get_num_threads(), cpus()))

@@ -105,3 +105,18 @@ def test_the_command_works_in_a_dtype_that_is_converted(
     assert code in (0, 3)
     assert Run.open(tmp_path / "run").rounds
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_more_threads_than_processors_are_not_used_and_said(caplog) -> None:
+    before = torch.get_num_threads()
+    try:
+        with caplog.at_level(logging.WARNING):
+            machine.use_cpus(machine.cpus() + 1)
+        assert torch.get_num_threads() == machine.cpus()
+        (line,) = caplog.messages
+        assert f"--threads is {machine.cpus() + 1}" in line
+        machine.use_cpus(1)
+        assert torch.get_num_threads() == 1
+        assert len(caplog.messages) == 1
+    finally:
+        torch.set_num_threads(before)
