@@ -2,14 +2,54 @@
 
 import numpy as np
 
-from steer.evaluation.estimate import Estimate, interval
+from steer.evaluation.estimate import Draws, Sampled, shares_below
+
+TAIL = 0.05
+"""Share of the real texts that read worse than the others: what falls below is called nonsense."""
+_HALVES = 50
 
 
-def gap(scores: np.ndarray, reference: np.ndarray, counts: np.ndarray) -> Estimate:
-    """Mean log-likelihood of a set less that of the `reference` texts; 0 is as likely as real.
+def gap(scores: np.ndarray, reference: np.ndarray, draws: Draws) -> Sampled:
+    """Mean log-likelihood of a set less that of the `reference` texts; 0 is as likely as real. A
+    mean alone hides much: noise and sharpening cancel in it."""
+    return draws.of(float(scores.mean() - reference.mean()), scores, -reference)
 
-    Both are resampled by `counts` (draws, n), independently: the reference by the draws from the
-    last to the first.
-    """
-    samples = (counts @ scores - counts[::-1] @ reference) / len(scores)
-    return interval(scores.mean() - reference.mean(), samples)
+
+def nonsense(scores: np.ndarray, reference: np.ndarray, draws: Draws) -> tuple[Sampled, float]:
+    """Share of texts less likely than 95% of the `reference` texts, and that of these texts
+    themselves, near 0.05."""
+    return shares_below(scores, reference, TAIL, draws)
+
+
+def distance(scores: np.ndarray, reference: np.ndarray, draws: Draws) -> Sampled:
+    """Wasserstein distance between the likelihoods of two sets of equal size, in nats a token: what
+    has to be moved, and how far, to make one distribution of the other. It sees texts that are too
+    likely as well as those that are not likely enough."""
+    grid = np.sort(np.concatenate([scores, reference]))
+    steps = np.diff(grid)
+    below = _below(scores, grid), _below(reference, grid)
+    shares = [each.mean(axis=0) for each in below]
+    apart = shares[0] - shares[1]
+    # How the area between the two curves moves with one text more: the steps it adds below it.
+    weights = np.sign(apart) * steps
+    own, other = ((each - share) @ weights for each, share in zip(below, shares, strict=True))
+    return draws.of(float(np.abs(apart) @ steps), own, -other)
+
+
+def floor(reference: np.ndarray, seed: int) -> float:
+    """Distance that two sets of real texts of this size have by chance: the mean over random
+    halves of the `reference` texts, less by the square root of two for twice as many texts."""
+    draw = np.random.default_rng(seed)
+    half = len(reference) // 2
+    found = []
+    for _ in range(_HALVES):
+        mixed = draw.permutation(reference)
+        one, other = np.sort(mixed[:half]), np.sort(mixed[half : 2 * half])
+        found.append(np.abs(one - other).mean())
+    return float(np.mean(found) / np.sqrt(2))
+
+
+def _below(scores: np.ndarray, grid: np.ndarray) -> np.ndarray:
+    """Whether each score is at or below each of the grid's points but the last, (scores, points -
+    1)."""
+    return (scores[:, None] <= grid[:-1]).astype(np.float64)

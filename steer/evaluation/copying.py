@@ -14,6 +14,9 @@ from steer.data.neardup import NearIndex
 from steer.data.words import fold, words
 from steer.evaluation.manifold import nearest, neighbour_distances
 
+TAIL = 0.05
+"""Share of the real texts that are closest to training texts: what is as close is too close."""
+
 
 @dataclass(frozen=True)
 class Known:
@@ -102,3 +105,17 @@ def _joined(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
 def nearest_cosines(rows: np.ndarray, train: np.ndarray) -> np.ndarray:
     """Cosine of each text to its nearest of `train`; unit rows (texts, d) and (train, d)."""
     return (rows @ train.T).max(axis=1)
+
+
+def closeness(texts: Sequence[str], rows: np.ndarray, known: Known) -> np.ndarray:
+    """Distance of each text to its nearest known one as minus their cosine, (texts,); minus
+    infinity for a near copy, which is closer than any cosine says."""
+    return np.where(near_copies(texts, known), -np.inf, -nearest_cosines(rows, known.rows))
+
+
+def closeness_among(rows: np.ndarray) -> np.ndarray:
+    """The same of each text to the nearest other one of its own set."""
+    cosines = rows @ rows.T
+    np.fill_diagonal(cosines, -np.inf)
+    found: np.ndarray = -cosines.max(axis=1)
+    return found

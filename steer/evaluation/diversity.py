@@ -12,6 +12,7 @@ from steer.data.words import ngrams, words
 
 _ORDERS = (2, 3, 4)
 _BLEU_ORDER = 4
+_NOTHING = 1e-12
 
 
 def distinct(texts: Sequence[str], n: int) -> float:
@@ -20,6 +21,17 @@ def distinct(texts: Sequence[str], n: int) -> float:
     NaN when no text has `n` words."""
     grams = [gram for text in texts for gram in ngrams(words(text), n)]
     return len(set(grams)) / len(grams) if grams else nan
+
+
+def distinct_without(texts: Sequence[str], n: int) -> np.ndarray:
+    """`distinct` of the set without each of its texts, (texts,): what a jackknife needs. NaN where
+    the others have no n-gram."""
+    grams = [Counter(ngrams(words(text), n)) for text in texts]
+    owners = Counter(gram for each in grams for gram in each)
+    own = np.array([sum(owners[gram] == 1 for gram in each) for each in grams])
+    sizes = np.array([each.total() for each in grams])
+    left = sizes.sum() - sizes
+    return np.divide(len(owners) - own, left, out=np.full(len(texts), nan), where=left > 0)
 
 
 def distinct_product(texts: Sequence[str]) -> float:
@@ -60,10 +72,30 @@ def vendi_score(rows: np.ndarray, order: int) -> float:
     rows = rows.astype(np.float64)
     gram = rows.T @ rows if len(rows) > rows.shape[1] else rows @ rows.T
     values = np.linalg.eigvalsh(gram / len(rows))
-    values = values[values > 0]
+    return float(np.exp(_entropy(values[values > 0], order)))
+
+
+def vendi_influence(rows: np.ndarray, order: int) -> np.ndarray:
+    """Influence of each text on the logarithm of the Vendi score, (texts,): the derivative by its
+    weight. An eigenvalue moves by the square of the text's coordinate on its eigenvector, less the
+    eigenvalue itself. Resampled texts would repeat, which lowers the score; this does not."""
+    rows = rows.astype(np.float64)
+    values, vectors = np.linalg.eigh(rows.T @ rows / len(rows))
+    kept = values > _NOTHING
+    values, squares = values[kept], np.square(rows @ vectors[:, kept])
     if order == 1:
-        return float(np.exp(-(values * np.log(values)).sum()))
-    return float((values**order).sum() ** (1 / (1 - order)))
+        slopes = -np.log(values)
+    else:
+        slopes = order / (1 - order) * values ** (order - 1) / (values**order).sum()
+    influence: np.ndarray = squares @ slopes - values @ slopes
+    return influence
+
+
+def _entropy(values: np.ndarray, order: int) -> float:
+    """Renyi entropy of the eigenvalues."""
+    if order == 1:
+        return float(-(values * np.log(values)).sum())
+    return float(np.log((values**order).sum()) / (1 - order))
 
 
 def self_bleus(texts: Sequence[str]) -> np.ndarray:

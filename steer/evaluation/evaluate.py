@@ -8,15 +8,19 @@ import numpy as np
 from steer.data.words import length_bins, lengths
 from steer.errors import SteerError
 from steer.evaluation import fidelity
-from steer.evaluation.copying import Known
-from steer.evaluation.estimate import Estimate, resample_counts
+from steer.evaluation.copying import Known, closeness, closeness_among
+from steer.evaluation.differences import Difference, differences, verdict
 from steer.evaluation.measure import (
     GROUPS,
     MAUVE_MISSING,
     NO_JUDGE,
+    NO_READINGS,
     NO_SECOND,
     NO_UTILITY,
     Instruments,
+    Measured,
+    Read,
+    Subject,
     Vectors,
     judged,
     measure,
@@ -24,12 +28,11 @@ from steer.evaluation.measure import (
 )
 from steer.evaluation.sets import Labelled, Texts, as_labelled, check, check_labels, draw, without
 from steer.evaluation.settings import MIN_TEXTS, EvaluationSettings
-from steer.evaluation.summary import summarise
+from steer.evaluation.summary import NO_SUMMARY, SUMMARY, summarise
 from steer.evaluation.table import COLUMNS, Evaluation, Histogram, Row
 from steer.models.cache import Cache
 from steer.models.embedder import Embedder, load_embedder
-from steer.models.judge import Judge, load_judge
-from steer.seeds import derive
+from steer.models.judge import Judge, Readings, load_judge
 
 __all__ = ["Evaluation", "EvaluationProgress", "EvaluationSettings", "Labelled", "evaluate"]
 
@@ -49,7 +52,6 @@ class EvaluationProgress:
 
 
 OnProgress = Callable[[EvaluationProgress], None]
-Score = Callable[[Labelled], np.ndarray]
 
 
 def evaluate(
@@ -79,7 +81,9 @@ def evaluate(
     reference, rows = _draw_rows(sets, whole, n, settings.seed)
     known = list(reference.texts) if trained is None else sorted(trained.texts)
     evaluator = _Evaluator(rows, reference, known, settings, on_progress or _ignore)
-    measured = evaluator.measure(evaluator.instruments())
+    found = evaluator.measure(evaluator.instruments(), trained is not None)
+    measured = tuple(Row(name, each.estimates) for name, each in found.items())
+    apart, said = _compared(found, n)
     notes = (
         *_size_notes(sets, whole, n, settings),
         *_copying_notes(trained, n, without(known, rows[REAL].texts)[1]),
@@ -87,9 +91,30 @@ def evaluate(
         *evaluator.notes,
         *_reason_notes(measured, settings),
     )
-    shown = settings.model_dump(mode="json")
-    histogram = _histogram({name: row.texts for name, row in rows.items()})
-    return Evaluation(measured, n, evaluator.embedder, shown, notes, settings.judges, histogram)
+    return Evaluation(
+        measured,
+        n,
+        evaluator.embedder,
+        settings.model_dump(mode="json"),
+        notes,
+        evaluator.judges,
+        apart,
+        said,
+        _histogram({name: row.texts for name, row in rows.items()}),
+    )
+
+
+def _compared(rows: Mapping[str, Measured], n: int) -> tuple[tuple[Difference, ...], str]:
+    """Compares all rows by the summary, or by fidelity where there is none."""
+    whole = {name: summarise(each.parts) for name, each in rows.items()}
+    key, title = SUMMARY, "the summary"
+    if all(each is None for each in whole.values()):
+        key, title = "fidelity_score", "fidelity alone (there is no summary without coherence)"
+        whole = {name: each.parts.get(key) for name, each in rows.items()}
+    known = {name: each for name, each in whole.items() if each is not None}
+    apart = differences(key, known)
+    values = {name: each.value for name, each in known.items()}
+    return apart, verdict(title, values, apart, REAL, n)
 
 
 class _Evaluator:
@@ -108,42 +133,47 @@ class _Evaluator:
         self.cache = Cache() if settings.cache else None
         self.notes: list[str] = []
         self.embedder = ""
+        self.judges: tuple[str | None, ...] = ()
 
     def instruments(self) -> Instruments:
-        n, settings = len(self.reference.texts), self.settings
-        scores = [self._judge(i, name) for i, name in enumerate(settings.judges)]
+        judge, second = self._judges()
         vectors = self._vectors()
         if self.cache and self.cache.problem:
             self.notes.append(f"the cache {self.cache.path} was not used: {self.cache.problem}")
-        return Instruments(
-            settings,
-            self.reference,
-            self.rows[REAL],
-            vectors,
-            scores,
-            resample_counts(n, settings.bootstrap, derive(settings.seed, "bootstrap")),
-            min(int(lengths(row.texts).sum()) for row in self.rows.values()),
+        equal_words = min(
+            int(lengths(row.texts).sum()) for row in (*self.rows.values(), self.reference)
         )
+        real = self.rows[REAL]
+        return Instruments(self.settings, self.reference, real, vectors, judge, second, equal_words)
 
-    def measure(self, tools: Instruments) -> tuple[Row, ...]:
-        """Measures all rows, the real one last, each with its summary."""
-        threshold = self.settings.near_copy
-        known = Known(self.known, tools.vectors(self.known), threshold)
-        rest, overlap = without(self.known, self.rows[REAL].texts)
-        unseen = Known(rest, tools.vectors(rest), threshold) if overlap else known
-        estimates: dict[str, dict[str, Estimate]] = {}
-        for i, (name, row) in enumerate(self.rows.items()):
-            groups = measure(tools, row, unseen if name == REAL else known)
-            estimates[name] = self._gather(groups, GROUPS * i)
-        real = estimates[REAL]
-        return tuple(Row(name, each | summarise(each, real)) for name, each in estimates.items())
+    def measure(self, tools: Instruments, trained: bool) -> dict[str, Measured]:
+        """Measures all rows, the real one last."""
+        reference = self.reference.texts
+        known, unseen = (self._known(tools, held) for held in ((), self.rows[REAL].texts))
+        if trained:
+            beside = self._known(tools, reference)
+            close = closeness(reference, tools.vectors(reference), beside)
+        else:
+            close = closeness_among(tools.vectors(reference))
+        measured: dict[str, Measured] = {}
+        for i, (name, given) in enumerate(self.rows.items()):
+            copied = unseen if name == REAL else known
+            rows, drawn = tools.vectors(given.texts), tools.draws(name, len(given.texts))
+            row = Subject(name, given, rows, drawn, copied, close)
+            measured[name] = self._gather(tools, row, GROUPS * i)
+        return measured
 
-    def _gather(self, groups: Iterator[dict[str, Estimate]], done: int) -> dict[str, Estimate]:
-        estimates: dict[str, Estimate] = {}
-        for step, group in enumerate(groups, start=done + 1):
-            estimates |= group
+    def _known(self, tools: Instruments, held_out: Sequence[str]) -> Known:
+        """What may have been copied, without real texts that were drawn from it."""
+        rest, _ = without(self.known, held_out)
+        return Known(rest, tools.vectors(rest), self.settings.near_copy)
+
+    def _gather(self, tools: Instruments, row: Subject, done: int) -> Measured:
+        measured = Measured()
+        for step, _ in enumerate(measure(tools, row, measured), start=done + 1):
             self.report(EvaluationProgress("measuring", step, GROUPS * len(self.rows)))
-        return estimates
+        ordered = {column.key: measured.estimates[column.key] for column in COLUMNS}
+        return Measured(ordered, measured.parts, measured.reasons)
 
     def _vectors(self) -> Vectors:
         """Embeds all texts, once each; gives a function from any of them to their unit rows."""
@@ -161,8 +191,26 @@ class _Evaluator:
         index = {text: i for i, text in enumerate(texts)}
         return lambda wanted: matrix[[index[text] for text in wanted]]
 
-    def _judge(self, place: int, name: str) -> Score:
-        """Scores all texts by one judge; gives a function from any set to its scores."""
+    def _judges(self) -> tuple[Read | None, Read | None]:
+        """Reads all texts with the judges; gives the first outside one, and the other."""
+        outside: dict[str, Read] = {}
+        apart: dict[str, Read] = {}
+        for place, name in enumerate(self.settings.judges):
+            read, sibling = self._judge(place, name)
+            (apart if sibling or outside else outside)[name] = read
+        for name in apart if not outside else ():
+            self.notes.append(
+                f"the judge {name} is of the base model that wrote the texts, or may be: it is "
+                "shown apart; name one of another family as well"
+            )
+        names = [*(outside or [None]), *apart]
+        self.judges = tuple(names if self.settings.judges else ())
+        first = next(iter(outside.values()), None)
+        return first, next(iter(apart.values()), None)
+
+    def _judge(self, place: int, name: str) -> tuple[Read, bool]:
+        """Reads all texts with one judge; gives a function from any set to its readings, and
+        whether the judge is a sibling of what wrote the texts."""
         number = f" {place + 1}" if place else ""
         self.report(EvaluationProgress(f"loading judge{number}", 0, 1))
         whole = [*self.rows.values(), self.reference]
@@ -175,9 +223,14 @@ class _Evaluator:
         pairs = sorted({pair for each in everything for pair in _pairs(each)})
         texts, given = [text for text, _ in pairs], [label for _, label in pairs]
         self._note_cut(judge, f"the judge {name}", texts)
-        scores = judge.log_likelihoods(texts, given, self._counted(f"judging{number}"))
-        score = dict(zip(pairs, scores, strict=True))
-        return lambda wanted: np.array([score[pair] for pair in _pairs(wanted)])
+        found = judge.read(texts, given, self._counted(f"judging{number}"))
+        places = {pair: place for place, pair in enumerate(pairs)}
+        sibling = judge.is_sibling(self.settings.base)
+
+        def read(wanted: Labelled) -> Readings:
+            return found.pick([places[pair] for pair in _pairs(wanted)])
+
+        return read, sibling
 
     def _texts(self) -> list[str]:
         return [text for each in (*self.rows.values(), self.reference) for text in each.texts]
@@ -280,10 +333,11 @@ def _mauve_notes(settings: EvaluationSettings, n: int) -> Iterator[str]:
 
 
 def _reason_notes(rows: Sequence[Row], settings: EvaluationSettings) -> Iterator[str]:
-    said = {NO_JUDGE, NO_SECOND, NO_UTILITY, "without coherence"}  # reasons that all rows share
+    # Reasons that all rows share.
+    said = {NO_JUDGE, NO_SECOND, NO_UTILITY, NO_READINGS, NO_SUMMARY}
     elsewhere = {"mauve", "utility_added"}  # noted for all rows, or under "utility"
     if not settings.judges:
-        yield f"coherence is not measured and not in the summary: {NO_JUDGE}"
+        yield f"coherence is not measured, so there is no summary: {NO_JUDGE} (--judge)"
     for row in rows:
         for column in COLUMNS:
             reason = row.estimates[column.key].reason

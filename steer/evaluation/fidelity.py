@@ -3,22 +3,13 @@ d))."""
 
 import importlib
 import importlib.util
-from collections.abc import Sequence
 from functools import partial
 from types import SimpleNamespace
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import numpy as np
 
 from steer.evaluation.estimate import Estimate, interval
-
-Adversary = Literal["trees", "logistic"]
-
-
-class _Classifier(Protocol):
-    def fit(self, features: np.ndarray, labels: np.ndarray) -> object: ...
-
-    def predict_proba(self, features: np.ndarray) -> np.ndarray: ...
 
 
 def mean_cosines(synthetic: np.ndarray, real: np.ndarray) -> np.ndarray:
@@ -64,49 +55,3 @@ def mauve_score(synthetic: np.ndarray, real: np.ndarray, seed: int) -> float:
     finally:
         module.faiss = SimpleNamespace(Kmeans=kmeans)
     return float(result.mauve)
-
-
-def adversarial_aurocs(
-    synthetic: np.ndarray,
-    real: np.ndarray,
-    groups: Sequence[str],
-    adversary: Adversary,
-    folds: int,
-    seed: int,
-) -> list[float]:
-    """AUROC of a classifier that tells synthetic from real, one a fold; 0.5 is best.
-
-    `groups` names the text of every row, the synthetic rows first: rows of one group stay in one
-    fold, or a repeated text would be recognised instead of told apart. A fold is left out when
-    all texts of one side are in it or outside of it (heavily repeated texts): nothing to score.
-    """
-    from sklearn.metrics import roc_auc_score
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    features = np.concatenate([synthetic, real])
-    labels = np.repeat([1, 0], [len(synthetic), len(real)])
-    folds = min(folds, len(set(groups[: len(synthetic)])), len(set(groups[len(synthetic) :])))
-    if folds < 2:
-        return []
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed % 2**32)
-    scores = []
-    for fit, test in splitter.split(features, labels, groups):
-        if len(set(labels[fit])) == len(set(labels[test])) == 2:
-            model = _classifier(adversary, seed)
-            model.fit(features[fit], labels[fit])
-            scores.append(roc_auc_score(labels[test], model.predict_proba(features[test])[:, 1]))
-    return scores
-
-
-def _classifier(adversary: Adversary, seed: int) -> _Classifier:
-    """Makes a classifier: trees miss diffuse shifts and a linear model misses local ones, so both
-    are used."""
-    if adversary == "trees":
-        from xgboost import XGBClassifier
-
-        # The paper's settings but for coarser bins: as good, and half the time. One thread: more
-        # are slower on so little data, and wait for each other on a busy machine.
-        return XGBClassifier(max_bin=64, n_jobs=1, random_state=seed % 2**31)
-    from sklearn.linear_model import LogisticRegression
-
-    return LogisticRegression(max_iter=1000)

@@ -1,29 +1,53 @@
 """All metrics of one set of texts, in the groups of the table."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from math import isnan
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from math import isnan, log
 
 import numpy as np
 
 from steer.data.questions import LETTERS, Question, parse_question
-from steer.data.words import first_words, fold, lengths
-from steer.evaluation import coherence, copying, diversity, fidelity, manifold, utility
+from steer.data.words import first_words, lengths
+from steer.evaluation import (
+    coherence,
+    copying,
+    detectors,
+    diversity,
+    fidelity,
+    manifold,
+    summary,
+    utility,
+)
 from steer.evaluation.copying import Known
-from steer.evaluation.estimate import Estimate, mean_with_interval, mean_with_sd, resample_counts
+from steer.evaluation.estimate import (
+    Draws,
+    Estimate,
+    Sampled,
+    combine,
+    draws,
+    jackknife,
+    mean_with_interval,
+    mean_with_sd,
+    resample_counts,
+    shares_below,
+)
 from steer.evaluation.sets import Labelled
 from steer.evaluation.settings import EvaluationSettings
-from steer.evaluation.summary import GAPS
+from steer.models.judge import Readings
 from steer.seeds import derive
 
 GROUPS = 6
 MAUVE_MISSING = "MAUVE was skipped: pip install 'steer-text[mauve]' (its licence is GPLv3)"
-NO_JUDGE = "no judge: name one"
+NO_JUDGE = "no outside judge: name one"
 NO_SECOND = "no second judge"
 NO_UTILITY = "not asked for: set utility"
+NO_READINGS = "no outside judge that reads every text"
+TOO_FEW = "too few different texts to hold some out"
 BLEU_TEXTS = 500
 
 Vectors = Callable[[Sequence[str]], np.ndarray]
+Read = Callable[[Labelled], Readings]
 
 
 @dataclass(frozen=True)
@@ -31,52 +55,138 @@ class Instruments:
     """Texts and models that all rows of a table are measured with.
 
     `reference` is what rows are compared with, `held_out` the real texts beside it. `vectors`
-    gives the unit rows (texts, d) of any texts in the evaluation, and each of `likelihoods` a
-    judge's scores (texts,) of a set; `counts` (draws, n) are the bootstrap samples; `equal_words`
-    is the budget of the size-matched 3-grams.
+    gives the unit rows (texts, d) of any texts in the evaluation. `judge` reads a set, and `second`
+    is a judge shown apart; None where there is none. `close` is how close the reference texts are
+    to the training texts (`copying.closeness`), and `equal_words` the budget of the size-matched
+    3-grams.
     """
 
     settings: EvaluationSettings
     reference: Labelled
     held_out: Labelled
     vectors: Vectors
-    likelihoods: Sequence[Callable[[Labelled], np.ndarray]]
-    counts: np.ndarray
+    judge: Read | None
+    second: Read | None
     equal_words: int
 
+    @cached_property
+    def judged_floor(self) -> float:
+        """Distance of likelihoods that real texts have by chance."""
+        assert self.judge is not None
+        scores = self.judge(judged(self.settings, self.reference)).mean
+        return coherence.floor(scores, derive(self.settings.seed, "halves"))
 
-def measure(tools: Instruments, row: Labelled, known: Known) -> Iterator[dict[str, Estimate]]:
-    """Yields the `GROUPS` groups of `COLUMNS` up to the summary, each measured when it is asked
-    for."""
-    rows = tools.vectors(row.texts)
-    yield _length(row.texts)
-    yield _diversity(tools, row.texts, rows)
-    yield _fidelity(tools, row.texts, rows)
-    yield _coherence(tools, row)
-    yield _copying(tools, row.texts, rows, known)
-    yield _utility(tools, row)
+    def draws(self, row: str, n: int) -> Draws:
+        """Bootstrap samples for the row of that name, of `n` texts."""
+        return draws(n, self.settings.bootstrap, self.settings.seed, row)
 
 
-def _length(texts: Sequence[str]) -> dict[str, Estimate]:
-    words = lengths(texts)
+@dataclass(frozen=True)
+class Measured:
+    """Figures of one row: the `estimates` of the table, the `parts` of the summary with the samples
+    that differences are made from, and why one is missing."""
+
+    estimates: dict[str, Estimate] = field(default_factory=dict)
+    parts: dict[str, Sampled] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def take(self, part: str, found: Sampled | None, reason: str) -> None:
+        """Takes in a part, or why there is none."""
+        if found is None:
+            self.reasons[part] = reason
+        else:
+            self.parts[part] = found
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A row that is measured: its texts, its name, what it may have copied, and how close the
+    reference texts are to that."""
+
+    name: str
+    given: Labelled
+    rows: np.ndarray
+    draws: Draws
+    known: Known
+    close: np.ndarray
+
+    @property
+    def texts(self) -> Sequence[str]:
+        return self.given.texts
+
+
+def measure(tools: Instruments, row: Subject, measured: Measured) -> Iterator[None]:
+    """Measures the `GROUPS` groups of `COLUMNS` and the summary into `measured`, one group each
+    time it is asked for."""
+    for group in (_length, _diversity, _fidelity, _coherence, _copying):
+        measured.estimates.update(group(tools, row, measured))
+        yield
+    measured.estimates.update(_utility(tools, row.given))
+    measured.estimates.update(summary.summary_estimates(measured.parts, measured.reasons))
+    yield
+
+
+def _length(tools: Instruments, row: Subject, measured: Measured) -> dict[str, Estimate]:
+    words = lengths(row.texts)
     percentiles = {f"words_p{p}": Estimate(float(np.percentile(words, p))) for p in (10, 50, 90)}
-    return {"words_mean": Estimate(float(words.mean()))} | percentiles
+    return {"words_mean": mean_with_interval(words, row.draws.own)} | percentiles
 
 
-def _diversity(tools: Instruments, texts: Sequence[str], rows: np.ndarray) -> dict[str, Estimate]:
-    equal = first_words(texts, tools.equal_words)
+def _diversity(tools: Instruments, row: Subject, measured: Measured) -> dict[str, Estimate]:
+    equal, other = (first_words(t, tools.equal_words) for t in (row.texts, tools.reference.texts))
+    reference = tools.vectors(tools.reference.texts)
+    vendi = _vendi_share(row, reference)
+    measured.take("diversity_score", summary.diversity(vendi, _grams_share(row, equal, other)), "")
     return {
-        "distinct": _or_short(diversity.distinct_product(texts), 4),
-        "three_grams": _or_short(diversity.distinct(texts, 3), 3),
-        "three_grams_equal_words": _or_short(diversity.distinct(equal, 3), 3),
-        "repetition": mean_with_interval(diversity.repetitions(texts), tools.counts),
-        "compression": Estimate(diversity.compression_ratio(texts)),
-        "cosine_self": fidelity.self_cosine(rows, tools.counts),
-        "self_bleu": _self_bleu(tools, texts),
-        # Resampling repeats texts, which lowers this score: no bootstrap interval.
-        "vendi_1": Estimate(diversity.vendi_score(rows, 1)),
-        "vendi_2": Estimate(diversity.vendi_score(rows, 2)),
+        "distinct": _or_short(diversity.distinct_product(row.texts), 4),
+        "three_grams": _three_grams(row.texts, row.draws),
+        "three_grams_equal_words": _three_grams(equal, row.draws),
+        "repetition": mean_with_interval(diversity.repetitions(row.texts), row.draws.own),
+        "compression": Estimate(diversity.compression_ratio(row.texts)),
+        "cosine_self": fidelity.self_cosine(row.rows, row.draws.own),
+        "self_bleu": _self_bleu(tools, row.texts),
+        "vendi_1": _vendi(row, 1),
+        "vendi_2": _vendi(row, 2),
     }
+
+
+def _vendi(row: Subject, order: int) -> Estimate:
+    # On the logarithm, where it is nearer to a sum over texts.
+    score = diversity.vendi_score(row.rows, order)
+    found = row.draws.of(log(score), diversity.vendi_influence(row.rows, order))
+    return combine(np.exp, found).estimate
+
+
+def _vendi_share(row: Subject, reference: np.ndarray) -> Sampled:
+    """Logarithm of the row's Vendi score over the reference texts'."""
+    scores = [diversity.vendi_score(rows, 1) for rows in (row.rows, reference)]
+    own, other = (diversity.vendi_influence(rows, 1) for rows in (row.rows, reference))
+    return row.draws.of(log(scores[0] / scores[1]), own, -other)
+
+
+def _grams_share(row: Subject, own: Sequence[str], other: Sequence[str]) -> Sampled | None:
+    """Logarithm of the distinct 3-grams of the row over the reference texts', at equal words."""
+    shares = [diversity.distinct(texts, 3) for texts in (own, other)]
+    if any(isnan(share) for share in shares):
+        return None
+    influences = [
+        _grams_influence(texts, share) / share
+        for texts, share in zip((own, other), shares, strict=True)
+    ]
+    return row.draws.of(log(shares[0] / shares[1]), influences[0], -influences[1])
+
+
+def _grams_influence(texts: Sequence[str], share: float) -> np.ndarray:
+    without = diversity.distinct_without(texts, 3)
+    return jackknife(share, np.where(np.isnan(without), share, without))
+
+
+def _three_grams(texts: Sequence[str], draws: Draws) -> Estimate:
+    share = diversity.distinct(texts, 3)
+    if isnan(share):
+        return _or_short(share, 3)
+    # Texts drawn twice would lower this share: no bootstrap, but a jackknife.
+    return draws.of(share, _grams_influence(texts, share)).estimate
 
 
 def _or_short(value: float, words: int) -> Estimate:
@@ -91,15 +201,46 @@ def _self_bleu(tools: Instruments, texts: Sequence[str]) -> Estimate:
     return mean_with_interval(scores, counts)
 
 
-def _fidelity(tools: Instruments, texts: Sequence[str], rows: np.ndarray) -> dict[str, Estimate]:
+def _fidelity(tools: Instruments, row: Subject, measured: Measured) -> dict[str, Estimate]:
     reference = tools.vectors(tools.reference.texts)
     return {
-        "cosine_real": mean_with_interval(fidelity.mean_cosines(rows, reference), tools.counts),
-        "mauve": _mauve(rows, reference, tools.settings.mauve_seeds),
-        "auroc_trees": _auroc(tools, texts, rows, "trees"),
-        "auroc_logistic": _auroc(tools, texts, rows, "logistic"),
-        **_cover(tools, rows, reference),
+        "cosine_real": mean_with_interval(
+            fidelity.mean_cosines(row.rows, reference), row.draws.own
+        ),
+        "mauve": _mauve(row.rows, reference, tools.settings.mauve_seeds),
+        **_detectors(tools, row, reference, measured),
+        **_cover(row, reference),
     }
+
+
+def _detectors(
+    tools: Instruments, row: Subject, reference: np.ndarray, measured: Measured
+) -> dict[str, Estimate]:
+    sides = detectors.Sides(
+        [*row.texts, *tools.reference.texts],
+        np.concatenate([row.rows, reference]),
+        _readings(tools, row),
+    )
+    seed = derive(tools.settings.seed, "folds")
+    found = detectors.detect(sides, tools.settings.folds, seed)
+    stack = found.get(detectors.STACK)
+    score = summary.fidelity(stack.sampled(row.draws)) if stack else None
+    measured.take("fidelity_score", score, TOO_FEW)
+    names = {detectors.STACK: "auroc"} | {name: f"auroc_{name}" for name in detectors.DETECTORS}
+    missing = NO_READINGS if found else TOO_FEW
+    return {
+        key: found[name].estimate if name in found else Estimate(None, reason=missing)
+        for name, key in names.items()
+    }
+
+
+def _readings(tools: Instruments, row: Subject) -> np.ndarray | None:
+    """Reads both sides: what the judge says of the tokens of each text, (texts, figures)."""
+    read = tools.settings.judged is None or tools.settings.judged >= len(row.texts)
+    if tools.judge is None or not read:
+        return None
+    both = [tools.judge(given) for given in (row.given, tools.reference)]
+    return np.concatenate([each.figures for each in both])
 
 
 def _mauve(rows: np.ndarray, reference: np.ndarray, seeds: int) -> Estimate:
@@ -109,42 +250,40 @@ def _mauve(rows: np.ndarray, reference: np.ndarray, seeds: int) -> Estimate:
     return mean_with_sd(scores, "left out by mauve_seeds 0")
 
 
-def _auroc(
-    tools: Instruments, texts: Sequence[str], rows: np.ndarray, adversary: fidelity.Adversary
-) -> Estimate:
-    scores = fidelity.adversarial_aurocs(
-        rows,
-        tools.vectors(tools.reference.texts),
-        [fold(text) for text in (*texts, *tools.reference.texts)],
-        adversary,
-        tools.settings.folds,
-        derive(tools.settings.seed, "folds"),
-    )
-    estimate = mean_with_sd(scores, "too few distinct texts to hold some out")
-    if 0 < len(scores) < tools.settings.folds:
-        missing = f"{len(scores)} of {tools.settings.folds} folds: texts repeat too much for more"
-        return replace(estimate, reason=missing)
-    return estimate
-
-
-def _cover(tools: Instruments, rows: np.ndarray, reference: np.ndarray) -> dict[str, Estimate]:
-    covered = manifold.cover(rows, reference)
-    values = {key: getattr(covered, key) for key in ("precision", "recall", "density", "coverage")}
+def _cover(row: Subject, reference: np.ndarray) -> dict[str, Estimate]:
+    covered = manifold.cover(row.rows, reference)
+    own, other = row.draws.own, row.draws.reference
     curves = {
-        "alpha_precision": manifold.alpha_precision(rows, reference),
-        "beta_recall": manifold.beta_recall(rows, reference),
+        "alpha_precision": (manifold.alpha_precision(row.rows, reference), own),
+        "beta_recall": (manifold.beta_recall(row.rows, reference), other),
     }
-    covers = {key: mean_with_interval(each, tools.counts) for key, each in values.items()}
-    return covers | {key: manifold.score(each, tools.counts) for key, each in curves.items()}
+    return {
+        "precision": mean_with_interval(covered.precision, own),
+        "recall": mean_with_interval(covered.recall, other),
+        "density": mean_with_interval(covered.density, own),
+        "coverage": mean_with_interval(covered.coverage, other),
+    } | {key: manifold.score(inside, counts) for key, (inside, counts) in curves.items()}
 
 
-def _coherence(tools: Instruments, row: Labelled) -> dict[str, Estimate]:
-    mine, real = (judged(tools.settings, each) for each in (row, tools.reference))
-    n, seed = len(real.texts), derive(tools.settings.seed, "bootstrap")
-    counts = resample_counts(n, tools.settings.bootstrap, seed)
-    gaps = [coherence.gap(judge(mine), judge(real), counts) for judge in tools.likelihoods]
-    missing = [Estimate(None, reason=reason) for reason in (NO_JUDGE, NO_SECOND)]
-    return dict(zip(GAPS, [*gaps, *missing[len(gaps) :]], strict=True))
+def _coherence(tools: Instruments, row: Subject, measured: Measured) -> dict[str, Estimate]:
+    found: dict[str, Estimate] = {}
+    for read, end, reason in ((tools.judge, "", NO_JUDGE), (tools.second, "_2", NO_SECOND)):
+        keys = [f"{key}{end}" for key in ("nonsense", "likelihood_distance", "judge_gap")]
+        if read is None:
+            found |= dict.fromkeys(keys, Estimate(None, reason=reason))
+            continue
+        mine, real = (read(judged(tools.settings, t)).mean for t in (row.given, tools.reference))
+        chosen = tools.draws(row.name, len(mine))
+        share, usual = coherence.nonsense(mine, real, chosen)
+        apart = coherence.distance(mine, real, chosen)
+        figures = (share, apart, coherence.gap(mine, real, chosen))
+        found |= {key: each.estimate for key, each in zip(keys, figures, strict=True)}
+        if read is tools.judge:
+            score = summary.coherence(share, usual, apart, tools.judged_floor)
+            measured.take("coherence_score", score, "")
+    if tools.judge is None:
+        measured.take("coherence_score", None, NO_JUDGE)
+    return found
 
 
 def judged(settings: EvaluationSettings, row: Labelled) -> Labelled:
@@ -152,9 +291,8 @@ def judged(settings: EvaluationSettings, row: Labelled) -> Labelled:
     return row.pick(range(min(len(row.texts), settings.judged or len(row.texts))))
 
 
-def _copying(
-    tools: Instruments, texts: Sequence[str], rows: np.ndarray, known: Known
-) -> dict[str, Estimate]:
+def _copying(tools: Instruments, row: Subject, measured: Measured) -> dict[str, Estimate]:
+    texts, rows, known = row.texts, row.rows, row.known
     values = {
         "exact_copies": copying.exact_copies(texts, known),
         "near_copies": copying.near_copies(texts, known),
@@ -163,9 +301,13 @@ def _copying(
     }
     if len(known.distinct) > 1:
         values["authenticity"] = copying.authentic(rows, known)
-    estimates = {key: mean_with_interval(each, tools.counts) for key, each in values.items()}
+    estimates = {key: mean_with_interval(each, row.draws.own) for key, each in values.items()}
     one_text = Estimate(None, reason="the training texts are one text repeated")
-    return {"authenticity": one_text} | estimates if len(estimates) < 5 else estimates
+    mine = copying.closeness(texts, rows, known)
+    share, usual = shares_below(mine, row.close, copying.TAIL, row.draws)
+    score = summary.non_copying(share, usual) if usual < 1 else None
+    measured.take("non_copying_score", score, "the real texts are copies themselves")
+    return {"authenticity": one_text} | estimates | {"too_close": share.estimate}
 
 
 def _utility(tools: Instruments, row: Labelled) -> dict[str, Estimate]:

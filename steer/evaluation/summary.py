@@ -1,19 +1,22 @@
-"""Summary of a set in one figure: four components from 0 to 1, each scaled by the row of real
-texts.
+"""Summary of a set in one figure: the harmonic mean of four parts, each 1 for texts that are as the
+reference texts are.
 
-Components are functions of the table's own figures, so that a reader can check them.
+Nothing is clipped: a part above 1 is better than the reference texts are, by chance or because the
+sampling was kind. Real texts are measured as any set is, and come out near 1, not at 1.
 """
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from math import exp, sqrt
 from typing import TypeVar
 
-from steer.evaluation.estimate import Estimate
+import numpy as np
+
+from steer.evaluation.estimate import Estimate, Sampled, combine
 
 PARTS = ("fidelity_score", "diversity_score", "coherence_score", "non_copying_score")
-GAPS = ("judge_gap", "judge_gap_2")
+SUMMARY = "summary"
+NO_SUMMARY = "no summary without coherence"
 
-Estimates = Mapping[str, Estimate]
+Parts = Mapping[str, Sampled | None]
 Name = TypeVar("Name", bound=Hashable)
 
 
@@ -30,79 +33,70 @@ def _beaten(point: Sequence[float], others: Iterable[Sequence[float]]) -> bool:
     )
 
 
-def summarise(row: Estimates, real: Estimates) -> dict[str, Estimate]:
-    """Computes the four components of a row, and their harmonic mean over those that have a
-    value."""
-    scores = (_fidelity(row, real), _diversity(row, real), _coherence(row, real))
-    parts = dict(zip(PARTS, (*scores, _non_copying(row, real)), strict=True))
-    known = [part.value for part in parts.values() if part.value is not None]
-    missing = [key.removesuffix("_score") for key, part in parts.items() if part.value is None]
-    reason = f"without {', '.join(missing)}" if missing else None
-    return parts | {"summary": Estimate(harmonic_mean(known), reason=reason)}
+def summarise(parts: Parts) -> Sampled | None:
+    """Computes the harmonic mean of the parts that have a value; None without coherence, which a
+    set of nonsense would lack most."""
+    known = [part for key in PARTS if (part := parts.get(key)) is not None]
+    if parts.get("coherence_score") is None:
+        return None
+    return combine(_harmonic, *known)
 
 
 def harmonic_mean(values: Sequence[float]) -> float | None:
-    """Harmonic mean: 0 when one of the values is; None without any."""
-    if not values or min(values) <= 0:
-        return 0.0 if values else None
-    return len(values) / sum(1 / value for value in values)
+    """Harmonic mean: 0 when one of the values is not above 0; None without any."""
+    return float(_harmonic(*values)) if values else None
 
 
-def _fidelity(row: Estimates, real: Estimates) -> Estimate:
-    """Fidelity: how little both adversaries can tell, as a share of what real texts leave them: the
-    mean of min(1, (1 - max(a, 1/2)) / (1 - max(a_real, 1/2)))."""
-    keys = ("auroc_trees", "auroc_logistic")
-    return _mean([_share(_unknown(row[key]), _unknown(real[key])) for key in keys])
+def summary_estimates(parts: Parts, reasons: Mapping[str, str]) -> dict[str, Estimate]:
+    """Gives the estimates of the four parts and the summary. `reasons` say why a part is missing;
+    the summary is without such a part, or missing too when that is coherence."""
+    missing = [key.removesuffix("_score") for key in PARTS if parts.get(key) is None]
+    estimates = {
+        key: Estimate(None, reason=reasons.get(key)) if part is None else part.estimate
+        for key in PARTS
+        for part in (parts.get(key),)
+    }
+    whole = summarise(parts)
+    if whole is None:
+        return estimates | {SUMMARY: Estimate(None, reason=NO_SUMMARY)}
+    found = whole.estimate
+    reason = f"without {', '.join(missing)}" if missing else None
+    return estimates | {SUMMARY: Estimate(found.value, found.low, found.high, reason=reason)}
 
 
-def _diversity(row: Estimates, real: Estimates) -> Estimate:
-    """Diversity: geometric mean of the shares of the real texts' Vendi score (meaning) and of their
-    distinct 3-grams over equal words (wording)."""
-    keys = ("vendi_1", "three_grams_equal_words")
-    shares = [_share(row[key].value, real[key].value) for key in keys]
-    if None in shares:
-        return Estimate(None, reason="no diversity to compare")
-    return Estimate(sqrt((shares[0] or 0) * (shares[1] or 0)))
+def fidelity(auroc: Sampled) -> Sampled:
+    """Fidelity: 2 (1 - AUROC) of the strongest detector, which is 1 where it can only guess and 0
+    where it is never wrong; the proxy A-distance (Ben-David et al. 2006) turned round."""
+    return combine(lambda value: 2 * (1 - value), auroc)
 
 
-def _coherence(row: Estimates, real: Estimates) -> Estimate:
-    """Coherence: exp(-|gap|) over exp(-|gap of the real texts|), at most 1, mean over the judges:
-    the factor between the likelihoods of a token. Texts that are likelier than real ones lose as
-    much as those that are less likely."""
-    gaps = [(row[key].value, real[key].value) for key in GAPS]
-    shares = [min(1.0, exp(abs(r) - abs(g))) for g, r in gaps if g is not None and r is not None]
-    if not shares:
-        return Estimate(None, reason=row[GAPS[0]].reason)
-    return _mean(shares)
+def diversity(vendi: Sampled, grams: Sampled | None) -> Sampled:
+    """Diversity: the geometric mean of the set's Vendi score (meaning) and distinct 3-grams over
+    equal words (wording), each over the reference texts'. Both are given as logarithms of these
+    shares; without 3-grams it is the Vendi score alone."""
+    if grams is None:
+        return combine(np.exp, vendi)
+    return combine(lambda one, other: np.exp((one + other) / 2), vendi, grams)
 
 
-def _non_copying(row: Estimates, real: Estimates) -> Estimate:
-    """Non-copying: the rate of texts that are no near copies, times that of authentic texts, each
-    as a share of the real texts' and at most 1."""
-    new = _share(_rest(row["near_copies"]), _rest(real["near_copies"]))
-    authentic = _share(row["authenticity"].value, real["authenticity"].value)
-    if new is None or authentic is None:
-        return Estimate(None, reason="no copying to compare")
-    return Estimate(new * authentic)
+def coherence(nonsense: Sampled, usual: float, distance: Sampled, floor: float) -> Sampled:
+    """Coherence: the share of texts that are no nonsense over that of the reference texts, times
+    exp of minus the distance of the likelihoods, less the `floor` that real texts have by chance.
+    The first counts bad texts, the second what a count misses, sharpened texts above all."""
+    return combine(
+        lambda share, apart: (1 - share) / (1 - usual) * np.exp(floor - apart), nonsense, distance
+    )
 
 
-def _mean(values: Sequence[float | None]) -> Estimate:
-    if None in values:
-        return Estimate(None, reason="nothing to compare: texts repeat too much")
-    known = [value for value in values if value is not None]
-    return Estimate(sum(known) / len(known))
+def non_copying(close: Sampled, usual: float) -> Sampled:
+    """Non-copying: the share of texts that are not too close to a training text, over that of the
+    reference texts."""
+    return combine(lambda share: (1 - share) / (1 - usual), close)
 
 
-def _unknown(auroc: Estimate) -> float | None:
-    return None if auroc.value is None else 1 - max(auroc.value, 0.5)
-
-
-def _rest(share: Estimate) -> float | None:
-    return None if share.value is None else 1 - share.value
-
-
-def _share(value: float | None, real: float | None) -> float | None:
-    """Divides `value` by the real texts', to at most 1; None where these have nothing."""
-    if value is None or not real or real < 0:
-        return None
-    return min(1.0, max(0.0, value / real))
+def _harmonic(*values: np.ndarray | float) -> np.ndarray:
+    stacked = np.stack(np.broadcast_arrays(*values))
+    positive = (stacked > 0).all(axis=0)
+    inverse = (1 / np.where(stacked > 0, stacked, 1)).sum(axis=0)
+    found: np.ndarray = np.where(positive, len(stacked) / inverse, 0.0)
+    return found

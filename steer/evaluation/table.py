@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from steer.evaluation.differences import Difference
 from steer.evaluation.estimate import Estimate
 
 Group = Literal["length", "diversity", "fidelity", "coherence", "copying", "utility", "summary"]
@@ -74,18 +75,37 @@ COLUMNS = (
     ),
     Column("mauve", "fidelity", "MAUVE", "higher", "MAUVE to the reference texts"),
     Column(
+        "auroc",
+        "fidelity",
+        "detector's AUROC",
+        "as real",
+        "how well the detectors below, stacked, tell the set from the reference texts; 0.5: they "
+        "cannot",
+    ),
+    Column("auroc_words", "fidelity", "AUROC, words", "as real", "the same by words and pairs"),
+    Column(
+        "auroc_characters",
+        "fidelity",
+        "AUROC, characters",
+        "as real",
+        "the same by runs of 1 to 5 characters",
+    ),
+    Column(
+        "auroc_embedding", "fidelity", "AUROC, embedding", "as real", "the same by the embedding"
+    ),
+    Column(
         "auroc_trees",
         "fidelity",
         "AUROC, trees",
         "as real",
-        "boosted trees that tell the set from the reference texts; 0.5: they cannot",
+        "the same by boosted trees on the embedding",
     ),
     Column(
-        "auroc_logistic",
+        "auroc_likelihood",
         "fidelity",
-        "AUROC, logistic",
+        "AUROC, likelihood",
         "as real",
-        "the same by logistic regression",
+        "the same by what the judge says of the tokens",
     ),
     Column(
         "precision",
@@ -130,14 +150,44 @@ COLUMNS = (
         "the same the other way round; near 0.5 for perfect data, 1 for copies",
     ),
     Column(
+        "nonsense",
+        "coherence",
+        "nonsense",
+        "as real",
+        "share that the judge finds less likely than 95% of the reference texts; real text: 5%",
+        SHARE,
+    ),
+    Column(
+        "likelihood_distance",
+        "coherence",
+        "likelihood distance",
+        "lower",
+        "Wasserstein distance of the judge's likelihoods to the reference texts', nats a token",
+    ),
+    Column(
         "judge_gap",
         "coherence",
         "judge's gap",
         "as real",
-        "log-likelihood less that of the reference texts, nats a token; 0 is best",
+        "mean log-likelihood less that of the reference texts, nats a token",
     ),
     Column(
-        "judge_gap_2", "coherence", "second judge's gap", "as real", "the same by the second judge"
+        "nonsense_2",
+        "coherence",
+        "nonsense, second judge",
+        "as real",
+        "the share by the second judge, which is not in the summary",
+        SHARE,
+    ),
+    Column(
+        "likelihood_distance_2",
+        "coherence",
+        "distance, second judge",
+        "lower",
+        "the distance by the second judge",
+    ),
+    Column(
+        "judge_gap_2", "coherence", "gap, second judge", "as real", "the gap by the second judge"
     ),
     Column(
         "exact_copies", "copying", "exact copies", "lower", "share that are training texts", SHARE
@@ -174,6 +224,15 @@ COLUMNS = (
         "share farther from the nearest training text than that is from the next one",
     ),
     Column(
+        "too_close",
+        "copying",
+        "too close",
+        "lower",
+        "share of near copies, and of texts closer to a training text than 95% of the reference "
+        "texts are; real text: 5%",
+        SHARE,
+    ),
+    Column(
         "utility",
         "utility",
         "trained on it",
@@ -191,32 +250,44 @@ COLUMNS = (
         "fidelity_score",
         "summary",
         "fidelity",
-        "higher",
-        "how little both adversaries can tell, over the same for real texts",
+        "as real",
+        "2 (1 - the detector's AUROC)",
     ),
     Column(
         "diversity_score",
         "summary",
         "diversity",
-        "higher",
-        "Vendi score and 3-grams over equal words, over the same for real texts",
+        "as real",
+        "Vendi score and 3-grams over equal words, over the reference texts'",
     ),
     Column(
         "coherence_score",
         "summary",
         "coherence",
-        "higher",
-        "exp of minus the judges' gaps, over the same for real texts",
+        "as real",
+        "share that is no nonsense, less the distance of likelihoods, over the reference texts'",
     ),
     Column(
         "non_copying_score",
         "summary",
         "non-copying",
-        "higher",
-        "no near copies, and authenticity, over the same for real texts",
+        "as real",
+        "share that is not too close to a training text, over the reference texts'",
     ),
-    Column("summary", "summary", "summary", "higher", "harmonic mean of the scores above"),
+    Column("summary", "summary", "summary", "higher", "harmonic mean of the four above"),
 )
+
+BRIEF = (
+    "words_mean",
+    "nonsense",
+    "auroc",
+    "diversity_score",
+    "near_copies",
+    "too_close",
+    "utility",
+    "summary",
+)
+"""What a newcomer reads first."""
 
 _FORMATS = {column.key: column.format for column in COLUMNS}
 
@@ -255,9 +326,10 @@ class Evaluation:
     """Sets of texts measured against the same real texts.
 
     Every row has `n` texts. The last row, "real", is the ceiling: one half of the real texts
-    against the other, which is what the other rows are compared with too. `notes` are plain
-    sentences on what was cut, skipped or is not to be trusted. `judges` are named in the order of
-    the columns of the group "coherence".
+    against the other, which is what the other rows are compared with too. `differences` are those
+    of all pairs of rows, and `verdict` is a sentence on which of them are more than chance.
+    `notes` are plain sentences on what was cut, skipped or is not to be trusted. `judges` are in
+    the order of the columns of the group "coherence": the one that counts, and one shown apart.
     """
 
     rows: tuple[Row, ...]
@@ -265,7 +337,9 @@ class Evaluation:
     embedder: str
     settings: Mapping[str, Any]
     notes: tuple[str, ...]
-    judges: tuple[str, ...]
+    judges: tuple[str | None, ...]
+    differences: tuple[Difference, ...]
+    verdict: str
     histogram: Histogram
 
     def to_json(self) -> dict[str, Any]:
@@ -275,6 +349,8 @@ class Evaluation:
             "embedder": self.embedder,
             "judges": list(self.judges),
             "settings": dict(self.settings),
+            "verdict": self.verdict,
+            "differences": [asdict(each) for each in self.differences],
             "notes": list(self.notes),
             "columns": [asdict(column) for column in COLUMNS],
             "rows": [row.to_json() for row in self.rows],

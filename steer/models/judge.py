@@ -48,13 +48,23 @@ class Readings:
     minimum: np.ndarray
     rare: np.ndarray
 
+    def pick(self, places: Sequence[int]) -> "Readings":
+        """Picks the readings at `places`, in that order."""
+        return Readings(*(getattr(self, each.name)[list(places)] for each in fields(self)))
+
+    @property
+    def figures(self) -> np.ndarray:
+        """All of them side by side, (texts, 5)."""
+        return np.stack([getattr(self, each.name) for each in fields(self)], axis=1)
+
 
 @dataclass(frozen=True)
 class Judge:
     """A causal model that reads each text after `task`'s prompt, or after nothing.
 
     `ends`: the end of text counts as a token of the text, for a model fitted to write it.
-    `fingerprint` stands for all that the model is; what it computes is kept in `cache`.
+    `fingerprint` stands for all that the model is; what it computes is kept in `cache`. `base` is
+    the fingerprint of the base model alone.
     """
 
     name: str
@@ -64,6 +74,7 @@ class Judge:
     task: Task | None = None
     ends: bool = False
     cache: Cache | None = None
+    base: str = ""
 
     def read(
         self,
@@ -109,6 +120,11 @@ class Judge:
         start = max(map(len, starts))
         longest = context_length(self.model) - start
         return sum(len(ids) > longest for ids in self._tokens(sorted(set(texts))))
+
+    def is_sibling(self, base: str | None) -> bool:
+        """Whether it is of the same base model as the texts that it is to judge: it finds them
+        likely by construction. Where that `base` is not known, every expert counts as one."""
+        return self.ends if base is None else self.base == model_fingerprint(base)
 
     def _context(self, label: str | None) -> str:
         return self.task.render(label) if self.task else ""
@@ -168,9 +184,9 @@ def load_judge(
     task = None
     if prompt is not None:
         task = Task(prompt, tuple(sorted(set(labels))) if PLACEHOLDER in prompt else ())
-    return Judge(
-        name, model_fingerprint(name), load_model(name), load_tokenizer(name), task, cache=cache
-    )
+    fingerprint = model_fingerprint(name)
+    model, tokenizer = load_model(name), load_tokenizer(name)
+    return Judge(name, fingerprint, model, tokenizer, task, cache=cache, base=fingerprint)
 
 
 def _expert(expert: Expert) -> Judge:
@@ -187,6 +203,7 @@ def _expert(expert: Expert) -> Judge:
         load_tokenizer(expert.base),
         expert.task,
         ends=True,
+        base=fingerprint,
     )
 
 
