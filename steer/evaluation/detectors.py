@@ -4,8 +4,9 @@ Every text is scored by classifiers that did not see it: one for each view of th
 that weighs them by what they are worth.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from math import sqrt
 from typing import Any
 
@@ -22,6 +23,7 @@ _LOGITS = 1e-6
 _PENALTY = 1e-3
 _TINY = 1e-12
 _NORMAL = 1.96
+_INSIDE = 1e-9
 
 Fold = tuple[np.ndarray, np.ndarray]
 
@@ -40,6 +42,24 @@ class Sides:
     def labels(self) -> np.ndarray:
         """1 for the texts of the set, 0 for real ones, int (texts,)."""
         return np.repeat([1, 0], len(self.texts) // 2)
+
+
+@dataclass(frozen=True, eq=False)
+class _View:
+    """Features of all texts (texts, figures) for one detector, and what makes its classifier."""
+
+    name: str
+    features: Any
+    make: Callable[[], Any]
+
+    def scores(self, labels: np.ndarray, fit: np.ndarray, test: np.ndarray) -> np.ndarray:
+        """Log-odds that the texts at `test` are the set's, (texts at `test`,), by a classifier of
+        those at `fit`."""
+        fitted = self.make().fit(self.features[fit], labels[fit])
+        shares = fitted.predict_proba(self.features[test])[:, 1].astype(np.float64)
+        shares = np.clip(shares, _LOGITS, 1 - _LOGITS)
+        found: np.ndarray = np.log(shares / (1 - shares))
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,11 +103,9 @@ def detect(sides: Sides, folds: int, seed: int) -> dict[str, Detection]:
     split = _folds(labels, groups, folds, seed)
     if not split:
         return {}
-    scores = {
-        name: _cross_fit(features, labels, split, make)
-        for name, features, make in _views(sides, seed)
-    }
-    scores[STACK] = _stack(np.stack(list(scores.values()), axis=1), labels, split)
+    views = _views(sides, seed)
+    scores = {view.name: _cross_fit(view, labels, split) for view in views}
+    scores[STACK] = _stack(np.stack(list(scores.values()), axis=1), views, labels, split)
     distinct = len(set(groups[labels == 1])), len(set(groups[labels == 0]))
     return {name: _tested(each, labels, split, distinct) for name, each in scores.items()}
 
@@ -113,8 +131,10 @@ def auroc_interval(auroc: float, n: int, m: int) -> tuple[float, float]:
     def beyond(other: float) -> float:
         return abs(other - auroc) - _NORMAL * _error(other, n, m)
 
-    low = 0.0 if auroc <= 0 or beyond(0.0) < 0 else brentq(beyond, 0.0, auroc)
-    high = 1.0 if auroc >= 1 or beyond(1.0) < 0 else brentq(beyond, auroc, 1.0)
+    # At 0 and 1 the standard error is none, so the AUROC itself would be found there.
+    inside = min(max(auroc, _INSIDE), 1 - _INSIDE)
+    low = brentq(beyond, 0.0, inside) if auroc > _INSIDE else 0.0
+    high = brentq(beyond, inside, 1.0) if auroc < 1 - _INSIDE else 1.0
     return float(low), float(high)
 
 
@@ -136,29 +156,37 @@ def _folds(labels: np.ndarray, groups: np.ndarray, folds: int, seed: int) -> lis
     return [(a, b) for a, b in every if len(set(labels[a])) == len(set(labels[b])) == 2]
 
 
-def _views(sides: Sides, seed: int) -> list[tuple[str, Any, Callable[[], Any]]]:
+def _views(sides: Sides, seed: int) -> list[_View]:
     """Features of each detector, and what makes its classifier. A linear model misses local shifts
     and trees miss diffuse ones; embeddings miss wording, and n-grams meaning."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
 
     def linear() -> Any:
         return LogisticRegression(C=10, solver="liblinear", random_state=seed % 2**32)
 
-    by_word = TfidfVectorizer(analyzer=_word_grams, sublinear_tf=True)
+    by_word = {"analyzer": _word_grams}
     # Grams of one text alone only take time: no classifier can carry them to another fold.
-    by_character = TfidfVectorizer(
-        analyzer="char", ngram_range=(1, 5), lowercase=False, min_df=2, sublinear_tf=True
-    )
-    found: list[tuple[str, Any, Callable[[], Any]]] = [
-        ("words", by_word.fit_transform(sides.texts), linear),
-        ("characters", by_character.fit_transform(sides.texts), linear),
-        ("embedding", sides.vectors.astype(np.float64), linear),
-        ("trees", sides.vectors, lambda: _trees(seed)),
+    by_character = {"analyzer": "char", "ngram_range": (1, 5), "lowercase": False, "min_df": 2}
+    found = [
+        _View("words", _weighed(sides.texts, by_word), linear),
+        _View("characters", _weighed(sides.texts, by_character), linear),
+        _View("embedding", sides.vectors.astype(np.float64), linear),
+        _View("trees", sides.vectors, lambda: _trees(seed)),
     ]
     if sides.readings is not None:
-        found.append(("likelihood", _squared(sides.readings), linear))
+        found.append(_View("likelihood", _squared(sides.readings), linear))
     return found
+
+
+def _weighed(texts: Sequence[str], grams: Mapping[str, Any]) -> Any:
+    """Weighs the grams of each text, (texts, grams). Where there are none, as in punctuation alone
+    there are no words, it is one feature that tells nothing."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    try:
+        return TfidfVectorizer(sublinear_tf=True, **grams).fit_transform(texts)
+    except ValueError:  # an empty vocabulary
+        return np.zeros((len(texts), 1))
 
 
 def _word_grams(text: str) -> list[str]:
@@ -184,26 +212,46 @@ def _squared(readings: np.ndarray) -> np.ndarray:
     return both
 
 
-def _cross_fit(
-    features: Any, labels: np.ndarray, split: Sequence[Fold], make: Callable[[], Any]
-) -> np.ndarray:
-    """Scores (texts,), higher for the set's: the log-odds by a classifier that did not see the
-    text; NaN for texts of no fold."""
+def _cross_fit(view: _View, labels: np.ndarray, split: Sequence[Fold]) -> np.ndarray:
+    """Scores (texts,), higher for the set's, by a classifier that did not see the text; NaN for
+    texts of no fold."""
     scores = np.full(len(labels), np.nan)
     for fit, test in split:
-        shares = make().fit(features[fit], labels[fit]).predict_proba(features[test])[:, 1]
-        shares = np.clip(shares.astype(np.float64), _LOGITS, 1 - _LOGITS)
-        scores[test] = np.log(shares / (1 - shares))
+        scores[test] = view.scores(labels, fit, test)
     return scores
 
 
-def _stack(scores: np.ndarray, labels: np.ndarray, split: Sequence[Fold]) -> np.ndarray:
-    """Weighs the detectors' scores (texts, detectors), each text by weights of the other folds."""
+def _stack(
+    scores: np.ndarray, views: Sequence[_View], labels: np.ndarray, split: Sequence[Fold]
+) -> np.ndarray:
+    """Weighs the detectors' scores (texts, detectors), each fold by weights from the others.
+
+    The scores that weights are fitted on come from classifiers that saw neither their own fold nor
+    the one to be tested: else a detector that does well on this one by chance would weigh more, and
+    real texts would seem to be told apart (nested cross-fitting).
+    """
+    nested = _nested(views, labels, split)
     stacked = np.full(len(labels), np.nan)
-    for _, test in split:
-        others = np.concatenate([[], *(rest for _, rest in split if rest is not test)]).astype(int)
-        stacked[test] = scores[test] @ _weights(scores[others], labels[others])
+    for place, (_, test) in enumerate(split):
+        others = [rest for other, (_, rest) in enumerate(split) if other != place]
+        known = np.concatenate([np.empty(0, dtype=np.int64), *others])
+        known = known[~np.isnan(nested[place][known]).any(axis=1)]
+        stacked[test] = scores[test] @ _weights(nested[place][known], labels[known])
     return stacked
+
+
+def _nested(views: Sequence[_View], labels: np.ndarray, split: Sequence[Fold]) -> np.ndarray:
+    """Scores (folds, texts, detectors) of each text by classifiers that saw neither its fold nor
+    the one named first, a pair of folds at a time; NaN where too little is left to fit on."""
+    scores = np.full((len(split), len(labels), len(views)), np.nan)
+    for (one, (fit, mine)), (other, (_, theirs)) in combinations(enumerate(split), 2):
+        left = np.setdiff1d(fit, theirs)
+        if len(set(labels[left])) < 2:
+            continue
+        for place, view in enumerate(views):
+            both = view.scores(labels, left, np.concatenate([mine, theirs]))
+            scores[other, mine, place], scores[one, theirs, place] = np.split(both, [len(mine)])
+    return scores
 
 
 def _weights(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
