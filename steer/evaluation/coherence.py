@@ -27,12 +27,11 @@ def distance(scores: np.ndarray, reference: np.ndarray, draws: Draws) -> Sampled
     likely as well as those that are not likely enough."""
     grid = np.sort(np.concatenate([scores, reference]))
     steps = np.diff(grid)
-    below = _below(scores, grid), _below(reference, grid)
-    shares = [each.mean(axis=0) for each in below]
-    apart = shares[0] - shares[1]
-    # How the area between the two curves moves with one text more: the steps it adds below it.
-    weights = np.sign(apart) * steps
-    own, other = ((each - share) @ weights for each, share in zip(below, shares, strict=True))
+    apart = _shares(scores, grid[:-1]) - _shares(reference, grid[:-1])
+    # One text more lifts the curve of its set from the text's own score on: by how much that moves
+    # the area between the two curves.
+    lifted = np.append((np.sign(apart) * steps)[::-1].cumsum()[::-1], 0.0)
+    own, other = (lifted[np.searchsorted(grid, each)] for each in (scores, reference))
     return draws.of(float(np.abs(apart) @ steps), own, -other)
 
 
@@ -49,7 +48,6 @@ def floor(reference: np.ndarray, seed: int) -> float:
     return float(np.mean(found) / np.sqrt(2))
 
 
-def _below(scores: np.ndarray, grid: np.ndarray) -> np.ndarray:
-    """Whether each score is at or below each of the grid's points but the last, (scores, points -
-    1)."""
-    return (scores[:, None] <= grid[:-1]).astype(np.float64)
+def _shares(scores: np.ndarray, grid: np.ndarray) -> np.ndarray:
+    """Share of the scores at or below each of the grid's points, (points,)."""
+    return np.searchsorted(np.sort(scores), grid, side="right") / len(scores)

@@ -24,6 +24,7 @@ _GRAMS, _VECTORS = 1.0, 0.3  # ridge: strength of regularisation
 _PENALTY = 1e-3
 _TINY = 1e-12
 _NORMAL = 1.96
+_INSIDE = 1e-9
 
 Score = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Fits a classifier on the texts at the first places, and scores those at the second: higher for
@@ -123,8 +124,10 @@ def auroc_interval(auroc: float, n: float, m: float) -> tuple[float, float]:
     def beyond(other: float) -> float:
         return abs(other - auroc) - _NORMAL * _error(other, n, m)
 
-    low = 0.0 if auroc <= 0 or beyond(0.0) < 0 else brentq(beyond, 0.0, auroc)
-    high = 1.0 if auroc >= 1 or beyond(1.0) < 0 else brentq(beyond, auroc, 1.0)
+    # At 0 and 1 the standard error is none, so the AUROC itself would be found there.
+    inside = min(max(auroc, _INSIDE), 1 - _INSIDE)
+    low = brentq(beyond, 0.0, inside) if auroc > _INSIDE else 0.0
+    high = brentq(beyond, inside, 1.0) if auroc < 1 - _INSIDE else 1.0
     return float(low), float(high)
 
 

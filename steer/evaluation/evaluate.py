@@ -72,8 +72,8 @@ def evaluate(
     not depend on the order of any texts. Sets with labels come as `Labelled` or `Corpus`.
 
     Raises SteerError for a set that is empty, has an empty text or is called "real", for too few
-    texts, for labels that a judge or the utility needs and a set lacks, and for an embedder or
-    judge that cannot be loaded.
+    texts, for labels that a judge or the utility needs and a set lacks, for an embedder or judge
+    that cannot be loaded, and for a judge that finds no token in a text.
     """
     settings = settings or EvaluationSettings()
     sets = {name: as_labelled(texts) for name, texts in synthetic.items()}
@@ -142,9 +142,9 @@ class _Evaluator:
         vectors = self._vectors()
         if self.cache and self.cache.problem:
             self.notes.append(f"the cache {self.cache.path} was not used: {self.cache.problem}")
-        equal_words = min(
-            int(lengths(row.texts).sum()) for row in (*self.rows.values(), self.reference)
-        )
+        totals = [int(lengths(row.texts).sum()) for row in (*self.rows.values(), self.reference)]
+        # A set without words has no 3-grams; it leaves those of the others as they are.
+        equal_words = min((total for total in totals if total), default=0)
         real = self.rows[REAL]
         return Instruments(self.settings, self.reference, real, vectors, judge, second, equal_words)
 
@@ -200,12 +200,13 @@ class _Evaluator:
         for place, name in enumerate(self.settings.judges):
             read, sibling = self._judge(place, name)
             (apart if sibling or outside else outside)[name] = read
+        shown = list(apart)[:1]
         for name in apart if not outside else ():
             self.notes.append(
                 f"the judge {name} is of the base model that wrote the texts, or may be: it is "
-                "shown apart; name one of another family as well"
+                f"{'shown apart' if name in shown else 'not shown'}; name one of another family"
             )
-        names = [*(outside or [None]), *apart]
+        names = [*(outside or [None]), *shown]
         self.judges = tuple(names if self.settings.judges else ())
         first = next(iter(outside.values()), None)
         return first, next(iter(apart.values()), None)
@@ -226,6 +227,7 @@ class _Evaluator:
         texts, given = [text for text, _ in pairs], [label for _, label in pairs]
         self._note_cut(judge, f"the judge {name}", texts)
         found = judge.read(texts, given, self._counted(f"judging{number}"))
+        _check_read(found, texts, name)
         places = {pair: place for place, pair in enumerate(pairs)}
         sibling = judge.is_sibling(self.settings.base)
 
@@ -249,6 +251,15 @@ def _pairs(given: Labelled) -> list[tuple[str, str]]:
     """Pairs of a text and its label, "" without labels."""
     labels = given.labels or [""] * len(given.texts)
     return list(zip(given.texts, labels, strict=True))
+
+
+def _check_read(found: Readings, texts: Sequence[str], name: str) -> None:
+    unread = [text for text, tokens in zip(texts, found.tokens, strict=True) if not tokens]
+    if unread:
+        raise SteerError(
+            f"the judge {name} finds no token in {len(unread)} texts, such as {unread[0]!r}: leave "
+            "them out, or name another judge"
+        )
 
 
 def _draw_rows(
@@ -341,7 +352,9 @@ def _reason_notes(rows: Sequence[Row], settings: EvaluationSettings) -> Iterator
     if not settings.judges:
         yield f"coherence is not measured, so there is no summary: {NO_JUDGE} (--judge)"
     for row in rows:
+        told = set(said)
         for column in COLUMNS:
             reason = row.estimates[column.key].reason
-            if reason and reason not in said and column.key not in elsewhere:
+            if reason and reason not in told and column.key not in elsewhere:
+                told.add(reason)
                 yield f"{row.name}, {column.title}: {reason}"

@@ -41,6 +41,7 @@ GROUPS = 6
 MAUVE_MISSING = "MAUVE was skipped: pip install 'steer-text[mauve]' (its licence is GPLv3)"
 NO_JUDGE = "no outside judge: name one"
 NO_SECOND = "no second judge"
+ALIKE = "the judge finds all real texts equally likely"
 NO_UTILITY = "not asked for: set utility"
 NO_READINGS = "no outside judge that reads every text"
 TOO_FEW = "too few different texts to hold some out"
@@ -279,8 +280,9 @@ def _coherence(tools: Instruments, row: Subject, measured: Measured) -> dict[str
         figures = (share, apart, coherence.gap(mine, real, chosen))
         found |= {key: each.estimate for key, each in zip(keys, figures, strict=True)}
         if read is tools.judge:
-            score = summary.coherence(share, usual, apart, tools.judged_floor)
-            measured.take("coherence_score", score, "")
+            floor = tools.judged_floor
+            score = summary.coherence(share, usual, apart, floor) if usual < 1 else None
+            measured.take("coherence_score", score, ALIKE)
     if tools.judge is None:
         measured.take("coherence_score", None, NO_JUDGE)
     return found

@@ -5,13 +5,17 @@ from hypothesis import strategies as st
 
 from steer.data.words import words
 from steer.evaluation.copying import (
+    TAIL,
     Known,
     authentic,
+    closeness,
+    closeness_among,
     exact_copies,
     longest_runs,
     near_copies,
     nearest_cosines,
 )
+from steer.evaluation.estimate import draws, shares_below
 
 TRAIN = [
     "Do massive stars lose most of their mass before they explode as supernovae?",
@@ -115,3 +119,36 @@ def test_independent_texts_are_authentic_unless_neighbours_are_mutual() -> None:
     expected = 1 - 1 / (4 / 3 + np.sqrt(3) / (2 * np.pi))
     assert authentic(draw.random((4000, 2)), train).mean() == pytest.approx(expected, abs=0.03)
     assert not authentic(train.rows[:500], train).any()
+
+
+def test_closeness_is_minus_the_cosine_and_copies_are_closest() -> None:
+    train = Known(TRAIN, np.array([[1.0, 0.0], [0.0, 1.0]]))
+    rows = np.array([[0.0, 1.0], [0.6, 0.8], [-1.0, 0.0], [0.8, 0.6]])
+    changed = TRAIN[0].replace("massive", "massive,")
+    found = closeness([TRAIN[0], UNRELATED, "Another thing", changed], rows, train)
+    assert found == pytest.approx([-np.inf, -0.8, 0.0, -np.inf])
+
+
+def test_closeness_among_leaves_a_text_itself_out() -> None:
+    rows = np.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
+    assert closeness_among(rows) == pytest.approx([-0.6, -0.8, -0.8])
+
+
+def test_too_close_by_hand() -> None:
+    # 20 real texts: the closest has a cosine of 0.95. What is as close, or a copy, is too close.
+    real = -np.linspace(0.0, 0.95, 20)
+    mine = np.array([-np.inf, -0.99, -0.95, -0.94, *[0.0] * 16])
+    share, usual = shares_below(mine, real, TAIL, draws(20, 200, 0, "row"))
+    assert (share.value, usual) == (3 / 20, 1 / 20)
+    assert share.estimate.low <= share.value <= share.estimate.high
+
+
+def test_real_texts_that_are_copies_make_copies_usual() -> None:
+    real = np.array([-np.inf] * 3 + [-0.5] * 17)
+    share, usual = shares_below(real, real, TAIL, draws(20, 200, 0, "row"))
+    assert share.value == usual == 3 / 20
+
+
+def test_texts_without_a_word_share_no_run() -> None:
+    assert list(longest_runs(["?!", "a"], ["...", "b a"])) == [0, 1]
+    assert list(longest_runs(["?!"], ["?!"])) == [0]

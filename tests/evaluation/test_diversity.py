@@ -10,8 +10,10 @@ from steer.evaluation.diversity import (
     compression_ratio,
     distinct,
     distinct_product,
+    distinct_without,
     repetitions,
     self_bleus,
+    vendi_influence,
     vendi_score,
 )
 
@@ -96,6 +98,45 @@ def test_vendi_equals_the_named_package(shape: tuple[int, int]) -> None:
     rows = unit_rows(*shape)
     for order in (1, 2):
         assert vendi_score(rows, order) == pytest.approx(vendi.score_dual(rows, q=order))
+
+
+def vendi_of(rows: np.ndarray, weights: np.ndarray, order: int) -> float:
+    """The logarithm of the Vendi score of weighted texts."""
+    values = np.linalg.eigvalsh((rows * weights[:, None]).T @ rows / weights.sum())
+    values = values[values > 1e-12]
+    if order == 1:
+        return float(-(values * np.log(values)).sum())
+    return float(np.log((values**order).sum()) / (1 - order))
+
+
+@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize("shape", [(30, 6), (6, 20)], ids=["more texts", "more coordinates"])
+def test_influence_on_vendi_is_its_derivative(shape: tuple[int, int], order: int) -> None:
+    rows, more = unit_rows(*shape), 1e-5
+    ones, n = np.ones(len(rows)), len(rows)
+    assert vendi_of(rows, ones, order) == pytest.approx(math.log(vendi_score(rows, order)))
+    slopes = [
+        (vendi_of(rows, ones + step, order) - vendi_of(rows, ones - step, order)) / (2 * more)
+        for step in more * n * np.eye(n)
+    ]
+    found = vendi_influence(rows, order)
+    assert found == pytest.approx(slopes, abs=1e-5)
+    assert found.mean() == pytest.approx(0, abs=1e-9)
+
+
+def test_influence_on_vendi_of_one_text_repeated_is_none() -> None:
+    assert vendi_influence(np.repeat(unit_rows(1, 6), 9, axis=0), 1) == pytest.approx(np.zeros(9))
+
+
+def test_a_rare_text_adds_to_vendi_and_a_common_one_takes() -> None:
+    found = vendi_influence(np.eye(2)[[0, 0, 0, 1]], 1)
+    assert found[3] > 0 > found[0]
+
+
+@given(st.lists(st.lists(st.sampled_from("ab,"), max_size=6).map(" ".join), max_size=6))
+def test_distinct_without_a_text_is_distinct_of_the_others(texts: list[str]) -> None:
+    expected = [distinct(texts[:i] + texts[i + 1 :], 2) for i in range(len(texts))]
+    assert list(distinct_without(texts, 2)) == pytest.approx(expected, nan_ok=True)
 
 
 wordings = st.lists(st.sampled_from(["a", "b", "b,", "c"]), min_size=1, max_size=9).map(" ".join)

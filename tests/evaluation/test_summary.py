@@ -1,92 +1,106 @@
-from math import exp, sqrt
+from math import exp, log, sqrt
 
 import numpy as np
 import pytest
 
-from steer.evaluation.estimate import Estimate
-from steer.evaluation.summary import PARTS, harmonic_mean, pareto_front, summarise
-
-REAL = {
-    "auroc_trees": 0.6,
-    "auroc_logistic": 0.5,
-    "vendi_1": 40.0,
-    "three_grams_equal_words": 0.8,
-    "judge_gap": 0.1,
-    "judge_gap_2": None,
-    "near_copies": 0.0,
-    "authenticity": 0.5,
-}
+from steer.evaluation import summary
+from steer.evaluation.estimate import Estimate, Sampled
+from steer.evaluation.summary import (
+    NO_SUMMARY,
+    PARTS,
+    harmonic_mean,
+    pareto_front,
+    summarise,
+    summary_estimates,
+)
 
 
-def row(**changed: float | None) -> dict[str, Estimate]:
-    reasons = {"judge_gap": "no judge: name one"}
-    return {
-        key: Estimate(value, reason=reasons.get(key) if value is None else None)
-        for key, value in (REAL | changed).items()
-    }
+def sampled(value: float, spread: float = 0.0) -> Sampled:
+    return Sampled(value, value + spread * np.linspace(-1, 1, 101))
 
 
-def scores(**changed: float | None) -> dict[str, float | None]:
-    return {key: each.value for key, each in summarise(row(**changed), row()).items()}
+def parts(**changed: float | None) -> dict[str, Sampled | None]:
+    given = dict.fromkeys(PARTS, 1.0) | {f"{key}_score": value for key, value in changed.items()}
+    return {key: None if value is None else sampled(value, 0.1) for key, value in given.items()}
 
 
-def test_real_texts_score_one_on_all() -> None:
-    assert scores() == dict.fromkeys((*PARTS, "summary"), pytest.approx(1))
+def test_texts_as_the_reference_texts_score_one() -> None:
+    assert summarise(parts()).value == pytest.approx(1)
+    assert summary.fidelity(sampled(0.5)).value == 1
+    assert summary.diversity(sampled(log(1)), sampled(log(1))).value == 1
+    assert summary.coherence(sampled(0.05), 0.05, sampled(0.2), 0.2).value == 1
+    assert summary.non_copying(sampled(0.05), 0.05).value == 1
 
 
-def test_by_hand() -> None:
-    found = scores(
-        auroc_trees=0.7,
-        auroc_logistic=0.75,
-        vendi_1=10,
-        three_grams_equal_words=0.9,
-        judge_gap=-0.6,
-        near_copies=0.2,
-        authenticity=0.4,
-    )
-    expected = [(0.3 / 0.4 + 0.25 / 0.5) / 2, sqrt(10 / 40 * 1), exp(-0.5), 0.8 * 0.8]
-    assert [found[key] for key in PARTS] == pytest.approx(expected)
-    assert found["summary"] == pytest.approx(4 / sum(1 / value for value in expected))
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (summary.fidelity(sampled(0.8)), 0.4),
+        (summary.fidelity(sampled(1.0)), 0.0),
+        (summary.diversity(sampled(log(1 / 4)), sampled(log(9 / 10))), sqrt(9 / 40)),
+        (summary.diversity(sampled(log(1 / 4)), None), 1 / 4),
+        (summary.coherence(sampled(0.24), 0.05, sampled(0.5), 0.1), 0.8 * exp(-0.4)),
+        (summary.non_copying(sampled(1.0), 0.05), 0.0),
+        (summary.non_copying(sampled(0.43), 0.05), 0.6),
+    ],
+)
+def test_parts_by_hand(found: Sampled, expected: float) -> None:
+    assert found.value == pytest.approx(expected)
+    assert found.samples == pytest.approx(np.full(101, expected))
 
 
-@pytest.mark.parametrize("gap", [0.6, -0.6])
-def test_likelier_than_real_is_as_far_off_as_less_likely(gap: float) -> None:
-    assert scores(judge_gap=gap)["coherence_score"] == pytest.approx(exp(-0.5))
+@pytest.mark.parametrize(
+    "found",
+    [
+        summary.fidelity(sampled(0.4)),
+        summary.diversity(sampled(log(1.2)), sampled(log(1.1))),
+        summary.coherence(sampled(0.0), 0.05, sampled(0.1), 0.2),
+        summary.non_copying(sampled(0.0), 0.05),
+    ],
+)
+def test_better_than_real_is_more_than_one(found: Sampled) -> None:
+    assert found.value > 1
 
 
-def test_two_judges_are_averaged() -> None:
-    found = summarise(row(judge_gap=-0.6, judge_gap_2=0.2), row(judge_gap_2=-0.2))
-    assert found["coherence_score"].value == pytest.approx((exp(-0.5) + 1) / 2)
+def test_the_summary_is_not_clipped() -> None:
+    found = summarise(parts(fidelity=1.2, diversity=1.1)).value
+    assert found == pytest.approx(4 / (1 / 1.2 + 1 / 1.1 + 2)) and found > 1
 
 
-def test_better_than_real_is_not_more_than_one() -> None:
-    found = scores(vendi_1=99, three_grams_equal_words=1, auroc_trees=0.4, authenticity=0.9)
-    assert found["summary"] == pytest.approx(1)
+def test_the_summary_by_hand() -> None:
+    found = summarise(parts(fidelity=0.5, diversity=0.25, coherence=0.8))
+    assert found.value == pytest.approx(4 / (2 + 4 + 1.25 + 1))
+    moved = [4 / sum(1 / (v + 0.1 * s) for v in (0.5, 0.25, 0.8, 1)) for s in (-1, 1)]
+    assert found.samples[[0, -1]] == pytest.approx(moved)
 
 
-def test_an_adversary_worse_than_chance_cannot_tell_either() -> None:
-    real = row(auroc_trees=0.4)
-    assert summarise(row(auroc_trees=0.5), real)["fidelity_score"].value == pytest.approx(1)
+@pytest.mark.parametrize("part", ["fidelity", "diversity", "coherence", "non_copying"])
+def test_a_part_of_zero_makes_the_summary_zero(part: str) -> None:
+    assert summarise(parts(**{part: 0.0})).value == 0
 
 
-def test_a_part_of_zero_makes_the_summary_zero() -> None:
-    assert scores(authenticity=0)["summary"] == 0
-    assert scores(near_copies=1)["non_copying_score"] == 0
+@pytest.mark.parametrize("value", [0.0, -0.05])
+def test_samples_below_zero_count_as_zero(value: float) -> None:
+    found = summarise(parts(fidelity=value))
+    assert found.samples.min() == 0 and found.samples.max() > 0
 
 
-def test_without_a_judge_the_summary_is_over_the_others() -> None:
-    blind = row(judge_gap=None)
-    found = summarise(blind | row(judge_gap=None, authenticity=0.25), blind)
-    assert found["coherence_score"] == Estimate(None, reason="no judge: name one")
-    assert found["summary"].value == pytest.approx(3 / (1 + 1 + 2))
-    assert found["summary"].reason == "without coherence"
+def test_without_coherence_there_is_no_summary() -> None:
+    given = parts(coherence=None)
+    assert summarise(given) is None
+    found = summary_estimates(given, {"coherence_score": "no judge"})
+    assert found["coherence_score"] == Estimate(None, reason="no judge")
+    assert found["summary"] == Estimate(None, reason=NO_SUMMARY)
+    assert found["fidelity_score"].value == 1
 
 
-def test_what_cannot_be_compared_has_no_value() -> None:
-    found = summarise(row(auroc_trees=None), row())
-    assert found["fidelity_score"].value is None and found["fidelity_score"].reason
+def test_another_part_that_is_missing_is_named() -> None:
+    given = parts(fidelity=None, non_copying=0.25)
+    found = summary_estimates(given, {"fidelity_score": "too few"})
+    assert found["fidelity_score"] == Estimate(None, reason="too few")
+    assert found["summary"].value == pytest.approx(3 / (1 + 1 + 4))
     assert found["summary"].reason == "without fidelity"
-    assert summarise(row(), row(near_copies=1))["non_copying_score"].value is None
+    assert found["summary"].low < found["summary"].value < found["summary"].high
 
 
 def test_harmonic_mean() -> None:

@@ -12,7 +12,7 @@ from steer.errors import SteerError
 from steer.models.base import load_model
 from steer.models.cache import Cache
 from steer.models.expert import Expert
-from steer.models.judge import load_judge
+from steer.models.judge import RARE, Readings, load_judge
 from steer.models.training import IGNORE, collate, encode
 from tests import tiny
 
@@ -64,6 +64,38 @@ def test_the_cache_is_used(tiny_expert: Path, tmp_path: Path) -> None:
     found = load_judge(str(tiny_expert), cache=cache).log_likelihoods(TEXTS)
     assert cache.path.exists()
     assert (load_judge(str(tiny_expert), cache=cache).log_likelihoods(TEXTS) == found).all()
+
+
+def test_readings_are_picked_in_the_order_that_is_asked_for(tiny_model: Path) -> None:
+    read = load_judge(str(tiny_model)).read(TEXTS)
+    assert read.figures.shape == (6, 5)
+    picked = read.pick([3, 0, 3])
+    assert isinstance(picked, Readings)
+    assert (picked.figures == read.figures[[3, 0, 3]]).all()
+    assert (picked.mean == read.mean[[3, 0, 3]]).all()
+    assert read.pick([]).figures.shape == (0, 5)
+
+
+def test_figures_stand_in_the_order_of_the_fields(tiny_model: Path) -> None:
+    read = load_judge(str(tiny_model)).read(TEXTS)
+    tokens, mean, sd, minimum, rare = read.figures.T
+    assert (tokens == read.tokens).all() and (sd == read.sd).all()
+    assert (minimum <= mean).all() and (minimum < RARE).tolist() == (rare > 0).tolist()
+
+
+def test_a_judge_of_the_same_base_model_is_a_sibling(
+    tiny_model: Path, tiny_expert: Path, tmp_path: Path
+) -> None:
+    other = tiny.save_tiny_model(tmp_path / "other", seed=1)
+    expert, bare, outside = (load_judge(str(path)) for path in (tiny_expert, tiny_model, other))
+    for base, siblings in (
+        (str(tiny_model), [True, True, False]),
+        (str(other), [False, False, True]),
+        (None, [True, False, False]),  # an expert may be one: nothing is known of the texts
+    ):
+        assert [judge.is_sibling(base) for judge in (expert, bare, outside)] == siblings
+    copied = shutil.copytree(tiny_model, tmp_path / "copied")
+    assert expert.is_sibling(str(copied))
 
 
 def test_experts_have_different_fingerprints(tiny_expert: Path, tiny_label_expert: Path) -> None:
