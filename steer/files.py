@@ -58,6 +58,15 @@ def check_space(folder: Path, needs_bytes: int) -> None:
         )
 
 
+def discard_folder(folder: Path) -> None:
+    """Removes a folder so that no other process finds a part of it: by a rename first."""
+    hidden = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=folder.parent))
+    try:
+        folder.rename(hidden / folder.name)
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+
+
 def _publish(folder: Path, out: Path) -> None:
     mask = _umask()
     folder.chmod(0o777 & ~mask)  # mkdtemp makes it private, safetensors its files

@@ -15,7 +15,7 @@ import typer
 from pydantic import ValidationError
 from typer.exceptions import TyperException
 
-from steer.cli import compare, options, parsing
+from steer.cli import cache, compare, options, parsing
 from steer.cli import generate as generating
 from steer.cli import progress as console
 from steer.data.corpus import Corpus, load_corpus
@@ -236,3 +236,4 @@ def _texts(source: str, text_column: str | None, label_column: str | None) -> "C
 
 generating.register(app)
 compare.register(app)
+cache.register(app)

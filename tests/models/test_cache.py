@@ -2,12 +2,21 @@ import os
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from steer.models.cache import CHUNK, Cache, cache_folder, default_path, remembered
+from steer.errors import SteerError
+from steer.models.cache import (
+    CHUNK,
+    Cache,
+    cache_folder,
+    default_limit,
+    default_path,
+    remembered,
+)
 
 TEXTS = [f"text {i}" for i in range(5)]
 
@@ -91,12 +100,54 @@ def test_a_damaged_file_is_replaced(cache: Cache) -> None:
     assert model.calls == []
 
 
+def make_damaged(path: Path) -> None:
+    """Zeroes a page in the middle of a cache of many pages."""
+    remembered(Cache(path), "b", [f"{i}" for i in range(CHUNK)], lambda some: np.ones((CHUNK, 999)))
+    content = bytearray(path.read_bytes())
+    for page in range(1, len(content) // 4096):
+        content[4096 * page : 4096 * page + 100] = b"\xff" * 100
+    path.write_bytes(content)
+
+
+def make_older(path: Path) -> None:
+    """Writes a cache as the first versions of steer did."""
+    path.parent.mkdir()
+    with sqlite3.connect(path) as file:
+        file.execute("CREATE TABLE vectors (key BLOB PRIMARY KEY, value BLOB NOT NULL)")
+        file.execute("INSERT INTO vectors VALUES (x'00', x'00')")
+    file.close()
+
+
+@pytest.mark.parametrize("spoil", [make_damaged, make_older])
+def test_a_file_that_cannot_be_read_makes_way(cache: Cache, spoil: Callable[[Path], None]) -> None:
+    spoil(cache.path)
+    assert len(remembered(cache, "a", TEXTS, Model())) == 5
+    assert cache.problem is None
+    assert cache.kinds()["a"][0] == 5
+    with sqlite3.connect(cache.path) as file:
+        assert file.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    file.close()
+
+
+def test_another_programs_file_is_left_alone(cache: Cache) -> None:
+    cache.path.parent.mkdir()
+    with sqlite3.connect(cache.path) as file:
+        file.execute("CREATE TABLE diary (day TEXT)")
+    file.close()
+    before = cache.path.read_bytes()
+    assert len(remembered(cache, "a", TEXTS, Model())) == 5
+    assert cache.problem == "the file is another program's"
+    with pytest.raises(SteerError, match="was not removed: the file is another program's"):
+        Cache(cache.path).clear()
+    assert cache.path.read_bytes() == before
+
+
 def test_a_changed_bit_is_never_believed(cache: Cache) -> None:
     expected = remembered(cache, "a", TEXTS, Model())
     with sqlite3.connect(cache.path) as file:
-        (value,) = file.execute("SELECT value FROM vectors").fetchone()
+        (value,) = file.execute("SELECT value FROM entries").fetchone()
         changed = value[:-1] + bytes([value[-1] ^ 1])
-        file.execute("UPDATE vectors SET value = ? WHERE value = ?", (changed, value))
+        file.execute("UPDATE entries SET value = ? WHERE value = ?", (changed, value))
     model = Model()
     assert (remembered(Cache(cache.path), "a", TEXTS, model) == expected).all()
     assert sum(map(len, model.calls)) == 1
@@ -156,6 +207,137 @@ assert cache.problem is None, cache.problem
     found = remembered(cache, "a", [str(i) for i in range(300)], model)
     assert model.calls == []
     assert (found[:, 0] == np.arange(300)).all()
+
+
+def rows(texts: list[str]) -> np.ndarray:
+    """Large rows, so that a few entries make a large file; each begins with its text's number."""
+    found = np.zeros((len(texts), 999))
+    found[:, 0] = [float(text) for text in texts]
+    return found
+
+
+def numbers(start: int, stop: int) -> list[str]:
+    return [f"{i}" for i in range(start, stop)]
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Hours that the cache believes it is."""
+    hours = [0]
+    monkeypatch.setattr("steer.models.cache._now", lambda: 3601 * hours[0])
+    return hours
+
+
+def test_the_file_stays_within_its_limit(tmp_path: Path) -> None:
+    small = Cache(tmp_path / "cache.sqlite", limit=1_000_000)
+    for start in range(0, 1200, 300):
+        found = remembered(small, "a", numbers(start, start + 300), rows)
+        assert (found[:, 0] == np.arange(start, start + 300)).all()
+        assert small.size() <= 1_000_000
+    assert small.problem is None
+    entries, size = small.kinds()["a"]
+    assert 100 < entries < 250 and 800_000 < 4000 * entries < size < 1_000_000
+    assert Cache(small.path).read("a", numbers(0, 900)) == {}
+    Cache(small.path, limit=200_000).write("a", {"1": np.zeros(999)})
+    assert 100_000 < small.size() <= 200_000
+
+
+def test_a_limit_of_nothing_keeps_nothing(tmp_path: Path) -> None:
+    none = Cache(tmp_path / "cache.sqlite", limit=0)
+    assert len(remembered(none, "a", numbers(0, 10), rows)) == 10
+    assert none.kinds() == {} and none.problem is None
+
+
+def test_what_was_used_longest_ago_leaves_first(tmp_path: Path, clock: list[int]) -> None:
+    small = Cache(tmp_path / "cache.sqlite", limit=1_000_000)
+    for part in range(4):
+        clock[0] = part
+        remembered(small, "a", numbers(50 * part, 50 * part + 50), rows)
+    clock[0] = 4
+    small.read("a", numbers(0, 50))  # used again, so those from 50 on are the oldest
+    remembered(small, "b", numbers(0, 80), rows)
+    kept = {int(text) for text in small.read("a", numbers(0, 200))}
+    assert kept > {*range(50), *range(150, 200)}
+    assert 0 < len({*range(50, 150)} - kept) < 100
+
+
+def test_reading_writes_at_most_once_an_hour(cache: Cache, clock: list[int]) -> None:
+    remembered(cache, "a", TEXTS, Model())
+    before = cache.path.read_bytes()
+    cache.read("a", TEXTS)
+    assert cache.path.read_bytes() == before
+    clock[0] = 1
+    cache.read("a", TEXTS)
+    assert cache.path.read_bytes() != before
+
+
+def test_a_use_that_cannot_be_noted_loses_nothing(
+    cache: Cache, clock: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("steer.models.cache._PATIENCE", 0.01)
+    remembered(cache, "a", TEXTS, Model())
+    clock[0] = 1
+    other = sqlite3.connect(cache.path)
+    other.execute("BEGIN IMMEDIATE")  # others may read, none may write
+    assert len(cache.read("a", TEXTS)) == 5
+    assert cache.problem is None
+    other.close()
+
+
+def test_processes_share_a_file_with_too_little_room(tmp_path: Path) -> None:
+    path = tmp_path / "cache.sqlite"
+    code = f"""
+import sys
+import numpy as np
+from pathlib import Path
+from steer.models.cache import Cache, remembered
+cache = Cache(Path({str(path)!r}), limit=500_000)
+texts = [f"{{i}}" for i in range(int(sys.argv[1]), 400)]
+for space in ("a", "b"):
+    found = remembered(cache, space, texts, lambda some: np.float64([[int(x)] * 999 for x in some]))
+    assert (found[:, 0] == [int(text) for text in texts]).all()
+assert cache.problem is None, cache.problem
+"""
+    running = [subprocess.Popen([sys.executable, "-c", code, f"{i}"]) for i in (0, 50, 100)]
+    assert [process.wait() for process in running] == [0, 0, 0]
+    assert 300_000 < Cache(path).size() <= 500_000
+    with sqlite3.connect(path) as file:
+        assert file.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    file.close()
+
+
+def test_kinds_size_and_clearing(cache: Cache) -> None:
+    assert cache.kinds() == {} and cache.size() == 0 and not cache.path.exists()
+    remembered(cache, "embedding of one model", TEXTS, Model())
+    remembered(cache, "embedding of another", TEXTS, Model())
+    remembered(cache, "reading", TEXTS, Model())
+    size = 32 + 8 + 8  # key, checksum, two numbers
+    assert cache.kinds() == {"embedding": (10, 10 * size), "reading": (5, 5 * size)}
+    assert cache.size() == cache.path.stat().st_size > 0
+    cache.clear()
+    assert not list(cache.path.parent.iterdir())
+    cache.clear()
+    assert len(remembered(cache, "a", TEXTS, Model())) == 5 and cache.problem is None
+
+
+@pytest.mark.parametrize(
+    ("given", "limit"),
+    [(None, 2_000_000_000), ("", 2_000_000_000), ("500", 500_000_000), ("0.5", 500_000), ("-1", 0)],
+)
+def test_the_limit_follows_the_environment(
+    given: str | None, limit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("STEER_METRICS_CACHE_MB", raising=False)
+    if given is not None:
+        monkeypatch.setenv("STEER_METRICS_CACHE_MB", given)
+    assert default_limit() == Cache(tmp_path / "cache.sqlite").limit == limit
+
+
+@pytest.mark.parametrize("given", ["2 GB", "inf"])
+def test_a_limit_that_is_no_number_is_said(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STEER_METRICS_CACHE_MB", given)
+    with pytest.raises(SteerError, match=f"STEER_METRICS_CACHE_MB is '{given}': give a number"):
+        Cache()
 
 
 def test_the_place_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

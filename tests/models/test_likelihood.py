@@ -114,17 +114,8 @@ def test_the_batch_has_no_effect(plain: Judge, monkeypatch: pytest.MonkeyPatch) 
     whole = plain.log_likelihoods(TEXTS)
     mixed = plain.log_likelihoods([TEXTS[i] for i in (3, 0, 2, 1)])
     assert mixed == pytest.approx(whole[[3, 0, 2, 1]], abs=1e-5)
-    monkeypatch.setattr(reading, "LOGITS", 1)
+    monkeypatch.setattr(reading, "TOKENS", {"cpu": 1})
     assert plain.log_likelihoods(TEXTS) == pytest.approx(whole, abs=1e-5)
-
-
-def test_batches_are_alike_in_length_and_within_the_limit() -> None:
-    lengths = random.Random(0).choices(range(1, 60), k=200)
-    batches = list(reading.batches(lengths, vocab=reading.LOGITS // 300))
-    assert sorted(row for batch in batches for row in batch) == list(range(200))
-    for batch in batches:
-        assert len(batch) * max(lengths[row] for row in batch) <= 300
-    assert len(batches) < 1.3 * sum(lengths) / 300
 
 
 def test_shuffled_words_are_less_likely(tiny_expert: Path) -> None:
