@@ -61,7 +61,9 @@ def register(app: typer.Typer) -> None:
         app.command(epilog=f"Example: [b]{words}[/b]")(command)
 
 
-def compare(given: Shared, methods: Methods = DEFAULT, n: Records = 100) -> None:
+def compare(
+    given: Shared, methods: Methods = DEFAULT, n: Records = 100, full: options.Full = False
+) -> None:
     """Decode in several ways with the same expert, and measure them all."""
     with console.on_stop(f"the finished rounds are in {given.out}; the same command continues"):
         from steer.experiments import comparison
@@ -75,7 +77,7 @@ def compare(given: Shared, methods: Methods = DEFAULT, n: Records = 100) -> None
             shown = console.comparing(meter, [method.name for method in chosen])
             made = comparison.compare(chosen, setup, given.out, shown)
             measured = _measure(given, setup, made, meter)
-    _show(given, setup, made, measured)
+    _show(given, setup, made, measured, full)
 
 
 def sweep(
@@ -84,6 +86,7 @@ def sweep(
     eta: Etas = "0:1:0.2",
     method: options.MethodName = "steer",
     n: Records = 100,
+    full: options.Full = False,
 ) -> None:
     """Try every combination of gamma and eta, mixed in one batch, and measure them all."""
     with console.on_stop(f"the finished rounds are in {given.out}; the same command continues"):
@@ -98,7 +101,7 @@ def sweep(
             setup = given.setup(fitted, n, [base.sampling])
             made = comparison.sweep(axes, base, setup, given.out, console.generating(meter))
             measured = _measure(given, setup, made, meter)
-    _show(given, setup, made, measured)
+    _show(given, setup, made, measured, full)
 
 
 def tune(
@@ -177,16 +180,19 @@ def _measure(
 ) -> "Evaluation":
     from steer.experiments.comparison import evaluate_comparison
 
-    settings = given.measuring(setup.expert.task)
+    settings = given.measuring(setup)
     shown = console.evaluating(meter)
     return evaluate_comparison(made, setup.reference, setup.real, settings, shown)
 
 
-def _show(given: Shared, setup: "Setup", made: "Comparison", measured: "Evaluation") -> None:
-    from steer.cli import tables
+def _show(
+    given: Shared, setup: "Setup", made: "Comparison", measured: "Evaluation", full: bool
+) -> None:
+    from steer.cli.evaluations import show_evaluation
+    from steer.cli.tables import show_comparison
 
-    tables.show_evaluation(measured)
-    tables.show_comparison(made)
+    show_comparison(made)
+    show_evaluation(measured, full)
     page = ("--out", str(made.folder / "report.html"))
     words = ["steer", "report", str(made.folder), "--real", given.real, *setup.text_options, *page]
     print(f"written: {made.folder}; to make a page of it:\n{shlex.join(words)}")

@@ -5,9 +5,10 @@ accepted, 130 Ctrl-C. Model libraries are imported by the command that needs the
 `steer --help` is quick.
 """
 
+import contextlib
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -155,11 +156,12 @@ def evaluate(
         int | None, typer.Option(help="Texts of each set. (default: as many as all have)")
     ] = None,
     embedder: options.Embedder = None,
+    full: options.Full = False,
     seed: options.Seed = 0,
 ) -> None:
     """Measure fidelity, diversity, coherence and copying, beside real texts against real texts."""
     with console.on_stop("nothing was written"):
-        from steer.cli import tables as views
+        from steer.cli.evaluations import show_evaluation
         from steer.evaluation import evaluate as evaluation
         from steer.evaluation.settings import EvaluationSettings
 
@@ -170,6 +172,7 @@ def evaluate(
         whole = load_corpus(real, *columns)
         known = load_corpus(train, text_column) if train else whole
         who = {"judges": tuple(judge or ()), "judged": judged, "embedder": embedder}
+        who["base"] = _base(texts.values()) if judge else None
         settings = EvaluationSettings(n=n, seed=seed, utility=utility, **who)
         with console.Meter() as meter:
             meter.update("loading")
@@ -177,7 +180,7 @@ def evaluate(
             table = evaluation.evaluate(
                 texts, whole, train=known, settings=settings, on_progress=shown
             )
-    views.show_evaluation(table)
+    show_evaluation(table, full)
     if json_out:
         write_json(json_out, table.to_json())
         print(f"written: {json_out}")
@@ -220,6 +223,21 @@ def _names(sets: Sequence[str]) -> dict[str, str]:
     short = [Path(source).stem for source in sets]
     unique = len({*short, "real"}) == len(short) + 1
     return dict(zip(short if unique else sets, sets, strict=True))
+
+
+def _base(sets: Iterable["Corpus | Run"]) -> str | None:
+    """Finds the base model that wrote all runs of `sets`; None where there are several, or it is
+    no longer where it was."""
+    from steer.models.base import model_fingerprint
+    from steer.runs.store import Run
+
+    names = {each.sources.base for each in sets if isinstance(each, Run)}
+    if len(names) != 1:
+        return None
+    with contextlib.suppress(SteerError):
+        model_fingerprint(name := names.pop())
+        return name
+    return None
 
 
 def _texts(source: str, text_column: str | None, label_column: str | None) -> "Corpus | Run":

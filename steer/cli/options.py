@@ -51,8 +51,8 @@ Judge = Annotated[
     list[str] | None,
     typer.Option(
         metavar="EXPERT|MODEL",
-        help="Who judges coherence, at most two: an expert fitted on other real texts, or a "
-        "causal model.",
+        help="Who judges coherence: a causal model of another family than the base model, such as "
+        "gemma3-270m. A second judge is shown apart; so is one of the same base model.",
     ),
 ]
 Judged = Annotated[
@@ -70,6 +70,7 @@ Embedder = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="A sentence-transformers model. (default: all-MiniLM-L6-v2)"),
 ]
+Full = Annotated[bool, typer.Option("--full", help="Show all figures, not the main ones only.")]
 Seed = Annotated[int, typer.Option(help="Every random choice derives from it.")]
 
 MethodName = Annotated[

@@ -15,7 +15,6 @@ from steer.config import Sampling
 from steer.data.corpus import load_corpus
 
 if TYPE_CHECKING:  # these load model libraries
-    from steer.data.tasks import Task
     from steer.engines.choice import EngineSpec
     from steer.evaluation.settings import EvaluationSettings
     from steer.experiments.setup import Setup
@@ -88,19 +87,22 @@ class Shared:
             expert_path=str(self.expert),
             test=test,
             text_options=self._text_options(fitted),
+            base=self.base or fitted.base,
             engine_options=_words("base", "rows", "dtype", "device", "gpus", "threads", given=self),
         )
 
-    def measuring(self, task: "Task") -> "EvaluationSettings":
+    def measuring(self, setup: "Setup") -> "EvaluationSettings":
         """Settings of the evaluation that measures the methods."""
         from steer.evaluation.settings import EvaluationSettings
         from steer.experiments.comparison import utility
 
+        task = setup.expert.task
         return EvaluationSettings(
             seed=self.seed,
             embedder=self.embedder,
             judges=tuple(self.judge or ()),
             prompt=task.prompt,
+            base=setup.base,
             utility=utility(task),
         )
 

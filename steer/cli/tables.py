@@ -1,7 +1,6 @@
 """Tables and lines that the commands print when they are done."""
 
 import os
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,8 +11,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from steer.config import Config
-from steer.evaluation.estimate import Estimate
-from steer.evaluation.table import COLUMNS, Evaluation, show
 from steer.methods import Method
 from steer.runs.store import Run
 
@@ -27,7 +24,7 @@ if TYPE_CHECKING:  # these load model libraries, which `steer show` does without
 def show_expert(expert: "Expert") -> None:
     """Prints where the expert is, what became of the texts, how its losses went, and what to be
     warned of."""
-    out = _console()
+    out = open_console()
     others = f"{len(expert.held_out)} held out" + (
         f", {expert.dropped} dropped as too long" if expert.dropped else ""
     )
@@ -49,7 +46,7 @@ def show_expert(expert: "Expert") -> None:
 
 def show_outcome(run: Run) -> None:
     """Prints how a run ended: counts, reject reasons, and what can be done with it."""
-    out = _console()
+    out = open_console()
     accepted, wanted = len(run.records), run.config.total
     ending = "" if run.complete else f" when the {run.config.attempts} attempts were used up"
     out.print(f"[bold]{accepted} of {wanted} records accepted[/bold]{ending}: {run.path}")
@@ -61,7 +58,7 @@ def show_outcome(run: Run) -> None:
 
 def show_run(run: Run, records: int) -> None:
     """Prints the settings, counts and reject reasons of a run, and its first records."""
-    out = _console()
+    out = open_console()
     accepted, wanted = len(run.records), run.config.total
     state = "complete" if run.complete else "not complete"
     out.print(f"[bold]{escape(str(run.path))}[/bold]: {accepted} of {wanted} records, {state}")
@@ -72,35 +69,6 @@ def show_run(run: Run, records: int) -> None:
     for record in run.records[:records]:
         label = f"{record.label}  " if record.label else ""
         out.print(f"[dim]{record.id:>8}[/dim]  {escape(label + record.text)}", highlight=False)
-
-
-def show_evaluation(evaluation: Evaluation) -> None:
-    """Prints one row a metric, one column a set; the real texts' own figures come last."""
-    out = _console()
-    heading = f"{evaluation.n} texts of each set against {evaluation.n} real ones"
-    out.print(f"[bold]{heading}[/bold] (embedder: {escape(evaluation.embedder)})")
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("", no_wrap=True)
-    for row in evaluation.rows:
-        name = textwrap.fill(row.name, 14)  # breaks at hyphens, which Rich does not
-        table.add_column(escape(name), justify="right", overflow="fold")
-    table.add_column("better", style="dim", no_wrap=True)
-    columns = [
-        c for c in COLUMNS if any(r.estimates[c.key].value is not None for r in evaluation.rows)
-    ]
-    group = columns[0].group
-    for column in columns:
-        if column.group != group:
-            table.add_section()
-            group = column.group
-        cells = [_figure(column.key, row.estimates[column.key]) for row in evaluation.rows]
-        table.add_row(column.title, *cells, column.aim)
-    out.print(table)
-    out.print(
-        "[dim]± half the 95% interval over texts; for MAUVE and AUROC the standard deviation[/]"
-    )
-    for note in evaluation.notes:
-        out.print(f"- {note}", highlight=False, markup=False)
 
 
 def show_comparison(comparison: "Comparison") -> None:
@@ -114,7 +82,7 @@ def show_comparison(comparison: "Comparison") -> None:
         accepted = f"{entry.accepted} of {entry.wanted}"
         row = (accepted, str(entry.attempts), f"{entry.tokens:,}", seconds)
         table.add_row(escape(entry.name), *row)
-    out = _console()
+    out = open_console()
     out.print(table)
     if short := [entry.name for entry in comparison.entries if entry.short]:
         out.print(f"Not measured, for want of records: {', '.join(short)}", markup=False)
@@ -123,11 +91,15 @@ def show_comparison(comparison: "Comparison") -> None:
 def show_tuning(tuning: "Tuning", command: str) -> None:
     """Prints all trials, those on the front marked, then the recommendation, its reason, and the
     `command`."""
+    from steer.experiments.trials import SUMMARY, mean_name
+
     parts = list(tuning.recommended.components)
+    headings = {SUMMARY: mean_name(tuning.recommended)}
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("trial", justify="right", no_wrap=True)
     for part in parts:
-        table.add_column(part.removesuffix("_score").replace("_", " "), justify="right")
+        heading = headings.get(part, part.removesuffix("_score").replace("_", " "))
+        table.add_column(heading, justify="right")
     table.add_column("settings", overflow="fold", style="dim")
     for trial in tuning.trials:
         mark = "*" if trial.number in tuning.front else ""
@@ -137,7 +109,7 @@ def show_tuning(tuning: "Tuning", command: str) -> None:
         blanks = [""] * (len(parts) - len(figures))
         style = "bold" if trial.number == tuning.recommended.number else None
         table.add_row(f"{mark}{trial.number}", *figures, *blanks, escape(said), style=style)
-    out = _console()
+    out = open_console()
     out.print(table)
     out.print("[dim]* on the Pareto front: none is better in one figure and as good in all[/]")
     out.print(f"Recommended: trial {tuning.recommended.number}. {escape(tuning.reason)}")
@@ -157,13 +129,13 @@ def show_methods(methods: Sequence[Method]) -> None:
     for method in methods:
         settings = " ".join(f"{name}={value}" for name, value in method.settings.items())
         table.add_row(method.name, method.about, settings)
-    _console().print(table)
+    open_console().print(table)
 
 
 def show_cache(cache: "Cache", models: Sequence[Path]) -> None:
     """Prints where the cache is, its size and limit, its entries by kind, and the converted models
     with the size of each."""
-    out, kinds = _console(), cache.kinds()
+    out, kinds = open_console(), cache.kinds()
     state = f"{_megabytes(cache.size())} of at most {_megabytes(cache.limit)}"
     out.print(f"[bold]{escape(str(cache.path))}[/bold]: {state}", highlight=False)
     if cache.problem:
@@ -184,7 +156,7 @@ def show_cache(cache: "Cache", models: Sequence[Path]) -> None:
 def show_removed(path: Path, size: int) -> None:
     """Prints what was removed, of `size` bytes."""
     done = f"removed: {path} ({_megabytes(size)})" if size else f"nothing to remove: {path}"
-    _console().print(done, highlight=False, markup=False, soft_wrap=True)
+    open_console().print(done, highlight=False, markup=False, soft_wrap=True)
 
 
 def folder_size(folder: Path) -> int:
@@ -196,23 +168,11 @@ def _megabytes(size: int) -> str:
     return f"{size / 1e6:,.1f} MB"
 
 
-def _console() -> Console:
+def open_console() -> Console:
     """Console on standard output; into a file or pipe without the narrow width assumed of
     terminals."""
     console = Console()
     return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=160)
-
-
-def _figure(key: str, estimate: Estimate) -> str:
-    """Writes a figure such as "0.61 ±0.02" or "3.8%"; a dash where there is no value (the notes say
-    why)."""
-    if estimate.value is None:
-        return "-"
-    spread = estimate.sd
-    if estimate.low is not None and estimate.high is not None:
-        spread = (estimate.high - estimate.low) / 2
-    beside = "" if spread is None else f" [dim]±{show(key, spread)}[/dim]"
-    return f"{show(key, estimate.value)}{beside}"
 
 
 def _pairs(values: Mapping[str, object]) -> Table:

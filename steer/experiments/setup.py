@@ -16,7 +16,7 @@ from steer.runs.pool import Pool
 class Setup:
     """Texts, expert and settings that all methods share. `wanted` are the records of each, for each
     label; `towards` what positive panels are drawn from; `test` the texts to measure against (None:
-    the real ones).
+    the real ones); `base` where the base model is, which may not judge (None: not known).
 
     The rest is for readers: the `command` that was given, where the expert is, and the options of
     a command line that name the columns of the texts and the engine.
@@ -28,6 +28,7 @@ class Setup:
     wanted: Mapping[str | None, int]
     max_new_tokens: int
     seed: int = 0
+    base: str | None = None
     towards: Corpus | None = None
     command: str = ""
     expert_path: str = ""

@@ -15,6 +15,14 @@ State = Literal["running", "done", "failed"]
 Origin = Literal["defaults", "plain", "search"]
 
 SUMMARY = "summary"
+MEASURES = 2
+"""Version of the figures. In 1 the parts had other meanings, and none was above 1."""
+
+COHERENCE = "coherence_score"
+_UNJUDGED = (
+    "Coherence was not measured, so settings that write nonsense may be the best here: name a "
+    "judge with --judge."
+)
 _CHANCE = 0.05
 _RECORDS = 1000  # in the command that is shown
 
@@ -24,10 +32,10 @@ class Trial:
     """Settings that were tried, and what came of it.
 
     `components` are those of an evaluation's summary, by their keys (`PARTS` of
-    `steer.evaluation.summary`) and with "summary"; empty unless "done". They are measured on
-    `texts` of the records. `variances` are estimates of their variances over runs with other
-    seeds, each from the two halves of the records and so rough: see `noise`. `reason` says why a
-    trial failed.
+    `steer.evaluation.summary`) and with "summary", the harmonic mean of those measured; empty
+    unless "done". They are measured on `texts` of the records. `variances` are theirs over texts,
+    from their intervals: see `noise`. `reason` says why a trial failed. Figures of other
+    `measures` than `MEASURES` are an older steer's.
     """
 
     number: int
@@ -40,6 +48,7 @@ class Trial:
     components: Mapping[str, float] = field(default_factory=dict)
     variances: Mapping[str, float] = field(default_factory=dict)
     reason: str | None = None
+    measures: int = 1
 
     @property
     def run(self) -> str:
@@ -48,8 +57,13 @@ class Trial:
 
     @property
     def summary(self) -> float:
-        """Summary: the harmonic mean of the components; 0 for a trial that is not done."""
+        """Harmonic mean of the components; 0 for a trial that is not done."""
         return self.components.get(SUMMARY, 0.0)
+
+    @property
+    def judged(self) -> bool:
+        """Whether coherence was measured; where not, the mean of the parts is no summary."""
+        return COHERENCE in self.components
 
     def method(self, base: str) -> Method:
         """Adjusts the method `base` to the settings, under a name that the command line takes."""
@@ -133,8 +147,11 @@ def explain(recommended: Trial, trials: Sequence[Trial]) -> str:
     count = "1 trial" if len(done) == 1 else f"{len(done)} trials"
     sentences = [
         f"Of {count}, trial {recommended.number}{what[recommended.origin]} has the highest "
-        f"summary, {recommended.summary:.2f}: {_figures(recommended.components)}."
+        f"{mean_name(recommended)}, {recommended.summary:.2f}: "
+        f"{_figures(recommended.components)}."
     ]
+    if not recommended.judged:
+        sentences.append(_UNJUDGED)
     rivals: dict[Origin, str] = {"defaults": "the method's defaults", "plain": "plain sampling"}
     compared = {trial.origin: trial for trial in trials if trial.origin in rivals}
     for origin, name in rivals.items():
@@ -147,7 +164,13 @@ def _against(recommended: Trial, rival: Trial, name: str) -> str:
     if rival.state != "done":
         return f"There is nothing to compare with {name}: {rival.reason or 'not finished'}."
     gains = {key: recommended.components[key] - rival.components[key] for key in rival.components}
-    return f"Against {name}: summary {gains[SUMMARY]:+.2f}: {_figures(gains, '+')}."
+    whole = f"{mean_name(recommended)} {gains[SUMMARY]:+.2f}"
+    return f"Against {name}: {whole}: {_figures(gains, '+')}."
+
+
+def mean_name(trial: Trial) -> str:
+    """Name of what trials are ranked by."""
+    return "summary" if trial.judged else "mean"
 
 
 def _figures(components: Mapping[str, float], sign: str = "") -> str:

@@ -15,10 +15,10 @@ from time import monotonic
 from steer.data.corpus import Corpus
 from steer.errors import SteerError
 from steer.experiments.choosing import next_trial, seconds_left
-from steer.experiments.measuring import Measuring, OnStage
+from steer.experiments.measuring import Measuring, OnStage, check_judges
 from steer.experiments.setup import Setup, check_size, spread
 from steer.experiments.spaces import find_space
-from steer.experiments.trials import Trial, Tuning, command, conclude
+from steer.experiments.trials import MEASURES, Trial, Tuning, command, conclude
 from steer.experiments.tuning_file import (
     TuneSettings,
     TuningInputs,
@@ -74,14 +74,15 @@ def tune(
     if it was not. `setup` says with what to generate; its counts and its seed are replaced by those
     of `settings`.
 
-    Raises `SteerError` for a method without a space, when `out` is another tuning or something
-    else, when another process writes to it, when no trial gives enough records, and as `generate`
-    and `evaluate` do.
+    Raises `SteerError` for a method without a space, for judges that are all of the expert's base
+    model, when `out` is another tuning or something else, or has trials of an older steer and
+    another one is to be made, when another process writes to it, when no trial gives enough
+    records, and as `generate` and `evaluate` do.
     """
     check_size(settings.n, real)
     wanted = spread(settings.n, setup.expert.task.labels)
     setup = replace(setup, wanted=wanted, seed=settings.seed)
-    measuring = Measuring(settings, setup.expert.task.prompt, real, train)
+    measuring = Measuring(settings, setup.expert.task.prompt, real, train, setup.base)
     inputs = _inputs(method, setup, measuring)
     with locked(out):
         return _Tuner(inputs, setup, measuring, out, on_progress or (lambda _: None)).run()
@@ -123,6 +124,7 @@ class _Tuner:
 
     def run(self) -> Tuning:
         while trial := next_trial(self.inputs, self.space, self.trials):
+            self._check()
             self._try(trial)
         if tuned := conclude(self.inputs.method, self.setup, self.trials):
             return tuned
@@ -132,6 +134,15 @@ class _Tuner:
             f"because of {last.reason}; look at it with "
             f"{shlex.join(['steer', 'show', str(self.out / last.run)])}"
         )
+
+    def _check(self) -> None:
+        """Raises `SteerError` when one more trial could not be compared with those there are."""
+        check_judges(self.settings.judges, self.setup.expert.base_fingerprint)
+        if any(each.state == "done" and each.measures != MEASURES for each in self.trials):
+            raise SteerError(
+                f"{self.out} has trials of an older steer, whose figures cannot be compared with "
+                "today's; for more trials choose another folder (--out)"
+            )
 
     def _try(self, trial: Trial) -> None:
         before, began = trial.seconds, monotonic()

@@ -15,7 +15,7 @@ from steer.config import Config, differences
 from steer.errors import SteerError
 from steer.evaluation.settings import MIN_TEXTS
 from steer.evaluation.summary import PARTS
-from steer.experiments.trials import Trial, Tuning, command
+from steer.experiments.trials import COHERENCE, Trial, Tuning, command
 from steer.files import check_format, disk_errors, hold_lock, reading, write_json
 from steer.version import __version__
 
@@ -40,7 +40,7 @@ class TuneSettings(Config):
     @property
     def parts(self) -> list[str]:
         """Components of the summary that are measured, which are what a tuning maximises."""
-        return [key for key in PARTS if key != "coherence_score" or self.judges]
+        return [key for key in PARTS if key != COHERENCE or self.judges]
 
 
 class TuningInputs(Config):

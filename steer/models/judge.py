@@ -156,6 +156,15 @@ def load_judge(
     return Judge(name, fingerprint, model, tokenizer, task, cache=cache, base=fingerprint)
 
 
+def base_fingerprint(name: str) -> str:
+    """Finds the fingerprint of the base model that the judge called `name` is of, without loading
+    the judge. Raises SteerError when there is no such judge."""
+    folder = Path(name).expanduser()
+    if (folder / CARD).is_file():
+        return Expert.load(folder).base_fingerprint
+    return model_fingerprint(name)
+
+
 def _expert(expert: Expert) -> Judge:
     fingerprint = model_fingerprint(expert.base)
     if fingerprint != expert.base_fingerprint:

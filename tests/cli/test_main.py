@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -184,9 +185,40 @@ def test_evaluate_two_sets_side_by_side(
     shown = capsys.readouterr().out
     rows = {row["name"]: row for row in json.loads(table.read_text("utf-8"))["rows"]}
     assert list(rows) == ["guided", "lines", "real"]
-    assert "AUROC, trees" in shown
+    assert "detector's AUROC" in shown and "AUROC, trees" not in shown
+    assert "By fidelity alone" in shown and "not measured" in shown
     assert rows["lines"]["exact_copies"]["value"] > rows["guided"]["exact_copies"]["value"]
     assert main(arguments) == 2  # the table is there already
+    assert main([*arguments[:-2], "--n", "10", "--full"]) == 0
+    assert "AUROC, trees" in capsys.readouterr().out
+
+
+def test_a_judge_of_the_model_that_wrote_the_texts_is_shown_apart(
+    tiny_model: Path, run: Path, real: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tiny.save_tiny_model(tmp_path / "other", seed=1)
+    judged = {}
+    for judge in (tiny_model, other):
+        table = tmp_path / f"{judge.name}.json"
+        arguments = ["evaluate", str(run), "--real", str(real), "--json", str(table), "--n", "10"]
+        assert main([*arguments, "--judge", str(judge)]) == 0
+        judged[judge] = json.loads(table.read_text("utf-8"))
+    assert judged[tiny_model]["judges"] == [None, str(tiny_model)]
+    assert judged[other]["judges"] == [str(other)]
+    capsys.readouterr()
+
+
+def test_runs_of_a_model_that_is_gone_can_be_measured(
+    expert: Path, run: Path, real: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    moved = tmp_path / "run"
+    shutil.copytree(run, moved)
+    state = json.loads((moved / "run.json").read_text("utf-8"))
+    state["sources"]["base"] = str(tmp_path / "gone")
+    (moved / "run.json").write_text(json.dumps(state), "utf-8")
+    arguments = ["evaluate", str(moved), "--real", str(real), "--n", "10", "--judge", str(expert)]
+    assert main(arguments) == 0
+    assert "or may be" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["records.jsonl", "records.csv", "records.parquet", "dataset"])

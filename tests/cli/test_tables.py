@@ -2,33 +2,80 @@
 
 import pytest
 
-from steer.cli.tables import show_evaluation
+from steer.cli.evaluations import SIDE_BY_SIDE, sentence, show_evaluation
 from steer.evaluation.estimate import Estimate
-from steer.evaluation.table import COLUMNS, Evaluation, Histogram, Row
+from steer.evaluation.table import BRIEF, COLUMNS, Evaluation, Histogram, Row
 from steer.report.tables import measure_tables
 
+TITLES = {column.key: column.title for column in COLUMNS}
+VERDICT = "by the summary, a is ahead of b; 10 texts a row show differences from 0.12"
 
-def evaluation(value: float) -> Evaluation:
-    """A table in which every figure of the methods is `value`."""
-    rows = tuple(
-        Row(name, {column.key: Estimate(value, sd=value) for column in COLUMNS})
-        for name in ("steer", "real")
-    )
-    return Evaluation(rows, 10, "stub", {}, (), (), Histogram((0, 1), {}))
+
+def evaluation(*names: str, **figures: Estimate) -> Evaluation:
+    """A table of the sets `names` and real texts, alike in all figures: those given, and 0.5."""
+    estimates = {column.key: figures.get(column.key, Estimate(0.5)) for column in COLUMNS}
+    rows = tuple(Row(name, estimates) for name in (*names, "real"))
+    notes = ("a note",)
+    return Evaluation(rows, 10, "stub", {}, notes, ("judge",), (), VERDICT, Histogram((0, 1), {}))
+
+
+def printed(found: Evaluation, capsys: pytest.CaptureFixture[str], full: bool = False) -> list[str]:
+    show_evaluation(found, full)
+    return [line.rstrip() for line in capsys.readouterr().out.splitlines() if line.strip()]
 
 
 @pytest.mark.parametrize("value", [8.257, 12.345678, 0.0381])
 def test_the_terminal_and_the_page_show_the_same_figures(
     value: float, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    show_evaluation(evaluation(value))
-    printed = capsys.readouterr().out
+    found = evaluation("steer", **{key: Estimate(value, sd=value) for key in TITLES})
     page = {
         column["title"]: table.rows["steer"][place]
-        for table in measure_tables(evaluation(value).to_json())
+        for table in measure_tables(found.to_json())
         for place, column in enumerate(table.columns)
     }
-    lines = {line.strip().split("  ")[0]: line for line in printed.splitlines() if line.strip()}
-    assert page.keys() == {column.title for column in COLUMNS}
+    lines = [line.strip() for line in printed(found, capsys, full=True)]
+    assert page.keys() == set(TITLES.values())
     for title, cell in page.items():
-        assert f" {cell.shown} {cell.spread.replace(' ', '')}" in lines[title], title
+        shown = f" {cell.shown} {cell.spread.replace(' ', '')}"
+        assert any(line.split("  ")[0] == title and shown in line for line in lines), title
+
+
+def test_a_newcomer_reads_twelve_lines_and_what_they_mean(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    names = [f"set-{i}" for i in range(SIDE_BY_SIDE)]
+    found = evaluation(*names, summary=Estimate(0.9312, 0.8888, 0.9712))
+    lines = printed(found, capsys)
+    table = lines[: next(i for i, line in enumerate(lines) if line.startswith("words: "))]
+    assert len(table) <= 12
+    rows = [line.strip().split("  ")[0] for line in table[-len(BRIEF) :]]
+    assert rows == [TITLES[key] for key in BRIEF]
+    assert table[-1].count("0.93 ±0.04") == len(names) + 1
+    said = " ".join(lines[len(table) :])
+    assert all(f"{TITLES[key]}: " in said for key in BRIEF)
+    assert said.endswith(f"{sentence(VERDICT)} - a note")
+    assert "0.12." in said
+
+
+def test_of_many_sets_each_has_a_row(capsys: pytest.CaptureFixture[str]) -> None:
+    names = [f"method-{i}:temperature=1.2" for i in range(SIDE_BY_SIDE + 1)]
+    lines = [line.strip() for line in printed(evaluation(*names), capsys)]
+    firsts = [line.split("  ")[0] for line in lines]
+    assert [first for first in firsts if first in names] == names
+    assert "nonsense" not in firsts
+    assert lines[firsts.index("better")].endswith("higher")
+
+
+def test_what_was_not_measured_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    missing = Estimate(None, reason="no judge")
+    found = evaluation("a", nonsense=missing, summary=missing, utility=missing)
+    lines = {line.strip().split("  ")[0]: line for line in printed(found, capsys)}
+    assert lines["nonsense"].count("not measured") == 2
+    assert lines["summary"].count("none") == 2
+    assert TITLES["utility"] not in lines
+
+
+def test_a_verdict_becomes_a_sentence() -> None:
+    assert sentence("by x, y") == "By x, y."
+    assert sentence("") == ""

@@ -80,10 +80,13 @@ def _estimates(
     texts: list[str], objective: Callable[[str], dict[str, float]]
 ) -> dict[str, Estimate]:
     each = [objective(text) for text in texts]
-    found = {key: float(np.mean([one[key] for one in each])) for key in each[0]}
-    missing = {key: Estimate(None, reason="no judge") for key in PARTS if key not in found}
-    summary = harmonic_mean(list(found.values()))
-    return {key: Estimate(value) for key, value in (found | {"summary": summary}).items()} | missing
+    found = {key: _mean(np.array([one[key] for one in each])) for key in each[0]}
+    return {key: Estimate(None, reason="no judge") for key in (*PARTS, "summary")} | found
+
+
+def _mean(values: np.ndarray) -> Estimate:
+    mean, error = float(values.mean()), float(values.std() / len(values) ** 0.5)
+    return Estimate(mean, mean - 1.96 * error, mean + 1.96 * error)
 
 
 def far_peak(text: str) -> dict[str, float]:
@@ -310,9 +313,55 @@ def test_noise_is_the_spread_between_runs(tmp_path: Path, monkeypatch: pytest.Mo
     assert set(found.noise) == set(KEYS)
     for key in KEYS[:3]:
         spread = np.std([trial.components[key] for trial in found.trials])
-        assert 0.7 < found.noise[key] / (0.1 / 20**0.5) < 1.4
+        assert 0.8 < found.noise[key] / (0.1 / 20**0.5) < 1.2
         assert 0.6 < found.noise[key] / spread < 1.6
+    spread = np.std([trial.summary for trial in found.trials])
+    assert 0.6 < found.noise["summary"] / spread < 1.6
     assert "is within the noise" in found.reason
+
+
+def test_without_a_judge_the_mean_of_the_other_parts_ranks(tmp_path: Path) -> None:
+    found = tune_in(tmp_path / "t", trials=3)
+    for trial in found.trials:
+        parts = [trial.components[key] for key in KEYS[:3]]
+        assert trial.summary == pytest.approx(harmonic_mean(parts))
+        slopes = [trial.summary**2 / (3 * part**2) for part in parts]
+        expected = sum(
+            slope**2 * trial.variances[key] for slope, key in zip(slopes, KEYS[:3], strict=True)
+        )
+        assert trial.variances["summary"] == pytest.approx(expected)
+    assert "has the highest mean" in found.reason
+    assert "Coherence was not measured" in found.reason and "--judge" in found.reason
+
+
+def test_with_a_judge_the_evaluation_s_own_summary_ranks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parts and summary may be above 1."""
+    values = dict.fromkeys(PARTS, 1.1) | {"summary": 1.05}
+    monkeypatch.setattr(measuring, "evaluate", fake_evaluate(lambda text: values))
+    monkeypatch.setattr(measuring, "base_fingerprint", lambda judge: "another family")
+    found = tune_in(tmp_path / "t", trials=2, judges=("judge",))
+    assert found.recommended.components == pytest.approx(values)
+    assert "has the highest summary, 1.05" in found.reason
+    assert "Coherence was not measured" not in found.reason
+
+
+def test_judges_of_the_model_that_writes_are_refused_before_the_first_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = TellingEngine()
+    own = {"sibling": stub.StubExpert.base_fingerprint, "other": "another family"}
+    monkeypatch.setattr(measuring, "base_fingerprint", own.get)
+    with pytest.raises(SteerError, match=r"sibling is of the base model .* name a model of"):
+        tune_in(tmp_path / "t", engine=engine, judges=("sibling",))
+    assert engine.calls == 0
+    measuring.check_judges(("sibling", "other"), own["sibling"])
+
+
+def test_a_variance_is_that_of_its_interval() -> None:
+    assert measuring.variance(Estimate(0.5, 0.402, 0.598)) == pytest.approx(0.05**2)
+    assert measuring.variance(Estimate(0.5, sd=0.1)) is None
 
 
 def test_noise_by_hand() -> None:
@@ -324,7 +373,7 @@ def test_noise_by_hand() -> None:
     assert noise(trials) == pytest.approx({"summary": 0.02**0.5, "fidelity_score": 0.2})
 
 
-def reason(gain: float, variance: float | None = 1e-6) -> str:
+def reason(gain: float, variance: float | None = 1e-6, judged: bool = False) -> str:
     """Of a search whose best trial is better than the defaults by `gain`."""
 
     def trial(number: int, origin: Any, fidelity: float) -> Trial:
@@ -332,6 +381,8 @@ def reason(gain: float, variance: float | None = 1e-6) -> str:
         values = (fidelity, 0.8 - 0.001 * number, 0.9, fidelity - 0.1)
         known = {} if variance is None else {"summary": variance}
         components = dict(zip(KEYS, values, strict=True))
+        if judged:
+            components |= {"coherence_score": 0.9}
         return Trial(number, origin, {}, "done", 1, 64, 64, components, known)
 
     trials = [trial(0, "defaults", 0.5), trial(1, "plain", 0.3), trial(2, "search", 0.5 + gain)]
@@ -353,11 +404,15 @@ def test_luck_is_rarely_exceeded_by_equal_trials(trials: int) -> None:
 
 def test_the_reason_in_words() -> None:
     assert reason(gain=0.2) == (
-        "Of 3 trials, trial 2 has the highest summary, 0.60: fidelity 0.70, diversity 0.80, "
-        "non-copying 0.90. Against the method's defaults: summary +0.20: fidelity +0.20, "
-        "diversity +0.00, non-copying +0.00. Against plain sampling: summary +0.40: "
+        "Of 3 trials, trial 2 has the highest mean, 0.60: fidelity 0.70, diversity 0.80, "
+        "non-copying 0.90. Coherence was not measured, so settings that write nonsense may be the "
+        "best here: name a judge with --judge. Against the method's defaults: mean +0.20: "
+        "fidelity +0.20, diversity +0.00, non-copying +0.00. Against plain sampling: mean +0.40: "
         "fidelity +0.40, diversity +0.00, non-copying +0.00."
     )
+    judged = reason(gain=0.2, judged=True)
+    assert "has the highest summary, 0.60: fidelity 0.70, diversity 0.80, coherence 0.90" in judged
+    assert "summary +0.20" in judged and "not measured" not in judged
 
 
 def test_the_reason_warns_of_noise() -> None:
@@ -495,6 +550,22 @@ def test_progress_counts_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert {progress.number for progress in seen} == {0, 1, 2}
 
 
+def test_a_tuning_of_an_older_steer_opens_and_goes_no_further(tmp_path: Path) -> None:
+    """Its figures had other meanings; its trials did not say which."""
+    new = tune_in(tmp_path / "t", trials=3)
+    path = tmp_path / "t" / "tuning.json"
+    values = json.loads(path.read_bytes())
+    for trial in values["trials"]:
+        del trial["measures"]
+    path.write_text(json.dumps(values))
+    old = tune_in(tmp_path / "t", trials=3)
+    assert [trial.measures for trial in old.trials] == [1, 1, 1]
+    assert (old.recommended.number, old.reason) == (new.recommended.number, new.reason)
+    with pytest.raises(SteerError, match="of an older steer"):
+        tune_in(tmp_path / "t", trials=4)
+    assert len(json.loads(path.read_bytes())["trials"]) == 3
+
+
 # --- what is refused
 
 
@@ -586,8 +657,9 @@ def test_a_search_with_the_real_evaluation(tmp_path: Path, monkeypatch: pytest.M
     found = tune_in(tmp_path / "t", trials=2)
     for trial in found.trials:
         assert set(trial.components) == set(KEYS)
-        assert all(0 <= value <= 1 for value in trial.components.values())
-        assert set(trial.variances) == set(KEYS)
+        assert all(value >= 0 for value in trial.components.values())
+        # All texts end with their settings, so fidelity is 0, and the mean of its parts too.
+        assert set(trial.variances) >= set(KEYS[:3])
         assert trial.texts == 20
     assert dataclasses.asdict(found)["noise"] == found.noise
 
