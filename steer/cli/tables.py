@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from steer.config import Config
+from steer.correction.outcome import describe
 from steer.evaluation.estimate import Estimate
 from steer.evaluation.table import COLUMNS, Evaluation, show
 from steer.methods import Method
@@ -53,6 +54,9 @@ def show_outcome(run: Run) -> None:
     out.print(f"[bold]{accepted} of {wanted} records accepted[/bold]{ending}: {run.path}")
     if run.rejects:
         out.print(f"{len(run.rejects)} rejected: {escape(run.reasons_in_words)}")
+    if run.correction:
+        figures = [f"{name}: {value}" for name, value in describe(run.correction).items()]
+        out.print(f"correction: {'; '.join(figures)}")
     if not run.complete:
         out.print("What was accepted stays. More attempts need a new run with --max-attempts.")
 
@@ -67,6 +71,8 @@ def show_run(run: Run, records: int) -> None:
     counts = {f"accepted, {label}": count for label, count in run.counts.items() if label}
     counts |= {"accepted": accepted, "rejected": len(run.rejects)}
     out.print(_pairs(counts | {f"rejected, {name}": n for name, n in run.reasons.items()}))
+    if run.correction:
+        out.print(_pairs({f"correction, {k}": v for k, v in describe(run.correction).items()}))
     for record in run.records[:records]:
         label = f"{record.label}  " if record.label else ""
         out.print(f"[dim]{record.id:>8}[/dim]  {escape(label + record.text)}", highlight=False)
