@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from typer.exceptions import TyperException
 
 from steer.cli import compare, options, parsing
+from steer.cli import correct as correcting
 from steer.cli import generate as generating
 from steer.cli import progress as console
 from steer.data.corpus import Corpus, load_corpus
@@ -235,4 +236,5 @@ def _texts(source: str, text_column: str | None, label_column: str | None) -> "C
 
 
 generating.register(app)
+correcting.register(app)
 compare.register(app)

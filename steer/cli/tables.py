@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from steer.config import Config
-from steer.correction.outcome import describe
+from steer.correction.outcome import Correction, describe
 from steer.evaluation.estimate import Estimate
 from steer.evaluation.table import COLUMNS, Evaluation, show
 from steer.methods import Method
@@ -55,10 +55,15 @@ def show_outcome(run: Run) -> None:
     if run.rejects:
         out.print(f"{len(run.rejects)} rejected: {escape(run.reasons_in_words)}")
     if run.correction:
-        figures = [f"{name}: {value}" for name, value in describe(run.correction).items()]
-        out.print(f"correction: {'; '.join(figures)}")
+        show_correction(run.correction)
     if not run.complete:
         out.print("What was accepted stays. More attempts need a new run with --max-attempts.")
+
+
+def show_correction(correction: Correction) -> None:
+    """Prints how a correction went, in one line."""
+    figures = [f"{name}: {value}" for name, value in describe(correction).items()]
+    _console().print("; ".join(figures), highlight=False, markup=False)
 
 
 def show_run(run: Run, records: int) -> None:

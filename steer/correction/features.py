@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from steer.data.neardup import normalise
+
 COMPONENTS = 40
 """Principal components of the embeddings."""
 
@@ -46,7 +48,8 @@ class Space:
         vectors = TfidfVectorizer(
             ngram_range=(1, 2), sublinear_tf=True, min_df=2, token_pattern=r"(?u)\w+|[^\w\s]"
         ).fit(texts)
-        frequency = Counter(word for text in texts for word in set(_words(text)))
+        different = {normalise(text) for text in texts}
+        frequency = Counter(word for text in different for word in set(_words(text)))
         centre = embeddings.mean(axis=0)
         axes = _axes(embeddings - centre)
         raw = _scalars(texts, frequency, 1, extra)
@@ -78,7 +81,7 @@ _OWN = 3
 
 
 def _words(text: str) -> list[str]:
-    return text.casefold().split()
+    return normalise(text).split()
 
 
 def _scalars(

@@ -9,6 +9,7 @@ from steer.correction.crossfit import Stack, assign_folds, auroc, cross_fit, hel
 from steer.correction.features import Embeds, Space
 from steer.data.neardup import NearIndex, normalise
 from steer.errors import SteerError
+from steer.models.cache import Cache
 from steer.models.embedder import load_embedder
 from steer.seeds import derive
 
@@ -17,6 +18,7 @@ LEAST = 100
 (docs/correction.md)."""
 
 FOLDS = 5
+_MIXED = 5
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,7 @@ class Selector:
         for sample, kind in ((real, "real texts"), (candidates, "candidates")):
             _require(sample, kind)
         rows = _Rows.of(real, candidates, embedder_of(embedder))
-        groups, near = _groups(rows.texts, seed)
-        fold = assign_folds(groups, rows.real, FOLDS)
+        fold, near = _folds(rows.texts, rows.real, seed)
         space, families = Space.fit(rows.texts, rows.embeddings, rows.given)
         stacks = cross_fit(families, rows.real, rows.weights, fold)
         scores = held_out_scores(stacks, families, fold)
@@ -168,7 +169,7 @@ def enough(texts: Iterable[str]) -> bool:
 def embedder_of(embedder: Embeds | str | None) -> Embeds:
     """Gives the embedder back, or loads the one of that name; None is the default one."""
     if embedder is None or isinstance(embedder, str):
-        return load_embedder(embedder)
+        return load_embedder(embedder, Cache())
     return embedder
 
 
@@ -185,26 +186,60 @@ def _require(sample: Sample, kind: str) -> None:
         )
 
 
-def _groups(texts: Sequence[str], seed: int) -> tuple[list[list[int]], NearIndex]:
-    """Groups rows of equal and nearly equal texts, directly or through others, in an order drawn
-    with the seed; also gives the index of the texts."""
-    index, owner = NearIndex(), list(range(len(texts)))
+def _folds(texts: Sequence[str], real: np.ndarray, seed: int) -> tuple[np.ndarray, NearIndex]:
+    """Assigns equal and nearly equal texts to one fold, and gives the index of the texts.
+
+    Where so many hang together that a fold would be without one kind, only equal ones are kept
+    together: such texts are all variants of a few.
+    """
+    index, owner = NearIndex(), _Owner(len(texts))
     first: dict[str, int] = {}
-
-    def root(row: int) -> int:
-        while owner[row] != row:
-            owner[row] = owner[owner[row]]
-            row = owner[row]
-        return row
-
     for row, text in enumerate(texts):
-        for key in index.find_all(text):
-            owner[root(row)] = root(first[key])
         plain = normalise(text)
-        first.setdefault(plain, row)
+        if plain in first:
+            owner.join(row, first[plain])
+            continue
+        first[plain] = row
         index.add(plain, text)
-    members: dict[int, list[int]] = {}
-    for row in range(len(texts)):
-        members.setdefault(root(row), []).append(row)
-    ordered = sorted(members.values(), key=lambda rows: derive(seed, "fold", texts[rows[0]]))
-    return ordered, index
+    equal = owner.groups()
+    for row in first.values():
+        for key in index.find_all(texts[row]):
+            owner.join(row, first[key])
+    for groups in (owner.groups(), equal):
+        groups.sort(key=lambda rows: derive(seed, "fold", texts[rows[0]]))
+        fold = assign_folds(groups, real, FOLDS)
+        if _mixed(fold, real):
+            break
+    return fold, index
+
+
+def _mixed(fold: np.ndarray, real: np.ndarray) -> bool:
+    """Whether every fold has some rows of both kinds."""
+    return all(
+        min(real[fold == number].sum(), (~real[fold == number]).sum()) >= _MIXED
+        for number in range(FOLDS)
+    )
+
+
+class _Owner:
+    """Groups of rows that are joined two at a time."""
+
+    def __init__(self, rows: int) -> None:
+        self._up = list(range(rows))
+
+    def join(self, one: int, other: int) -> None:
+        """Puts the groups of two rows together."""
+        self._up[self._root(one)] = self._root(other)
+
+    def groups(self) -> list[list[int]]:
+        """Lists the rows of each group, in order."""
+        members: dict[int, list[int]] = {}
+        for row in range(len(self._up)):
+            members.setdefault(self._root(row), []).append(row)
+        return list(members.values())
+
+    def _root(self, row: int) -> int:
+        while self._up[row] != row:
+            self._up[row] = self._up[self._up[row]]
+            row = self._up[row]
+        return row
