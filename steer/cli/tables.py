@@ -63,7 +63,7 @@ def show_outcome(run: Run) -> None:
 def show_correction(correction: Correction) -> None:
     """Prints how a correction went, in one line."""
     figures = [f"{name}: {value}" for name, value in describe(correction).items()]
-    _console().print("; ".join(figures), highlight=False, markup=False)
+    _console().print("; ".join(figures), highlight=False, markup=False, soft_wrap=True)
 
 
 def show_run(run: Run, records: int) -> None:

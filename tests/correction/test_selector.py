@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from benchmarks.known import OTHER, REAL, GroupEmbedder, log_ratio, texts
 from steer.correction.correct import Corrected, correct
 from steer.correction.selector import LEAST, Sample, Selector
 from steer.errors import SteerError
-from tests.correction.words import OTHER, REAL, GroupEmbedder, log_ratio, texts
 
 REAL_TEXTS, OTHERS = texts(REAL, 400, 1), texts(OTHER, 900, 2)
 FRESH = texts(REAL, 600, 3)
