@@ -12,6 +12,10 @@ if TYPE_CHECKING:  # `as` says to type checkers that a name is public
     from steer.config import Guidance as Guidance
     from steer.config import RunConfig as RunConfig
     from steer.config import Sampling as Sampling
+    from steer.correction.correct import Corrected as Corrected
+    from steer.correction.correct import correct as correct
+    from steer.correction.selector import Sample as Sample
+    from steer.correction.selector import Selector as Selector
     from steer.data.catalog import load_task as load_task
     from steer.data.catalog import load_texts as load_texts
     from steer.data.corpus import Corpus as Corpus
@@ -54,6 +58,8 @@ if TYPE_CHECKING:  # `as` says to type checkers that a name is public
 # At run time a module is imported when a name of it is first used.
 _NAMES = {
     "config": "Guidance RunConfig Sampling",
+    "correction.correct": "Corrected correct",
+    "correction.selector": "Sample Selector",
     "data.catalog": "load_task load_texts",
     "data.corpus": "Corpus load_corpus",
     "data.tasks": "Hub Task",

@@ -12,6 +12,7 @@ Weights = Literal["balanced", "published"]
 PanelForm = Literal["prompted", "raw"]
 Selection = Literal["random", "nearest", "crowded", "diverse"]
 Contrast = Literal["base", "prompt", "labels", "dexperts"]
+_FOR_A_SELECTOR = 500  # attempts, so that a small run too has the candidates to fit one
 
 
 class Config(BaseModel):
@@ -106,11 +107,13 @@ class RunConfig(Config):
 
     A round has at most `round_size` records and `rows_per_panel` of them share a panel of
     `panel_size` examples, selected as `steer.runs.panels` says. `max_attempts` (default: four for
-    each record wanted) ends a run whose records are rejected too often. A record must match the
+    each candidate wanted) ends a run whose records are rejected too often. A record must match the
     regular expression `pattern` and have `min_chars` characters; where they are None, the task's
     hold. A sampling without `max_new_tokens` takes those of the expert. `method` is the name that
     the settings go by, for readers. Round r knows the rounds up to r - `lag`, so that up to `lag`
-    rounds can be made at once.
+    rounds can be made at once. With more than one of `candidates`, a round makes so many times as
+    many attempts, and a selector that reads the embedder called `selector` (default: MiniLM)
+    decides which become records (docs/correction.md).
     """
 
     n: int | None = Field(None, ge=1)
@@ -128,6 +131,8 @@ class RunConfig(Config):
     min_chars: int | None = Field(None, ge=0)
     max_attempts: int | None = Field(None, ge=1)
     method: str | None = None
+    candidates: int = Field(1, ge=1, le=20)
+    selector: str | None = None
 
     @model_validator(mode="after")
     def _check(self) -> "RunConfig":
@@ -171,7 +176,10 @@ class RunConfig(Config):
     @property
     def attempts(self) -> int:
         """Number of completions that the run may generate at most."""
-        return self.max_attempts or 4 * self.total
+        if self.max_attempts is not None:
+            return self.max_attempts
+        wanted = 4 * self.total * self.candidates
+        return wanted if self.candidates == 1 else max(wanted, _FOR_A_SELECTOR)
 
 
 class Sources(Config):

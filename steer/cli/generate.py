@@ -29,7 +29,7 @@ _OF_METHOD = (
 )
 _OF_RUN = (
     *("n", "seed", "rows_per_panel", "round_size", "lag"),
-    *("pattern", "min_chars", "max_attempts"),
+    *("pattern", "min_chars", "max_attempts", "candidates", "selector"),
 )
 
 
@@ -73,6 +73,8 @@ def generate(
     panel_form: options.PanelFormOption = None,
     panel_selection: options.PanelSelection = None,
     round_size: options.RoundSize = _run.round_size,
+    candidates: options.Candidates = _run.candidates,
+    selector: options.SelectorName = None,
     pattern: options.Pattern = None,
     min_chars: options.MinChars = None,
     max_attempts: options.MaxAttempts = None,

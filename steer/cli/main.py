@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from typer.exceptions import TyperException
 
 from steer.cli import cache, compare, options, parsing
+from steer.cli import correct as correcting
 from steer.cli import generate as generating
 from steer.cli import progress as console
 from steer.data.corpus import Corpus, load_corpus
@@ -253,5 +254,6 @@ def _texts(source: str, text_column: str | None, label_column: str | None) -> "C
 
 
 generating.register(app)
+correcting.register(app)
 compare.register(app)
 cache.register(app)

@@ -194,6 +194,24 @@ Workers = Annotated[
         min=1, help="Engines on it, each with a GPU if there are any.", rich_help_panel=MACHINES
     ),
 ]
+Candidates = Annotated[
+    int,
+    typer.Option(
+        help="Attempts for each record wanted: which of them become records is decided by how much "
+        "likelier they are as real texts. See docs/correction.md.",
+        rich_help_panel=CHECKS,
+    ),
+]
+SelectorName = Annotated[
+    str | None,
+    typer.Option(
+        "--selector",
+        metavar="NAME",
+        help="The sentence-transformers model that candidates are compared by; evaluate with "
+        "another. (default: all-MiniLM-L6-v2)",
+        rich_help_panel=CHECKS,
+    ),
+]
 Pattern = Annotated[
     str | None,
     typer.Option(metavar="REGEX", help="What a whole record must match.", rich_help_panel=CHECKS),
@@ -207,7 +225,7 @@ MinChars = Annotated[
 ]
 MaxAttempts = Annotated[
     int | None,
-    typer.Option(help="When to give up. (default: 4 for each record)", rich_help_panel=CHECKS),
+    typer.Option(help="When to give up. (default: 4 for each candidate)", rich_help_panel=CHECKS),
 ]
 Rows = Annotated[
     int | None,

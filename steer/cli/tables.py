@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from steer.config import Config
+from steer.correction.outcome import Correction, describe
 from steer.methods import Method
 from steer.runs.store import Run
 
@@ -52,8 +53,16 @@ def show_outcome(run: Run) -> None:
     out.print(f"[bold]{accepted} of {wanted} records accepted[/bold]{ending}: {run.path}")
     if run.rejects:
         out.print(f"{len(run.rejects)} rejected: {escape(run.reasons_in_words)}")
+    if run.correction:
+        show_correction(run.correction)
     if not run.complete:
         out.print("What was accepted stays. More attempts need a new run with --max-attempts.")
+
+
+def show_correction(correction: Correction) -> None:
+    """Prints how a correction went, in one line."""
+    figures = [f"{name}: {value}" for name, value in describe(correction).items()]
+    _console().print("; ".join(figures), highlight=False, markup=False, soft_wrap=True)
 
 
 def show_run(run: Run, records: int) -> None:
@@ -66,6 +75,8 @@ def show_run(run: Run, records: int) -> None:
     counts = {f"accepted, {label}": count for label, count in run.counts.items() if label}
     counts |= {"accepted": accepted, "rejected": len(run.rejects)}
     out.print(_pairs(counts | {f"rejected, {name}": n for name, n in run.reasons.items()}))
+    if run.correction:
+        out.print(_pairs({f"correction, {k}": v for k, v in describe(run.correction).items()}))
     for record in run.records[:records]:
         label = f"{record.label}  " if record.label else ""
         out.print(f"[dim]{record.id:>8}[/dim]  {escape(label + record.text)}", highlight=False)

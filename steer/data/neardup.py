@@ -72,12 +72,19 @@ class NearIndex:
         plain = fold(text)
         if (row := self._row(plain)) is not None:
             return self._keys[row]
-        grams, best, nearest = shingles(plain), 0.0, None
-        for candidate in sorted(self._near.find(self._band_keys(plain))):
-            similarity = jaccard(grams, shingles(self._texts[candidate]))
-            if similarity >= self.threshold and similarity > best:
-                best, nearest = similarity, self._keys[candidate]
-        return nearest
+        return max(self._similar(plain), default=(0.0, 0, None))[2]
+
+    def find_all(self, text: str) -> list[str]:
+        """Finds the keys of all texts that reach the threshold, those equal too, as added."""
+        return [key for _, _, key in self._similar(normalise(text))]
+
+    def _similar(self, plain: str) -> list[tuple[float, int, str]]:
+        """Lists similarity, minus the row (of equally similar ones the first is the greatest), and
+        key of the texts that reach the threshold."""
+        grams = shingles(plain)
+        rows = sorted(self._near.find(self._band_keys(plain)))
+        found = ((jaccard(grams, shingles(self._texts[row])), row) for row in rows)
+        return [(near, -row, self._keys[row]) for near, row in found if near >= self.threshold]
 
     def _row(self, plain: str) -> int | None:
         candidates = self._equal.find(_text_key(plain))

@@ -11,6 +11,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
+from steer.correction.outcome import describe
 from steer.data.corpus import Corpus
 from steer.report import figures
 from steer.report.features import Rows, closest_pairs, project
@@ -92,6 +93,11 @@ def build(material: Material, real: Corpus, rows: Rows, choices: Choices) -> Pag
         "tables": measure_tables(material.evaluation) if material.evaluation else [],
         "efforts": _efforts(material),
         "rejects": _rejects(material),
+        "corrections": {
+            method.name: describe(method.run.correction)
+            for method in material.methods
+            if method.run.correction
+        },
         "answers": _answers(material, real) if material.asks else None,
         "sources": _sources(material),
         "unmeasured": material.unmeasured if material.evaluation else [],

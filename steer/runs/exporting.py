@@ -88,7 +88,7 @@ def _rows(run: Run) -> list[dict[str, Any]]:
 
 
 def _row(record: Record) -> dict[str, Any]:
-    row = record.to_json()
+    row = record.to_json() | {"score": record.score}
     log_probs: Mapping[str, float | None] = row.pop("log_probs")
     return row | {f"log_prob_{name}": log_probs.get(name) for name in STREAMS}
 
@@ -119,6 +119,7 @@ def _parquet(run: Run) -> bytes:
     ids = pyarrow.list_(pyarrow.string())
     types = {"panel": ids, "positive": ids}
     types |= {name: pyarrow.string() for name in ("label", "method", "expert")}
+    types["score"] = pyarrow.float64()
     types |= {f"log_prob_{name}": pyarrow.float64() for name in STREAMS}
     columns = {
         name: pyarrow.array([row[name] for row in rows], type=types.get(name)) for name in rows[0]

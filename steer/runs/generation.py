@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Protocol
 
 from steer.config import RunConfig, Sources
+from steer.correction.selector import enough
 from steer.data.corpus import Corpus, as_corpus
 from steer.engines.interface import Completion, Engine, Step, complete
 from steer.errors import SteerError
 from steer.models.cache import Cache
-from steer.models.embedder import load_embedder
+from steer.models.embedder import Embedder, load_embedder
 from steer.models.expert import Expert
 from steer.runs.rounds import Round
 from steer.runs.sources import EngineLike, Inputs, sources
@@ -122,7 +123,7 @@ def generate_together(
     towards: Corpus | Sequence[str] | None = None,
 ) -> list[Run]:
     """Generates several runs, by their folders, whose rounds share the engine's batches: as many
-    runs at a time as the first one's `round_size` has room for. Each run has its own pool and the
+    runs at a time as a round of the first one has room for. Each run has its own pool and the
     records it would have alone, up to the rounding of low precision. Raises `SteerError` also when
     the runs differ in their sampling."""
     jobs = {out: with_length(config, expert, out) for out, config in jobs.items()}
@@ -153,7 +154,7 @@ def run_rounds(
         )
     selecting = any(config.panel_selection != "random" for config in jobs.values())
     embedder = load_embedder(cache=Cache()) if selecting else None
-    inputs = Inputs(real, towards, expert, engine, embedder)
+    inputs = Inputs(real, towards, expert, engine, embedder, _selector(jobs, real))
     jobs = {out: with_length(config, expert, out) for out, config in jobs.items()}
     runs = [RunState(config, inputs) for config in jobs.values()]
     with ExitStack() as stack:
@@ -163,6 +164,18 @@ def run_rounds(
             run.start(store)
         _make_rounds(runs, crew, on_progress or (lambda _: None))
     return [Run.open(out) for out in jobs]
+
+
+def _selector(jobs: Jobs, real: Corpus) -> Embedder | None:
+    """Loads the embedder that a selector reads, if one is asked for. It keeps nothing on disk: a
+    run's candidates are many and never come again."""
+    names = {config.selector for config in jobs.values() if config.candidates > 1}
+    if len(names) > 1:
+        raise SteerError(
+            f"runs made together must have the same selector, found {sorted(map(str, names))}; "
+            "make them one by one"
+        )
+    return load_embedder(names.pop()) if names and enough(real.texts) else None
 
 
 def with_length(config: RunConfig, expert: Expert, out: Path | str) -> RunConfig:
@@ -225,7 +238,8 @@ class _Here:
     workers = None
 
     def __init__(self, engine: Engine, config: RunConfig) -> None:
-        self._engine, self._sampling, self._room = engine, config.sampling, config.round_size
+        self._engine, self._sampling = engine, config.sampling
+        self._room = config.round_size * config.candidates
         self._taken: list[tuple[RunState, Round]] = []
 
     def fits(self, run: RunState, round: Round) -> bool:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Final, Literal, NamedTuple, Self
 
 from steer.config import Weights
 from steer.data.neardup import NearIndex
@@ -19,7 +19,9 @@ Reason = Literal[
     "duplicate",
     "near-duplicate",
     "surplus",
+    "unlike the real texts",
 ]
+UNLIKE: Final = "unlike the real texts"
 _SHARED = ("label", "prompt", "weights", "engine", "model", "adapter", "finish_reason")
 STREAMS = ("expert", "base", "negative", "positive", "contrast")
 
@@ -39,7 +41,8 @@ class Attempt:
     members, "real:" and the row of a real text (from 0) or "rec:" and the attempt of a record.
     With several negative panels `panel` holds all their members; `positive` is the positive panel.
     `model` and `adapter` are fingerprints. `log_probs` has the mean log-probability (nats a
-    token) under each of `STREAMS`; None where the stream did not run.
+    token) under each of `STREAMS`; None where the stream did not run. `score` is the log ratio by
+    which a candidate was accepted or not; None where there was no selector.
     """
 
     id: str
@@ -61,11 +64,16 @@ class Attempt:
     log_probs: Mapping[str, float | None]
     rho: float = 0.0
     positive: tuple[str, ...] = ()
+    score: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Gives the fields as JSON values; `from_json` reads them back."""
+        """Gives the fields as JSON values, a score only where there is one; `from_json` reads them
+        back."""
         panels = {"panel": list(self.panel), "positive": list(self.positive)}
-        return vars(self) | panels | {"log_probs": dict(self.log_probs)}
+        values = vars(self) | panels | {"log_probs": dict(self.log_probs)}
+        if self.score is None:
+            del values["score"]
+        return values
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
@@ -123,25 +131,33 @@ class Checker:
         for row, text in enumerate(real):
             self.keep(f"real:{row}", text)
 
-    def check(self, completion: str, finish_reason: str) -> Verdict:
+    def fresh(self) -> NearIndex:
+        """Makes an empty index that finds what this checker calls near."""
+        return NearIndex(self._known.threshold)
+
+    def check(
+        self, completion: str, finish_reason: str, others: NearIndex | None = None
+    ) -> Verdict:
         """Gives the verdict on a completion; an accepted text counts for later checks once `keep`
-        was called."""
+        was called. Texts like one of the `others`, by id, are duplicates too."""
         text = self._task.parse(completion)
         if finish_reason == "length" or text is None:
             reason: Reason = "unfinished" if finish_reason == "length" else "unparsed"
             return Verdict(" ".join(completion.split()), reason)
         if len(text) < self._task.min_chars:
             return Verdict(text, "short")
-        return self._compare(text)
+        verdict = _compare(self._known, text)
+        return _compare(others, text) if others is not None and verdict.reason is None else verdict
 
     def keep(self, id: str, text: str) -> None:
         """Takes in a text: from now on, texts like it are duplicates ("rec:...") or copies
         ("real:...")."""
         self._known.add(id, text)
 
-    def _compare(self, text: str) -> Verdict:
-        if (of := self._known.find_equal(text)) is not None:
-            return Verdict(text, "copy" if of.startswith("real:") else "duplicate", of)
-        if (of := self._known.find(text)) is not None:
-            return Verdict(text, "near-copy" if of.startswith("real:") else "near-duplicate", of)
-        return Verdict(text)
+
+def _compare(index: NearIndex, text: str) -> Verdict:
+    if (of := index.find_equal(text)) is not None:
+        return Verdict(text, "copy" if of.startswith("real:") else "duplicate", of)
+    if (of := index.find(text)) is not None:
+        return Verdict(text, "near-copy" if of.startswith("real:") else "near-duplicate", of)
+    return Verdict(text)

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from steer.config import RunConfig
+from steer.correction.selector import LEAST
 from steer.engines.interface import Completion, Request
 from steer.runs.panels import Panel
 
 SMALLEST_ROUND = 8
+FIRST_CANDIDATES = 2 * LEAST
 
 
 @dataclass(frozen=True)
@@ -75,26 +77,29 @@ def plan_round(
 
     `tallies` are those of the rounds it may know of, `flying` the attempts in the rounds between
     those and this one, whose outcome it may not know. They would fill what is missing if they, and
-    the flying ones, are accepted at the label's rate so far. They stay within the round size and
-    the attempts left, but are at least `SMALLEST_ROUND`: a tiny round wastes a batch.
+    the flying ones, pass at the label's rate so far, one in `candidates` then being accepted. They
+    stay within the round size and the attempts left, but are at least `SMALLEST_ROUND`: a tiny
+    round wastes a batch. A first round of candidates has enough to fit a selector.
     """
     flying = flying or {}
     needs = {
-        label: _need(n, tallies[label], flying.get(label, 0)) for label, n in config.wanted.items()
+        label: _need(n, tallies[label], flying.get(label, 0), config.candidates)
+        for label, n in config.wanted.items()
     }
     needed = sum(needs.values())
     if not needed:
         return {}
     tried = sum(tally.attempts for tally in tallies.values()) + sum(flying.values())
     left = config.attempts - tried
-    size = min(max(needed, SMALLEST_ROUND), config.round_size, left)
+    least = SMALLEST_ROUND if config.candidates == 1 or tried else FIRST_CANDIDATES
+    size = min(max(needed, least), config.round_size * config.candidates, left)
     return {label: share for label, share in _share(size, needs).items() if share}
 
 
-def _need(wanted: int, tally: Tally, flying: int) -> int:
+def _need(wanted: int, tally: Tally, flying: int, candidates: int) -> int:
     """Number of attempts that bring the missing records, at the rate so far; one more counts as
     passed, so that the rate is never 0."""
-    missing = wanted - tally.accepted
+    missing = (wanted - tally.accepted) * candidates
     return max(0, math.ceil(missing * (tally.attempts + 1) / (tally.passed + 1)) - flying)
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from steer.config import RunConfig, Sources
+from steer.correction.features import Embeds
 from steer.data.corpus import Corpus
 from steer.engines.interface import Arithmetic
 from steer.models.embedder import Embedder
@@ -23,13 +24,15 @@ class EngineLike(Protocol):
 
 @dataclass(frozen=True)
 class Inputs:
-    """Inputs that the runs made together share."""
+    """Inputs that the runs made together share. `embedder` chooses panels, and `selector` is what a
+    selector reads."""
 
     real: Corpus
     towards: Corpus | None
     expert: Expert
     engine: EngineLike
     embedder: Embedder | None
+    selector: Embeds | None = None
 
     def sources(self, config: RunConfig) -> Sources:
         """Sources of a run with these settings: what it reads, and how it computes."""

@@ -5,21 +5,26 @@ between; rounds are checked and committed in order. So up to `lag` rounds can be
 whoever, and what they hold does not depend on who made them or when.
 """
 
+import logging
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from steer.config import RunConfig
+from steer.correction.selector import LEAST, enough
 from steer.data.tasks import Task
 from steer.engines.interface import Completion
 from steer.errors import SteerError
 from steer.runs.checking import RoundChecker
+from steer.runs.correcting import Corrector
 from steer.runs.panels import Panels
-from steer.runs.records import Record, Reject
+from steer.runs.records import UNLIKE, Record, Reject
 from steer.runs.requests import RoundRequests
 from steer.runs.rounds import Known, Round, Tally, plan_round
 from steer.runs.sources import Inputs
 from steer.runs.store import Store
+
+log = logging.getLogger(__name__)
 
 
 class RunState:
@@ -35,7 +40,11 @@ class RunState:
         panels.require()
         self._pool = panels.pool
         self._requests = RoundRequests(config, task, panels)
-        self._checker = RoundChecker(config, self.sources, task, inputs.real.texts)
+        self._corrector = _corrector(config, inputs)
+        # Where nothing can be corrected, the run is planned as one that asks for no correction.
+        alone = config.model_copy(update={"candidates": 1})
+        self._planned_by = config if self._corrector else alone
+        self._checker = RoundChecker(config, self.sources, task, inputs.real.texts, self._corrector)
         self._committed = 0
         self._planned: deque[Round] = deque()
         self._known = deque([self._now()], maxlen=config.lag)
@@ -45,6 +54,8 @@ class RunState:
         self._store = store
         for attempts in store.rounds():
             self._checker.keep(_accepted(attempts))
+            if self._corrector:
+                self._corrector.replay(attempts)
             self._absorb(attempts)
 
     @property
@@ -85,7 +96,7 @@ class RunState:
     @property
     def _over(self) -> bool:
         """Whether every record is there or all attempts are used up, as far as is committed."""
-        return not plan_round(self.config, self.tallies)
+        return not plan_round(self._planned_by, self.tallies)
 
     def _plan(self) -> Round:
         """Plans the next round; it has no attempts where those between what it may know and itself
@@ -98,7 +109,7 @@ class RunState:
             for label, tally in self.tallies.items()
         }
         tried = sum(tally.attempts for tally in known.tallies.values()) + sum(flying.values())
-        counts = plan_round(self.config, known.tallies, flying)
+        counts = plan_round(self._planned_by, known.tallies, flying)
         return Round(self._committed + len(self._planned), counts, tried, known)
 
     def _commit(self) -> None:
@@ -106,10 +117,10 @@ class RunState:
         while self._planned and self._planned[0].completions is not None:
             round = self._planned[0]
             self.tokens += sum(completion.tokens for completion in round.completions or ())
-            attempts = self._checker.check(round, self._missing())
-            self._store.commit(round.number, attempts)
+            checked = self._checker.check(round, self._missing())
+            self._store.commit(round.number, checked.attempts, checked.corrections)
             self._planned.popleft()
-            self._absorb(attempts)
+            self._absorb(checked.attempts)
             if self._over:
                 self._planned.clear()  # what these rounds would bring, nobody asked for
 
@@ -125,7 +136,7 @@ class RunState:
         for attempt in attempts:
             old = self.tallies[attempt.label]
             accepted = isinstance(attempt, Record)
-            passed = isinstance(attempt, Record) or attempt.reason == "surplus"
+            passed = isinstance(attempt, Record) or attempt.reason in ("surplus", UNLIKE)
             self.tallies[attempt.label] = Tally(
                 old.attempts + 1, old.passed + passed, old.accepted + accepted
             )
@@ -151,6 +162,23 @@ def _task(task: Task, config: RunConfig) -> Task:
         pattern=task.pattern if config.pattern is None else config.pattern,
         min_chars=task.min_chars if config.min_chars is None else config.min_chars,
     )
+
+
+def _corrector(config: RunConfig, inputs: Inputs) -> Corrector | None:
+    """Makes the corrector of a run that asks for one and has the real texts for it."""
+    if config.candidates == 1:
+        return None
+    if not enough(inputs.real.texts):
+        log.warning(
+            "candidates is %d, but %s has fewer than %d different texts: too few to tell what is "
+            "unlike them; nothing is corrected",
+            config.candidates,
+            inputs.real.source,
+            LEAST,
+        )
+        return None
+    assert inputs.selector is not None
+    return Corrector(config, inputs.real, inputs.selector)
 
 
 def _accepted(attempts: Iterable[Record | Reject]) -> list[Record]:

@@ -17,9 +17,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from steer.config import RunConfig, Sources, differences
+from steer.correction.outcome import Correction, overall
 from steer.errors import SteerError
 from steer.files import check_format, json_bytes
 from steer.runs.places import Place, place_of, reason
@@ -34,7 +35,8 @@ _NAMES = ("method", "base", "real", "expert", "dtype", "threads")  # may differ
 
 @dataclass(frozen=True)
 class Run:
-    """A run as its folder has it: finished, stopped, or still being written."""
+    """A run as its folder has it: finished, stopped, or still being written. `corrections` are
+    those of each corrected round, one a label."""
 
     path: Path | str
     version: str
@@ -43,6 +45,7 @@ class Run:
     records: tuple[Record, ...]
     rejects: tuple[Reject, ...]
     rounds: int
+    corrections: tuple[tuple[Correction, ...], ...] = ()
 
     @classmethod
     def open(cls, path: str | Path) -> "Run":
@@ -53,10 +56,11 @@ class Run:
             raise SteerError(f"{place.path} is no run: there is no run.json in it")
         version, config, sources = _read_identity(place)
         rounds = list(_read_rounds(place))
-        attempts = [attempt for round in rounds for attempt in round]
+        attempts = [attempt for round in rounds for attempt in round.attempts]
         records = tuple(attempt for attempt in attempts if isinstance(attempt, Record))
         rejects = tuple(attempt for attempt in attempts if isinstance(attempt, Reject))
-        return cls(place.path, version, config, sources, records, rejects, len(rounds))
+        corrections = tuple(round.corrections for round in rounds if round.corrections)
+        return cls(place.path, version, config, sources, records, rejects, len(rounds), corrections)
 
     @property
     def counts(self) -> dict[str | None, int]:
@@ -85,9 +89,21 @@ class Run:
         return ", ".join(f"{count} {reason}" for reason, count in self.reasons.items())
 
     @property
+    def correction(self) -> Correction | None:
+        """Figures of the run's whole correction; None where nothing was corrected."""
+        return overall([correction for round in self.corrections for correction in round])
+
+    @property
     def complete(self) -> bool:
         """Whether every record wanted was accepted."""
         return self.counts == self.config.wanted
+
+
+class _RoundFile(NamedTuple):
+    """Content of a round's file."""
+
+    attempts: list[Record | Reject]
+    corrections: tuple[Correction, ...]
 
 
 class Store:
@@ -104,14 +120,21 @@ class Store:
     def rounds(self) -> Iterator[list[Record | Reject]]:
         """Reads the attempts of each committed round, in order. Raises `SteerError` when
         damaged."""
-        return _read_rounds(self._place)
+        return (round.attempts for round in _read_rounds(self._place))
 
-    def commit(self, round: int, attempts: Sequence[Record | Reject]) -> None:
+    def commit(
+        self,
+        round: int,
+        attempts: Sequence[Record | Reject],
+        corrections: Sequence[Correction] = (),
+    ) -> None:
         """Writes a round, whole or not at all. Raises `SteerError` when the disk is full, or, at
         an address, when another process has written another round there."""
         lines = [json.dumps(a.to_json(), ensure_ascii=False, allow_nan=False) for a in attempts]
         body = "".join(f"{line}\n" for line in lines).encode()
-        header = {"round": round, "attempts": len(lines), "sha256": _digest(body)}
+        header: dict[str, Any] = {"round": round, "attempts": len(lines), "sha256": _digest(body)}
+        if corrections:
+            header["corrections"] = [correction.to_json() for correction in corrections]
         self._place.write(_round_name(round), json.dumps(header).encode() + b"\n" + body)
 
 
@@ -153,8 +176,8 @@ def is_over(out: Path | str, config: RunConfig, sources: Sources) -> bool:
         return False
     attempts, accepted = 0, Counter[str | None]()
     for round in _read_rounds(place):
-        attempts += len(round)
-        accepted.update(attempt.label for attempt in round if isinstance(attempt, Record))
+        attempts += len(round.attempts)
+        accepted.update(a.label for a in round.attempts if isinstance(a, Record))
     return attempts >= config.attempts or accepted >= Counter(config.wanted)
 
 
@@ -193,7 +216,7 @@ def _read_identity(place: Place) -> tuple[str, RunConfig, Sources]:
         raise SteerError(f"{path} is damaged or not of a steer run: {error!r}") from None
 
 
-def _read_rounds(place: Place) -> Iterator[list[Record | Reject]]:
+def _read_rounds(place: Place) -> Iterator[_RoundFile]:
     """Reads the rounds 0, 1, ... as far as there are any; a gap means that a file was lost."""
     try:
         names = place.rounds()
@@ -214,12 +237,14 @@ def _read_rounds(place: Place) -> Iterator[list[Record | Reject]]:
             ) from None
 
 
-def _parse_round(content: bytes, round: int) -> list[Record | Reject]:
+def _parse_round(content: bytes, round: int) -> _RoundFile:
     first, _, body = content.partition(b"\n")
     header = json.loads(first)
     if (header["round"], header["sha256"]) != (round, _digest(body)):
         raise ValueError("its content does not match its header")
-    return [read_attempt(json.loads(line)) for line in body.splitlines()]
+    attempts = [read_attempt(json.loads(line)) for line in body.splitlines()]
+    corrections = map(Correction.from_json, header.get("corrections", ()))
+    return _RoundFile(attempts, tuple(corrections))
 
 
 def _round_name(round: int) -> str:

@@ -28,6 +28,7 @@ COMMANDS = (
     "methods",
     "tune",
     "cache",
+    "correct",
 )
 ROOT = Path(__file__).parent.parent.parent
 
@@ -226,3 +227,21 @@ def test_export_can_be_read_back(run: Path, tmp_path: Path, name: str) -> None:
     assert main(["export", str(run), str(tmp_path / name)]) == 0
     file = tmp_path / name if "." in name else tmp_path / name / "data" / "train.parquet"
     assert load_corpus(file, "text").texts == tuple(r.text for r in Run.open(run).records)
+
+
+def test_correct(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Candidates are the real texts and others; more of the others are left out."""
+    real, made, out = (tmp_path / f"{name}.jsonl" for name in ("real", "made", "out"))
+    strange = [f"{text} {text}" for text in tiny.TEXTS]
+    real.write_text("".join(f"{json.dumps({'text': text})}\n" for text in tiny.TEXTS[:120]))
+    made.write_text(
+        "".join(f"{json.dumps({'text': text})}\n" for text in [*tiny.TEXTS[80:], *strange])
+    )
+    command = ["correct", str(made), "--real", str(real), "--n", "60", "--out", str(out)]
+    assert main(command) == 0
+    assert "60 of 320 candidates" in capsys.readouterr().out
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert len(rows) == 60 and all(isinstance(row["score"], float) for row in rows)
+    assert sum(row["text"] in strange for row in rows) < 20
+    assert main(command) == 2
+    assert "exists already" in capsys.readouterr().err

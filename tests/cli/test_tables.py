@@ -3,6 +3,8 @@
 import pytest
 
 from steer.cli.evaluations import SIDE_BY_SIDE, sentence, show_evaluation
+from steer.cli.tables import show_correction
+from steer.correction.outcome import Correction
 from steer.evaluation.estimate import Estimate
 from steer.evaluation.table import BRIEF, COLUMNS, Evaluation, Histogram, Row
 from steer.report.tables import measure_tables
@@ -79,3 +81,15 @@ def test_what_was_not_measured_is_said(capsys: pytest.CaptureFixture[str]) -> No
 def test_a_verdict_becomes_a_sentence() -> None:
     assert sentence("by x, y") == "By x, y."
     assert sentence("") == ""
+
+
+def test_a_correction_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    show_correction(
+        Correction(
+            candidates=600, accepted=200, exponent=0.86, effective=0.407, capped=0.1, before=0.7263
+        )
+    )
+    assert capsys.readouterr().out.splitlines() == [
+        "chosen: 200 of 600 candidates; effective sample size: 0.41 of the candidates; "
+        "weights capped: 10.0%; exponent: 0.86; told from real, before: AUROC 0.726"
+    ]

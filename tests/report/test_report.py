@@ -26,6 +26,7 @@ from steer.report.texts import Texts, mask, shared_words
 from steer.runs.generation import generate
 from steer.runs.records import Record
 from tests import stub
+from tests.runs.test_correcting import NarrowEngine, WordEmbedder
 
 HOSTILE = (
     '</script><script>alert(1)</script> & "quoted" secretword',
@@ -416,6 +417,22 @@ def test_rejects_add_up(comparison: Path, tmp_path: Path) -> None:
     for row, method in zip(rows, read_material(comparison).methods, strict=True):
         shares = [float(share) for share in re.findall(r"--share: ([\d.]+)", row)]
         assert sum(shares) == pytest.approx(len(method.run.rejects) / method.attempts, abs=1e-3)
+
+
+def test_a_corrected_run_says_how_it_went(
+    comparison: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("steer.runs.generation.load_embedder", lambda name: WordEmbedder())
+    real = stub.corpus(120)
+    config = RunConfig(n=30, candidates=2, rows_per_panel=50)
+    run = generate(config, real, stub.StubExpert(), NarrowEngine(real), tmp_path / "run")
+    assert run.correction is not None
+    page, _ = split(write([tmp_path / "run"], tmp_path / "report.html", real))
+    table = page.split("Table: correction")[1].split("</table>")[0]
+    assert f"30 of {run.correction.candidates} candidates" in table
+    assert f"AUROC {run.correction.before:.3f}" in table
+    other, _ = split(write(comparison, tmp_path / "other.html"))
+    assert "Table: correction" not in other
 
 
 def test_answer_letters(tmp_path: Path) -> None:

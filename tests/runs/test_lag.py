@@ -22,6 +22,9 @@ SETTINGS = {"n": 90, "round_size": 12, "rows_per_panel": 4}
 class Crew:
     """Workers that finish in any order, drawn with `seed`."""
 
+    engine: type[stub.StubEngine] = stub.StubEngine
+    real = REAL
+
     def __init__(self, workers: int, seed: int) -> None:
         self.workers = workers
         self.rng = random.Random(seed)
@@ -42,7 +45,7 @@ class Crew:
             return []
         done = self.rng.sample(self.taken, self.rng.randint(1, len(self.taken)))
         self.taken = [taken for taken in self.taken if taken not in done]
-        engine = stub.StubEngine(REAL)
+        engine = self.engine(self.real)
         return [(loop, r, complete(engine, r.requests, Sampling())) for loop, r in done]
 
 

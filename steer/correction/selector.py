@@ -1,0 +1,245 @@
+"""A selector: how much likelier a text is as a real one than as a candidate, from both samples."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from steer.correction.crossfit import Stack, assign_folds, auroc, cross_fit, held_out_scores
+from steer.correction.features import Embeds, Space
+from steer.data.neardup import NearIndex, normalise
+from steer.errors import SteerError
+from steer.models.cache import Cache
+from steer.models.embedder import load_embedder
+from steer.seeds import derive
+
+LEAST = 100
+"""Fewest different texts of either sample: below, the ratio cannot be estimated
+(docs/correction.md)."""
+
+FOLDS = 5
+_MIXED = 5
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Texts of one kind. `embeddings` (texts, d), where they are known, save embedding them.
+
+    `given` (texts, e) are further scalars, such as log-probabilities; a row of NaN has none.
+    `weights` (texts,) count the texts, by default alike.
+    """
+
+    texts: Sequence[str]
+    embeddings: np.ndarray | None = None
+    given: np.ndarray | None = None
+    weights: np.ndarray | None = None
+
+    def embedded(self, embedder: Embeds) -> np.ndarray:
+        """Gives the texts' unit rows, (texts, d)."""
+        return embedder.embed(self.texts) if self.embeddings is None else self.embeddings
+
+    def counts(self) -> np.ndarray:
+        """Gives the texts' weights, (texts,)."""
+        return np.ones(len(self.texts)) if self.weights is None else self.weights
+
+
+@dataclass(frozen=True, eq=False)
+class Selector:
+    """Estimate of log p_real - log p_candidate for any text; made by `Selector.fit`.
+
+    Stacked logistic regressions read word 1-2-grams, principal components of an embedding, and
+    scalars. `real_scores` and `candidate_scores`, in the order of the samples, are cross-fitted:
+    no text is scored by a model that was fitted on it, or on one equal or nearly equal to it.
+    `detectability` is their AUROC: 0.5 where real texts and candidates cannot be told apart. It
+    flatters whatever was selected by these scores; measure that with other features.
+    """
+
+    real_scores: np.ndarray
+    candidate_scores: np.ndarray
+    detectability: float
+    embedder: Embeds
+    _space: Space = field(repr=False)
+    _stacks: Sequence[Stack] = field(repr=False)
+    _folds: dict[str, int] = field(repr=False)
+    _near: NearIndex = field(repr=False)
+
+    @classmethod
+    def fit(
+        cls,
+        real: Sample | Sequence[str],
+        candidates: Sample | Sequence[str],
+        *,
+        embedder: Embeds | str | None = None,
+        seed: int = 0,
+    ) -> "Selector":
+        """Fits on two samples, of any two sizes: a ratio does not depend on them.
+
+        `embedder` is one, or the name of one (default: MiniLM); do not measure with the same one.
+        The order of the texts changes nothing. Raises `SteerError` for fewer than `LEAST`
+        different texts in a sample.
+        """
+        real, candidates = _sample(real), _sample(candidates)
+        for sample, kind in ((real, "real texts"), (candidates, "candidates")):
+            _require(sample, kind)
+        rows = _Rows.of(real, candidates, embedder_of(embedder))
+        fold, near = _folds(rows.texts, rows.real, seed)
+        space, families = Space.fit(rows.texts, rows.embeddings, rows.given)
+        stacks = cross_fit(families, rows.real, rows.weights, fold)
+        scores = held_out_scores(stacks, families, fold)
+        given = rows.unsorted(scores)
+        return cls(
+            given[: len(real.texts)],
+            given[len(real.texts) :],
+            auroc(scores, rows.real, fold),
+            rows.embedder,
+            space,
+            stacks,
+            dict(zip(map(normalise, rows.texts), fold.tolist(), strict=True)),
+            near,
+        )
+
+    def score(self, texts: Sample | Sequence[str]) -> np.ndarray:
+        """Estimates the log ratio of each text, fp64 (texts,).
+
+        A text that is equal, or nearly, to one that was fitted on is scored by the models that were
+        fitted without it, any other by the mean over all of them.
+        """
+        sample = _sample(texts)
+        if not sample.texts:
+            return np.empty(0)
+        families = self._space.families(sample.texts, sample.embedded(self.embedder), sample.given)
+        by_fold = np.stack([stack(families) for stack in self._stacks])
+        scores = by_fold.mean(axis=0)
+        for row, text in enumerate(sample.texts):
+            if (known := self._fold(text)) is not None:
+                scores[row] = by_fold[known, row]
+        return scores
+
+    def _fold(self, text: str) -> int | None:
+        found = self._near.find(text)
+        return None if found is None else self._folds[found]
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of both samples in an order of their own, so that sums do not depend on the given one;
+    `order` leads back."""
+
+    texts: list[str]
+    real: np.ndarray
+    embeddings: np.ndarray
+    given: np.ndarray | None
+    weights: np.ndarray
+    order: np.ndarray
+    embedder: Embeds
+
+    @classmethod
+    def of(cls, real: Sample, candidates: Sample, embedder: Embeds) -> "_Rows":
+        texts = [*real.texts, *candidates.texts]
+        kind = np.arange(len(texts)) < len(real.texts)
+        extra = None
+        if real.given is not None and candidates.given is not None:
+            extra = np.concatenate([real.given, candidates.given])
+        values = [()] * len(texts) if extra is None else [tuple(map(repr, row)) for row in extra]
+        order = np.array(sorted(range(len(texts)), key=lambda i: (texts[i], kind[i], values[i])))
+        rows = np.concatenate([real.embedded(embedder), candidates.embedded(embedder)])
+        counts = np.concatenate([real.counts(), candidates.counts()])
+        return cls(
+            [texts[i] for i in order],
+            kind[order],
+            rows[order],
+            None if extra is None else extra[order],
+            counts[order],
+            order,
+            embedder,
+        )
+
+    def unsorted(self, values: np.ndarray) -> np.ndarray:
+        """Puts a value of each row into the order that the texts were given in."""
+        given = np.empty(len(values))
+        given[self.order] = values
+        return given
+
+
+def enough(texts: Iterable[str]) -> bool:
+    """Whether there are `LEAST` different texts, so that a selector can be fitted on them."""
+    return len({normalise(text) for text in texts}) >= LEAST
+
+
+def embedder_of(embedder: Embeds | str | None) -> Embeds:
+    """Gives the embedder back, or loads the one of that name; None is the default one."""
+    if embedder is None or isinstance(embedder, str):
+        return load_embedder(embedder, Cache())
+    return embedder
+
+
+def _sample(texts: Sample | Sequence[str]) -> Sample:
+    return texts if isinstance(texts, Sample) else Sample(list(texts))
+
+
+def _require(sample: Sample, kind: str) -> None:
+    if not enough(sample.texts):
+        different = len({normalise(text) for text in sample.texts})
+        raise SteerError(
+            f"found {different} different {kind}: a ratio cannot be estimated from fewer than "
+            f"{LEAST}; give more"
+        )
+
+
+def _folds(texts: Sequence[str], real: np.ndarray, seed: int) -> tuple[np.ndarray, NearIndex]:
+    """Assigns equal and nearly equal texts to one fold, and gives the index of the texts.
+
+    Where so many hang together that a fold would be without one kind, only equal ones are kept
+    together: such texts are all variants of a few.
+    """
+    index, owner = NearIndex(), _Owner(len(texts))
+    first: dict[str, int] = {}
+    for row, text in enumerate(texts):
+        plain = normalise(text)
+        if plain in first:
+            owner.join(row, first[plain])
+            continue
+        first[plain] = row
+        index.add(plain, text)
+    equal = owner.groups()
+    for row in first.values():
+        for key in index.find_all(texts[row]):
+            owner.join(row, first[key])
+    for groups in (owner.groups(), equal):
+        groups.sort(key=lambda rows: derive(seed, "fold", texts[rows[0]]))
+        fold = assign_folds(groups, real, FOLDS)
+        if _mixed(fold, real):
+            break
+    return fold, index
+
+
+def _mixed(fold: np.ndarray, real: np.ndarray) -> bool:
+    """Whether every fold has some rows of both kinds."""
+    return all(
+        min(real[fold == number].sum(), (~real[fold == number]).sum()) >= _MIXED
+        for number in range(FOLDS)
+    )
+
+
+class _Owner:
+    """Groups of rows that are joined two at a time."""
+
+    def __init__(self, rows: int) -> None:
+        self._up = list(range(rows))
+
+    def join(self, one: int, other: int) -> None:
+        """Puts the groups of two rows together."""
+        self._up[self._root(one)] = self._root(other)
+
+    def groups(self) -> list[list[int]]:
+        """Lists the rows of each group, in order."""
+        members: dict[int, list[int]] = {}
+        for row in range(len(self._up)):
+            members.setdefault(self._root(row), []).append(row)
+        return list(members.values())
+
+    def _root(self, row: int) -> int:
+        while self._up[row] != row:
+            self._up[row] = self._up[self._up[row]]
+            row = self._up[row]
+        return row

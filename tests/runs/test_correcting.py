@@ -1,0 +1,174 @@
+"""Correction in a run: which candidates become records depends on the run alone."""
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from steer.config import RunConfig
+from steer.correction.selector import LEAST
+from steer.engines.interface import FinishReason
+from steer.errors import SteerError
+from steer.runs.generation import RunProgress, generate, generate_together, run_rounds
+from steer.runs.records import UNLIKE
+from steer.runs.store import Run
+from tests import stub
+from tests.runs.test_generation import rounds
+from tests.runs.test_lag import Crew
+
+REAL = stub.corpus(150)
+CONFIG = RunConfig(n=150, round_size=40, rows_per_panel=8, candidates=3, panel_size=3)
+
+
+class WordEmbedder:
+    """Unit rows that count words."""
+
+    name = "words"
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        counts = np.array([[0.1 + text.count(word) for word in stub.WORDS] for text in texts])
+        return counts / np.linalg.norm(counts, axis=1, keepdims=True)
+
+
+class NarrowEngine(stub.StubEngine):
+    """Texts of which half use a third of the words far too often."""
+
+    def _text(self, rng: random.Random) -> tuple[str, FinishReason]:
+        if rng.random() < 0.1:
+            return super()._text(rng)
+        words = stub.WORDS[:10] if rng.random() < 0.5 else stub.WORDS
+        return " ".join(rng.choices(words, k=9)), "stop"
+
+
+@pytest.fixture(autouse=True)
+def _embedder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("steer.runs.generation.load_embedder", lambda name: WordEmbedder())
+
+
+def run(out: Path, config: RunConfig = CONFIG, **settings: object) -> Run:
+    engine = NarrowEngine(REAL)
+    return generate(config, REAL, stub.StubExpert(), engine, out, **settings)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("steer.runs.generation.load_embedder", lambda name: WordEmbedder())
+        return run(tmp_path_factory.mktemp("runs") / "finished")
+
+
+def narrow(texts: Sequence[str]) -> float:
+    """The share of texts of the narrow kind."""
+    return float(np.mean([all(w in stub.WORDS[:10] for w in text.split()) for text in texts]))
+
+
+def test_as_many_records_as_wanted_and_one_in_three(finished: Run) -> None:
+    assert finished.complete
+    passed = [r for r in finished.rejects if r.reason == UNLIKE]
+    assert 1.7 < len(passed) / len(finished.records) < 3
+    assert all(record.score is not None for record in finished.records if record.round)
+    assert all(reject.score is not None for reject in passed)
+
+
+def test_the_accepted_are_more_like_the_real_texts(finished: Run) -> None:
+    passed = [r for r in finished.rejects if r.reason == UNLIKE]
+    assert (
+        narrow([r.text for r in finished.records]) < 0.15 < 0.4 < narrow([r.text for r in passed])
+    )
+    (first,), (last,) = finished.corrections[0], finished.corrections[-1]
+    assert first.before is not None and last.after is not None
+    assert last.after < first.before - 0.1
+    assert 0 < first.effective < 1 and first.exponent <= 1
+
+
+@pytest.mark.parametrize("steps", [150, 250, 400])
+def test_a_stopped_run_continues_to_the_same_files(
+    tmp_path: Path, finished: Run, steps: int
+) -> None:
+    calls = iter(range(1000))
+
+    def stop(_: RunProgress) -> None:
+        if next(calls) == steps:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "run", on_progress=stop)
+    assert run(tmp_path / "run").complete
+    assert rounds(tmp_path / "run") == rounds(finished.path)
+
+
+def test_a_run_cut_back_to_any_round_continues_to_the_same_files(
+    tmp_path: Path, finished: Run
+) -> None:
+    whole = rounds(finished.path)
+    run(tmp_path / "run")
+    for kept in range(1, len(whole)):
+        for file in sorted((tmp_path / "run" / "rounds").iterdir())[kept:]:
+            file.unlink()
+        run(tmp_path / "run")
+        assert rounds(tmp_path / "run") == whole
+
+
+@pytest.mark.parametrize("lag", [1, 3])
+def test_any_number_of_workers_makes_the_same_run(tmp_path: Path, lag: int) -> None:
+    config = RunConfig(**dict(CONFIG) | {"lag": lag})
+    here = run(tmp_path / "here", config)
+    for workers, seed in [(2, 1), (5, 2)]:
+        crew = WordCrew(workers, seed)
+        jobs = {tmp_path / f"{workers}": config}
+        (there,) = run_rounds(jobs, REAL, stub.StubExpert(), NarrowEngine(REAL), crew)
+        assert rounds(there.path) == rounds(here.path)
+
+
+class WordCrew(Crew):
+    engine, real = NarrowEngine, REAL
+
+
+def test_runs_made_together_are_the_runs_made_alone(tmp_path: Path, finished: Run) -> None:
+    jobs = {tmp_path / "a": CONFIG, tmp_path / "b": CONFIG.model_copy(update={"candidates": 1})}
+    together = generate_together(jobs, REAL, stub.StubExpert(), NarrowEngine(REAL))
+    assert rounds(together[0].path) == rounds(finished.path)
+    assert together[1].corrections == () and UNLIKE not in together[1].reasons
+
+
+def test_each_label_has_its_own_number_and_figures(tmp_path: Path) -> None:
+    real = stub.corpus(300, labels=("a", "b", "b"))
+    expert = stub.StubExpert(labels=("a", "b"), prompt="A {label} line:")
+    config = RunConfig(labels={"a": 30, "b": 60}, round_size=60, panel_size=3, candidates=3)
+    made = generate(config, real, expert, NarrowEngine(real), tmp_path / "run")
+    assert made.counts == {"a": 30, "b": 60}
+    assert {c.label for round in made.corrections for c in round} == {"a", "b"}
+
+
+def test_with_few_real_texts_it_says_so_and_does_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    few = stub.corpus(LEAST - 1)
+    runs = []
+    for candidates in (1, 3):
+        config = RunConfig(n=20, round_size=16, rows_per_panel=4, candidates=candidates)
+        engine = NarrowEngine(few)
+        out = tmp_path / str(candidates)
+        runs.append(generate(config, few, stub.StubExpert(), engine, out))
+    assert "fewer than 100 different texts" in caplog.text
+    assert rounds(runs[0].path) == rounds(runs[1].path)
+
+
+def test_a_small_run_has_enough_candidates_for_a_selector(tmp_path: Path) -> None:
+    made = run(tmp_path / "run", RunConfig(n=5, candidates=2, rows_per_panel=50, panel_size=3))
+    assert len(made.records) == 5
+    assert all(record.score is not None for record in made.records)
+
+
+def test_the_embedder_of_runs_made_together_is_one(tmp_path: Path) -> None:
+    other = CONFIG.model_copy(update={"selector": "another"})
+    jobs = {tmp_path / "a": CONFIG, tmp_path / "b": other}
+    with pytest.raises(SteerError, match="the same selector"):
+        generate_together(jobs, REAL, stub.StubExpert(), NarrowEngine(REAL))
+
+
+def test_the_setting_is_part_of_the_run(finished: Run) -> None:
+    with pytest.raises(SteerError, match="candidates is 3 there and 2 now"):
+        run(Path(finished.path), CONFIG.model_copy(update={"candidates": 2}))
