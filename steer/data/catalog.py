@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from steer.data.corpus import Corpus, load_corpus
 from steer.data.hub import load_hub
+from steer.data.reading.settings import Reading
 from steer.data.tasks import Hub, Task
 from steer.errors import SteerError
 
@@ -74,25 +75,29 @@ def load_texts(
     source: str | None = None,
     text_column: str | None = None,
     label_column: str | None = None,
+    reading: Reading | None = None,
 ) -> Corpus:
     """Loads the real texts in `source`, or those the task has on the hub when there is no source.
 
-    The label column of a labelled task is "label" unless another is named. Raises `SteerError`
-    as `load_corpus` and `load_hub` do, and when there is no source at all.
+    `source` and what says how it is read are those of `load_corpus`; the label column of a
+    labelled task is "label" unless another is named. Raises `SteerError` as `load_corpus` and
+    `load_hub` do, and when there is no source at all.
     """
+    reading = reading or Reading()
+    label_column = label_column or reading.label_column
     if source is not None:
         default = "label" if task and task.labels else None
-        return load_corpus(source, text_column, label_column or default)
+        return load_corpus(source, text_column, label_column or default, reading)
     if task is None or task.hub is None:
         which = f"the task {task.name!r} has no dataset on the hub" if task else "no task is named"
         raise SteerError(
             f"there are no real texts: {which}; give DATA, a file with one text a row or a "
             "Hugging Face dataset's name"
         )
-    if text_column or label_column:
+    if text_column or label_column or reading != Reading():
         raise SteerError(
-            "a column is named but no DATA; give DATA, or leave --text-column and "
-            "--label-column out"
+            "a column is named or another option of reading given, but no DATA; give DATA, or "
+            "leave --text-column, --label-column and the like out"
         )
     return load_hub(task.hub)
 
