@@ -12,6 +12,7 @@ from steer.cli import progress as console
 from steer.cli.groups import with_groups
 from steer.cli.reading import ReadingOptions
 from steer.cli.shared import Shared
+from steer.data.characters import printable
 from steer.errors import SteerError
 from steer.methods import DEFAULT, METHODS, find_method, find_methods
 
@@ -132,7 +133,7 @@ def tune(
                 method, setup, *texts, given.out, settings=settings, on_progress=shown
             )
     tables.show_tuning(tuned, tuning.command(tuned))
-    print(f"written: {given.out / 'tuning.json'}")
+    print(printable(f"written: {given.out / 'tuning.json'}"))
 
 
 def report(
@@ -163,7 +164,7 @@ def report(
             meter.update("loading")
             shown = console.evaluating(meter)
             write_report(source, corpus, out, settings=settings, on_progress=shown)
-    print(f"written: {out}")
+    print(printable(f"written: {out}"))
 
 
 def methods() -> None:
@@ -190,4 +191,4 @@ def _show(given: Shared, setup: "Setup", made: "Comparison", measured: "Evaluati
     tables.show_comparison(made)
     page = ("--out", str(made.folder / "report.html"))
     words = ["steer", "report", str(made.folder), "--real", given.real, *setup.text_options, *page]
-    print(f"written: {made.folder}; to make a page of it:\n{shlex.join(words)}")
+    print(printable(f"written: {made.folder}; to make a page of it:\n{shlex.join(words)}"))

@@ -184,7 +184,7 @@ def evaluate(
     views.show_evaluation(table)
     if json_out:
         write_json(json_out, table.to_json())
-        print(f"written: {json_out}")
+        print(printable(f"written: {json_out}"))
 
 
 @app.command(epilog="Example: [b]steer export run records.parquet[/b]")
@@ -202,7 +202,7 @@ def export(
 
     with console.on_stop(f"{out} was not made"):
         export_run(parsing.run_place(run), out)
-    print(f"written: {out}")
+    print(printable(f"written: {out}"))
 
 
 @app.command(epilog="Example: [b]steer show run[/b]")

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from steer.cli.terminal import indented, safe
 from steer.config import Config
+from steer.data.characters import printable
 from steer.evaluation.estimate import Estimate
 from steer.evaluation.table import COLUMNS, Evaluation, show
 from steer.methods import Method
@@ -30,7 +31,7 @@ def show_expert(expert: "Expert") -> None:
         f", {expert.dropped} dropped as too long" if expert.dropped else ""
     )
     out.print(
-        f"[bold]{escape(str(expert.path))}[/bold]: {expert.base} fitted on {expert.trained_on} "
+        f"[bold]{safe(str(expert.path))}[/bold]: {safe(expert.base)} fitted on {expert.trained_on} "
         f"of {expert.rows} texts ({others})"
     )
     table = Table(box=box.SIMPLE_HEAD)
@@ -42,7 +43,7 @@ def show_expert(expert: "Expert") -> None:
         table.add_row(str(loss.epoch or "base"), train, f"{loss.held_out:.3f}", kept)
     out.print(table)
     for warning in expert.warnings:
-        out.print(f"warning: {warning}", style="yellow", highlight=False, markup=False)
+        out.print(printable(f"warning: {warning}"), style="yellow", highlight=False, markup=False)
 
 
 def show_outcome(run: Run) -> None:
@@ -50,9 +51,9 @@ def show_outcome(run: Run) -> None:
     out = _console()
     accepted, wanted = len(run.records), run.config.total
     ending = "" if run.complete else f" when the {run.config.attempts} attempts were used up"
-    out.print(f"[bold]{accepted} of {wanted} records accepted[/bold]{ending}: {run.path}")
+    out.print(f"[bold]{accepted} of {wanted} records accepted[/bold]{ending}: {safe(run.path)}")
     if run.rejects:
-        out.print(f"{len(run.rejects)} rejected: {escape(run.reasons_in_words)}")
+        out.print(f"{len(run.rejects)} rejected: {safe(run.reasons_in_words)}")
     if not run.complete:
         out.print("What was accepted stays. More attempts need a new run with --max-attempts.")
 
@@ -62,26 +63,27 @@ def show_run(run: Run, records: int) -> None:
     out = _console()
     accepted, wanted = len(run.records), run.config.total
     state = "complete" if run.complete else "not complete"
-    out.print(f"[bold]{escape(str(run.path))}[/bold]: {accepted} of {wanted} records, {state}")
+    out.print(f"[bold]{safe(str(run.path))}[/bold]: {accepted} of {wanted} records, {state}")
     out.print(_pairs({"steer": run.version, **_flat(run.sources), **_flat(run.config)}))
     counts = {f"accepted, {label}": count for label, count in run.counts.items() if label}
     counts |= {"accepted": accepted, "rejected": len(run.rejects)}
     out.print(_pairs(counts | {f"rejected, {name}": n for name, n in run.reasons.items()}))
     for record in run.records[:records]:
         label = f"{record.label}  " if record.label else ""
-        out.print(f"[dim]{record.id:>8}[/dim]  {escape(label + record.text)}", highlight=False)
+        text = indented(label + record.text, 10)
+        out.print(f"[dim]{record.id:>8}[/dim]  {safe(text)}", highlight=False)
 
 
 def show_evaluation(evaluation: Evaluation) -> None:
     """Prints one row a metric, one column a set; the real texts' own figures come last."""
     out = _console()
     heading = f"{evaluation.n} texts of each set against {evaluation.n} real ones"
-    out.print(f"[bold]{heading}[/bold] (embedder: {escape(evaluation.embedder)})")
+    out.print(f"[bold]{heading}[/bold] (embedder: {safe(evaluation.embedder)})")
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("", no_wrap=True)
     for row in evaluation.rows:
         name = textwrap.fill(row.name, 14)  # breaks at hyphens, which Rich does not
-        table.add_column(escape(name), justify="right", overflow="fold")
+        table.add_column(safe(name), justify="right", overflow="fold")
     table.add_column("better", style="dim", no_wrap=True)
     columns = [
         c for c in COLUMNS if any(r.estimates[c.key].value is not None for r in evaluation.rows)
@@ -98,7 +100,7 @@ def show_evaluation(evaluation: Evaluation) -> None:
         "[dim]± half the 95% interval over texts; for MAUVE and AUROC the standard deviation[/]"
     )
     for note in evaluation.notes:
-        out.print(f"- {note}", highlight=False, markup=False)
+        out.print(printable(f"- {note}"), highlight=False, markup=False)
 
 
 def show_comparison(comparison: "Comparison") -> None:
@@ -111,11 +113,11 @@ def show_comparison(comparison: "Comparison") -> None:
         seconds = "" if entry.seconds is None else f"{entry.seconds:.0f}"
         accepted = f"{entry.accepted} of {entry.wanted}"
         row = (accepted, str(entry.attempts), f"{entry.tokens:,}", seconds)
-        table.add_row(escape(entry.name), *row)
+        table.add_row(safe(entry.name), *row)
     out = _console()
     out.print(table)
     if short := [entry.name for entry in comparison.entries if entry.short]:
-        out.print(f"Not measured, for want of records: {', '.join(short)}", markup=False)
+        out.print(printable(f"Not measured, for want of records: {', '.join(short)}"), markup=False)
 
 
 def show_tuning(tuning: "Tuning", command: str) -> None:
@@ -134,12 +136,12 @@ def show_tuning(tuning: "Tuning", command: str) -> None:
         said = settings if trial.reason is None else f"{settings}: {trial.reason}"
         blanks = [""] * (len(parts) - len(figures))
         style = "bold" if trial.number == tuning.recommended.number else None
-        table.add_row(f"{mark}{trial.number}", *figures, *blanks, escape(said), style=style)
+        table.add_row(f"{mark}{trial.number}", *figures, *blanks, safe(said), style=style)
     out = _console()
     out.print(table)
     out.print("[dim]* on the Pareto front: none is better in one figure and as good in all[/]")
-    out.print(f"Recommended: trial {tuning.recommended.number}. {escape(tuning.reason)}")
-    out.print(command, markup=False, highlight=False, soft_wrap=True)
+    out.print(f"Recommended: trial {tuning.recommended.number}. {safe(tuning.reason)}")
+    out.print(printable(command), markup=False, highlight=False, soft_wrap=True)
 
 
 def _short(value: object) -> str:
@@ -183,7 +185,7 @@ def _pairs(values: Mapping[str, object]) -> Table:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in values.items():
-        table.add_row(escape(name), escape(str(value)))
+        table.add_row(safe(name), safe(str(value)))
     return table
 
 

@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from steer.data.corpus import Corpus, load_corpus
 from steer.data.hub import load_hub
+from steer.data.labels import spell
 from steer.data.reading.settings import Reading
 from steer.data.tasks import Hub, Task
 from steer.errors import SteerError
@@ -104,7 +105,7 @@ def load_texts(
 
 def _read_yaml(path: Path) -> dict[Any, Any]:
     try:
-        values = yaml.safe_load(path.read_text("utf-8"))
+        values = _load_yaml(path.read_text("utf-8"))
     except OSError as error:
         raise SteerError(f"cannot read it: {error.strerror or error}") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
@@ -114,6 +115,37 @@ def _read_yaml(path: Path) -> dict[Any, Any]:
             f"no keys but {type(values).__name__}; write a line such as 'prompt: \"A hypothesis:\"'"
         )
     return values
+
+
+def _load_yaml(text: str) -> Any:
+    """Loads YAML with labels as they are written: `yes` is no boolean, and 1.0 and 1 are one."""
+    loader = yaml.SafeLoader(text)
+    try:
+        document = loader.get_single_node()
+        for place in (("labels",), ("hub", "names")):
+            _spell(document, place)
+        return loader.construct_document(document) if document is not None else None
+    finally:
+        loader.dispose()
+
+
+def _spell(node: yaml.Node | None, path: tuple[str, ...]) -> None:
+    """Makes strings of the scalars under a path of keys, and of a mapping's keys such as `yes`."""
+    if path:
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        for key, value in pairs:
+            if key.value == path[0]:
+                _spell(value, path[1:])
+    elif isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            _spell(value, ())
+            if key.tag == "tag:yaml.org,2002:bool":
+                _spell(key, ())
+    elif isinstance(node, yaml.SequenceNode):
+        for each in node.value:
+            _spell(each, ())
+    elif isinstance(node, yaml.ScalarNode) and node.tag != "tag:yaml.org,2002:null":
+        node.tag, node.value = "tag:yaml.org,2002:str", spell(node.value)
 
 
 def _task(values: dict[Any, Any]) -> Task:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from steer.evaluation.words import ngrams, words
+from steer.evaluation.words import ngrams
 
 RUN = 3
 """Words in a row, in both texts, that are marked as a run."""
@@ -20,9 +20,9 @@ class Texts:
         self._numbers: dict[str, int] = {}
 
     def add(self, text: str) -> int:
-        """Adds `text`, on one line and masked if this page masks; gives its number."""
-        line = " ".join(text.split())
-        return self._numbers.setdefault(mask(line) if self._masked else line, len(self._numbers))
+        """Adds `text`, masked if this page masks; gives its number."""
+        shown = mask(text.strip("\n")) if self._masked else text.strip("\n")
+        return self._numbers.setdefault(shown, len(self._numbers))
 
     @property
     def shown(self) -> list[str]:
@@ -43,9 +43,9 @@ def _masked(match: re.Match[str]) -> str:
 
 
 def shared_words(text: str, other: str) -> str:
-    """Marks with a digit each word of `text`: 1 where `other` has the word too, 2 where it is part
-    of a run of three words that `other` has too, else 0."""
-    own, known = words(text), words(other)
+    """Marks with a digit each word of `text` (between white space): 1 where `other` has the word
+    too, 2 where it is part of a run of three words that `other` has too, else 0."""
+    own, known = text.casefold().split(), other.casefold().split()
     runs = set(ngrams(known, RUN))
     marks = ["1" if word in set(known) else "0" for word in own]
     for start, run in enumerate(ngrams(own, RUN)):
