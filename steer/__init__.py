@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # `as` says to type checkers that a name is public
     from steer.data.catalog import load_texts as load_texts
     from steer.data.corpus import Corpus as Corpus
     from steer.data.corpus import load_corpus as load_corpus
+    from steer.data.reading.settings import Reading as Reading
     from steer.data.tasks import Hub as Hub
     from steer.data.tasks import Task as Task
     from steer.engines.choice import EngineSpec as EngineSpec
@@ -62,6 +63,7 @@ _NAMES = {
     "correction.selector": "Sample Selector",
     "data.catalog": "load_task load_texts",
     "data.corpus": "Corpus load_corpus",
+    "data.reading.settings": "Reading",
     "data.tasks": "Hub Task",
     "engines.choice": "EngineSpec",
     "engines.hf.engine": "HFEngine",

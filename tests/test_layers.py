@@ -27,7 +27,8 @@ LAZY_FOLDERS = {"cli"}
 LAZY_MODULES = {"steer.__init__", "steer.engines.choice", "steer.engines.vllm.engine"}
 # Slow to load, or optional: imported where they are used.
 LAZY_LIBRARIES = (
-    "accelerate datasets fsspec gguf huggingface_hub mauve optuna pandas peft pyarrow ray "
+    "accelerate charset_normalizer datasets fsspec gguf huggingface_hub mauve openpyxl optuna "
+    "pandas peft pyarrow ray "
     "sacrebleu safetensors sentence_transformers sklearn torch transformers vllm xgboost"
 )
 

@@ -9,8 +9,10 @@ import typer
 
 from steer.cli import options, parsing
 from steer.cli import progress as console
-from steer.cli.shared import Shared, with_shared
-from steer.data.corpus import load_corpus
+from steer.cli.groups import with_groups
+from steer.cli.reading import ReadingOptions
+from steer.cli.shared import Shared
+from steer.data.characters import printable
 from steer.errors import SteerError
 from steer.methods import DEFAULT, METHODS, find_method, find_methods
 
@@ -50,15 +52,15 @@ def register(app: typer.Typer) -> None:
     """Adds the commands to `app`."""
     data = "--real hypotheses.jsonl"
     examples: dict[Callable[..., None], str] = {
-        with_shared(compare): f"expert {data} --methods nucleus,steer --n 100 --out study",
-        with_shared(sweep): f"expert {data} --gamma 0:1:0.2 --eta 0:1:0.2 --n 100 --out grid",
-        with_shared(tune): f"expert {data} --budget 20m --out tuned",
+        compare: f"expert {data} --methods nucleus,steer --n 100 --out study",
+        sweep: f"expert {data} --gamma 0:1:0.2 --eta 0:1:0.2 --n 100 --out grid",
+        tune: f"expert {data} --budget 20m --out tuned",
         report: f"study {data} --out report.html",
         methods: "",
     }
     for command, example in examples.items():
         words = f"steer {command.__name__} {example}".strip()
-        app.command(epilog=f"Example: [b]{words}[/b]")(command)
+        app.command(epilog=f"Example: [b]{words}[/b]")(with_groups(command))
 
 
 def compare(
@@ -134,7 +136,7 @@ def tune(
                 method, setup, *texts, given.out, settings=settings, on_progress=shown
             )
     tables.show_tuning(tuned, tuning.command(tuned))
-    print(f"written: {given.out / 'tuning.json'}")
+    print(printable(f"written: {given.out / 'tuning.json'}"))
 
 
 def report(
@@ -146,9 +148,9 @@ def report(
     out: Annotated[Path, typer.Option(metavar="FILE.html", help="File to write.")],
     mask: Mask = None,
     records: Annotated[int, typer.Option(min=0, help="Records of each method to read.")] = 50,
-    text_column: options.TextColumn = None,
-    label_column: options.LabelColumn = None,
     seed: options.Seed = 0,
+    *,
+    reading: ReadingOptions,
 ) -> None:
     """Write one HTML page: tables, figures and texts. It opens offline."""
     with console.on_stop(f"{out} was not written"):
@@ -159,13 +161,13 @@ def report(
                 raise SteerError(f"there is no folder {folder}; name a comparison or a run")
         parsing.new_file(out)
         source = comparison[0] if len(comparison) == 1 else comparison
-        corpus = load_corpus(real, text_column, label_column)
+        corpus = reading.load(real)
         settings = ReportSettings(mask=mask, records=records, seed=seed)
         with console.Meter() as meter:
             meter.update("loading")
             shown = console.evaluating(meter)
             write_report(source, corpus, out, settings=settings, on_progress=shown)
-    print(f"written: {out}")
+    print(printable(f"written: {out}"))
 
 
 def methods() -> None:
@@ -195,4 +197,4 @@ def _show(
     show_evaluation(measured, full)
     page = ("--out", str(made.folder / "report.html"))
     words = ["steer", "report", str(made.folder), "--real", given.real, *setup.text_options, *page]
-    print(f"written: {made.folder}; to make a page of it:\n{shlex.join(words)}")
+    print(printable(f"written: {made.folder}; to make a page of it:\n{shlex.join(words)}"))

@@ -8,7 +8,8 @@ import typer
 
 from steer.cli import options, parsing
 from steer.cli import progress as console
-from steer.data.corpus import load_corpus
+from steer.cli.groups import with_groups
+from steer.cli.reading import ReadingOptions
 from steer.errors import SteerError
 from steer.files import disk_errors, write_atomic
 
@@ -19,7 +20,7 @@ _EXAMPLE = (
 
 def register(app: typer.Typer) -> None:
     """Adds the command to `app`."""
-    app.command(epilog=_EXAMPLE)(correct)
+    app.command(epilog=_EXAMPLE)(with_groups(correct))
 
 
 def correct(
@@ -32,9 +33,10 @@ def correct(
     out: Annotated[
         Path, typer.Option(metavar="OUT.jsonl", help="File to make: texts and their scores.")
     ],
-    text_column: options.TextColumn = None,
     selector: options.SelectorName = None,
     seed: options.Seed = 0,
+    *,
+    reading: ReadingOptions,
 ) -> None:
     """Choose among texts, whoever made them, so that they lie as the real ones do."""
     with console.on_stop(f"{out} was not made"):
@@ -43,7 +45,7 @@ def correct(
 
         if parsing.new_file(out).suffix != ".jsonl":
             raise SteerError(f"{out} ends in {out.suffix or 'nothing'}; end it in .jsonl")
-        made, known = load_corpus(candidates, text_column), load_corpus(real, text_column)
+        made, known = map(reading.load_without_labels, (candidates, real))
         with console.Meter() as meter:
             meter.update("choosing")
             found = correction.correct(made, known, n, embedder=selector, seed=seed)

@@ -5,10 +5,11 @@ from collections.abc import Iterator, Sequence
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from steer.cli.tables import open_console
+from steer.cli.terminal import safe
+from steer.data.characters import printable
 from steer.evaluation.estimate import Estimate
 from steer.evaluation.table import BRIEF, COLUMNS, PLAIN, Column, Evaluation, Row
 
@@ -38,11 +39,11 @@ def show_evaluation(evaluation: Evaluation, full: bool = False) -> None:
     out = open_console()
     heading = f"{evaluation.n} texts of each set against {evaluation.n} real ones"
     read = "".join(f", judge: {name}" for name in evaluation.judges[:1] if name)
-    out.print(f"[bold]{heading}[/bold] (embedder: {escape(evaluation.embedder + read)})")
+    out.print(f"[bold]{heading}[/bold] (embedder: {safe(evaluation.embedder + read)})")
     (_print_full if full else _print_brief)(out, evaluation)
     out.print(sentence(evaluation.verdict), style="bold", highlight=False, markup=False)
     for note in evaluation.notes:
-        out.print(f"- {note}", highlight=False, markup=False)
+        out.print(printable(f"- {note}"), highlight=False, markup=False)
 
 
 def sentence(words: str) -> str:
@@ -57,7 +58,7 @@ def _print_brief(out: Console, evaluation: Evaluation) -> None:
     turned = len(evaluation.rows) - 1 > SIDE_BY_SIDE  # without the real texts
     out.print((_sets_as_rows if turned else _sets_as_columns)(columns, evaluation.rows))
     meanings = "; ".join(f"{each.title}: {_MEANINGS[each.key]}" for each in columns)
-    out.print(f"[dim]{escape(meanings)}. ± half the 95% interval.[/dim]", highlight=False)
+    out.print(f"[dim]{safe(meanings)}. ± half the 95% interval.[/dim]", highlight=False)
 
 
 def _sets_as_columns(columns: Sequence[Column], rows: Sequence[Row]) -> Table:
@@ -80,7 +81,7 @@ def _sets_as_rows(columns: Sequence[Column], rows: Sequence[Row]) -> Table:
         table.add_column(column.title, justify="right", min_width=longest)
     for row in rows:
         cells = (_brief_figure(column, row.estimates[column.key]) for column in columns)
-        table.add_row(escape(row.name), *cells)
+        table.add_row(safe(row.name), *cells)
     table.add_row("better", *(column.aim for column in columns), style="dim")
     return table
 
@@ -109,7 +110,7 @@ def _print_full(out: Console, evaluation: Evaluation) -> None:
 
 def _headings(rows: Sequence[Row]) -> Iterator[str]:
     # Broken at hyphens too, which Rich does not do.
-    return (escape(textwrap.fill(row.name, 14)) for row in rows)
+    return (safe(textwrap.fill(row.name, 14)) for row in rows)
 
 
 def _is_measured(rows: Sequence[Row], key: str) -> bool:

@@ -7,8 +7,9 @@ import typer
 
 from steer.cli import options, parsing
 from steer.cli import progress as console
+from steer.cli.groups import with_groups
+from steer.cli.reading import ReadingOptions
 from steer.config import RunConfig
-from steer.data.corpus import load_corpus
 from steer.errors import SteerError
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ _OF_RUN = (
 
 def register(app: typer.Typer) -> None:
     """Adds the command to `app`."""
-    app.command(epilog=_EXAMPLES)(generate)
+    app.command(epilog=_EXAMPLES)(with_groups(generate))
 
 
 def generate(
@@ -53,8 +54,6 @@ def generate(
         list[str] | None,
         typer.Option(metavar="LABEL=N", help="Records wanted with a label; once for each."),
     ] = None,
-    text_column: options.TextColumn = None,
-    label_column: options.LabelColumn = None,
     seed: options.Seed = _run.seed,
     method: options.MethodName = "steer",
     gamma: options.Gamma = None,
@@ -95,20 +94,21 @@ def generate(
     ray: options.Ray = None,
     workers: options.Workers = None,
     gpus: options.Gpus = 1,
+    *,
+    reading: ReadingOptions,
 ) -> None:
     """Generate records until N are accepted; the same command continues a stopped run."""
     with console.on_stop(f"the finished rounds are in {out}; the same command continues"):
         from steer.cli import tables
 
-        run = _make(context.params)
+        run = _make(context.params, reading)
     tables.show_outcome(run)
     if not run.complete:
         raise typer.Exit(SPENT)
 
 
-def _make(given: Mapping[str, Any]) -> "Run":
+def _make(given: Mapping[str, Any], reading: ReadingOptions) -> "Run":
     """Makes the run that the options, by the names of the command's parameters, ask for."""
-    from steer.data.catalog import load_texts
     from steer.engines.choice import EngineSpec
     from steer.models.expert import Expert
     from steer.runs.cluster import Cluster
@@ -121,8 +121,8 @@ def _make(given: Mapping[str, Any]) -> "Run":
     spec = EngineSpec(given["base"] or expert.base, expert.path, given["engine"], **machine)
     config = _config(given, bool(expert.labels))
     spec.require(config.sampling)  # a mistake shows before the texts are read
-    texts = load_texts(expert.task, given["real"], given["text_column"], given["label_column"])
-    towards = given["towards"] and load_corpus(given["towards"], given["text_column"])
+    texts = reading.load_for(expert.task, given["real"])
+    towards = given["towards"] and reading.load_without_labels(given["towards"])
     with console.Meter() as meter:
         meter.update("loading")
         return launch(

@@ -20,7 +20,10 @@ from steer.cli import cache, compare, options, parsing
 from steer.cli import correct as correcting
 from steer.cli import generate as generating
 from steer.cli import progress as console
-from steer.data.corpus import Corpus, load_corpus
+from steer.cli.groups import with_groups
+from steer.cli.reading import ReadingOptions
+from steer.data.characters import printable
+from steer.data.corpus import Corpus
 from steer.errors import SteerError
 from steer.files import write_json
 from steer.version import __version__
@@ -79,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _mistake(message: str) -> int:
-    line = " ".join(message.split())
+    line = printable(" ".join(message.split()))
     print(f"error: {line}", file=sys.stderr)
     return MISTAKE
 
@@ -105,14 +108,13 @@ def _steer(
 @app.command(
     epilog='Example: [b]steer fit hypotheses.jsonl --prompt "A hypothesis:" --out expert[/b]'
 )
+@with_groups
 def fit(
     out: Annotated[Path, typer.Option(metavar="EXPERT", help="Folder to make.")],
     data: options.FitData = None,
     task: options.TaskName = None,
     prompt: options.Prompt = None,
     base: FitBase = None,
-    text_column: options.TextColumn = None,
-    label_column: options.LabelColumn = None,
     epochs: Annotated[int | None, typer.Option(help="At most; it stops early.")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
     rank: Annotated[int | None, typer.Option(help="Rank of the adapter (LoRA).")] = None,
@@ -120,17 +122,19 @@ def fit(
     held_out: Annotated[float | None, typer.Option(help="Share of texts to test on.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Longest text with its prompt.")] = None,
     seed: options.Seed = 0,
+    *,
+    reading: ReadingOptions,
 ) -> None:
     """Fit an expert: a LoRA adapter that writes texts like yours."""
     with console.on_stop(f"{out} was not made; the same command starts again"):
         from steer.cli import tables as views
-        from steer.data.catalog import load_task, load_texts
+        from steer.data.catalog import load_task
         from steer.models.expert import FitSettings
         from steer.models.fitting import fit as fit_expert
 
         parsing.one_of("--task", "--prompt", (task, prompt))
         declared = load_task(task) if task is not None else None
-        corpus = load_texts(declared, data, text_column, label_column)
+        corpus = reading.load_for(declared, ",".join(data) if data else None)
         given = {"epochs": epochs, "lr": lr, "rank": rank, "batch": batch}
         given |= {"held_out": held_out, "max_tokens": max_tokens}
         settings = FitSettings(seed=seed, **parsing.given(given))
@@ -143,6 +147,7 @@ def fit(
 
 
 @app.command(epilog="Example: [b]steer evaluate run --real hypotheses.jsonl --json table.json[/b]")
+@with_groups
 def evaluate(
     sets: Sets,
     real: options.Real,
@@ -151,14 +156,14 @@ def evaluate(
     judge: options.Judge = None,
     judged: options.Judged = None,
     utility: options.Utility = None,
-    text_column: options.TextColumn = None,
-    label_column: options.LabelColumn = None,
     n: Annotated[
         int | None, typer.Option(help="Texts of each set. (default: as many as all have)")
     ] = None,
     embedder: options.Embedder = None,
     full: options.Full = False,
     seed: options.Seed = 0,
+    *,
+    reading: ReadingOptions,
 ) -> None:
     """Measure fidelity, diversity, coherence and copying, beside real texts against real texts."""
     with console.on_stop("nothing was written"):
@@ -168,10 +173,9 @@ def evaluate(
 
         if json_out:
             parsing.new_file(json_out)
-        columns = text_column, label_column
-        texts = {name: _texts(source, *columns) for name, source in _names(sets).items()}
-        whole = load_corpus(real, *columns)
-        known = load_corpus(train, text_column) if train else whole
+        texts = {name: _texts(source, reading) for name, source in _names(sets).items()}
+        whole = reading.load(real)
+        known = reading.load_without_labels(train) if train else whole
         who = {"judges": tuple(judge or ()), "judged": judged, "embedder": embedder}
         who["base"] = _base(texts.values()) if judge else None
         settings = EvaluationSettings(n=n, seed=seed, utility=utility, **who)
@@ -184,7 +188,7 @@ def evaluate(
     show_evaluation(table, full)
     if json_out:
         write_json(json_out, table.to_json())
-        print(f"written: {json_out}")
+        print(printable(f"written: {json_out}"))
 
 
 @app.command(epilog="Example: [b]steer export run records.parquet[/b]")
@@ -202,7 +206,7 @@ def export(
 
     with console.on_stop(f"{out} was not made"):
         export_run(parsing.run_place(run), out)
-    print(f"written: {out}")
+    print(printable(f"written: {out}"))
 
 
 @app.command(epilog="Example: [b]steer show run[/b]")
@@ -241,12 +245,13 @@ def _base(sets: Iterable["Corpus | Run"]) -> str | None:
     return None
 
 
-def _texts(source: str, text_column: str | None, label_column: str | None) -> "Corpus | Run":
+def _texts(source: str, reading: ReadingOptions) -> "Corpus | Run":
     """Opens a run, or loads the texts of a file or dataset."""
     from steer.runs.store import Run
 
-    if "://" not in source and not Path(source).is_dir():
-        return load_corpus(source, text_column, label_column)
+    of_run = (Path(source) / "run.json", Path(source) / "rounds")
+    if "://" not in source and not any(path.exists() for path in of_run):
+        return reading.load(source)
     run = Run.open(source)
     if not run.records:
         raise SteerError(f"{source} has no accepted records yet; nothing to evaluate")

@@ -17,11 +17,12 @@ def _default(value: object) -> str:
 
 
 FitData = Annotated[
-    str | None,
+    list[str] | None,
     typer.Argument(
-        metavar="DATA",
-        help="JSONL, CSV, Parquet, plain text, or a Hugging Face dataset name. "
-        "(default: the task's dataset)",
+        metavar="DATA...",
+        help="Files of JSON, CSV, Parquet, Arrow, plain text or Excel, compressed or not, a "
+        "folder of them, - for standard input, or a Hugging Face dataset OWNER/NAME; see "
+        "docs/data.md. (default: the task's dataset)",
     ),
 ]
 TaskName = Annotated[
@@ -43,10 +44,6 @@ Real = Annotated[
 RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", help="A run: its folder, or an address as s3://bucket/run.")
 ]
-TextColumn = Annotated[
-    str | None, typer.Option(help='Column of the texts. (default: "text", or the only one)')
-]
-LabelColumn = Annotated[str | None, typer.Option(help="Column of the labels, if there are any.")]
 Judge = Annotated[
     list[str] | None,
     typer.Option(

@@ -5,6 +5,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from steer.data.labels import spell
 from steer.errors import SteerError
 
 
@@ -17,7 +18,8 @@ def label_counts(pairs: list[str]) -> dict[str, int]:
     """Reads counts from options such as "hot=250". Raises `SteerError` for any other form."""
     counts: dict[str, int] = {}
     for pair in pairs:
-        label, _, count = pair.rpartition("=")
+        written, _, count = pair.rpartition("=")
+        label = spell(written)
         if not label or not count.strip().isdecimal():
             raise SteerError(f"--label is {pair!r}: write LABEL=NUMBER, such as --label hot=250")
         if label in counts:

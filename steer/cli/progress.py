@@ -8,8 +8,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from steer.cli.terminal import safe
+from steer.data.characters import printable
 
 if TYPE_CHECKING:  # these load model libraries
     from steer.evaluation import evaluate as evaluation
@@ -65,7 +67,7 @@ class Meter:
             self._open(stage, done)
         self._done, self._total, self._note = done, total, note
         if self._live:
-            note = escape(self._remark()[: self._room])  # else Rich would squeeze the bar
+            note = safe(self._remark()[: self._room])  # else Rich would squeeze the bar
             self._live.update(self._task, completed=done, total=total or None, note=note)
         elif time.monotonic() - self._printed >= PLAIN_SECONDS:
             self._print()
@@ -74,7 +76,7 @@ class Meter:
         self._stage, self._first = stage, done
         self._began, self._printed = time.monotonic(), -PLAIN_SECONDS
         if self._live:
-            self._task = self._live.add_task(escape(stage), total=None, note="")
+            self._task = self._live.add_task(safe(stage), total=None, note="")
 
     def _close(self, finished: bool = True) -> None:
         """Closes a stage that is over: its bar stays, full if it was finished."""
@@ -91,7 +93,7 @@ class Meter:
         self._printed = time.monotonic()
         remark = self._remark()
         line = f"{self._stage}: {remark}" if remark else f"{self._stage} ..."
-        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self._console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
 
     def _remark(self) -> str:
         return ", ".join(filter(None, (self._note, self._time_left())))
@@ -110,7 +112,7 @@ def on_stop(advice: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        print(f"stopped: {advice}", file=sys.stderr)
+        print(printable(f"stopped: {advice}"), file=sys.stderr)
         raise
 
 

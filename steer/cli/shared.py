@@ -1,18 +1,17 @@
 """The options that compare, sweep and tune share, and what is loaded for them."""
 
-import inspect
 import shlex
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import MISSING, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from steer.cli import options
+from steer.cli.reading import ReadingOptions
 from steer.config import Sampling
-from steer.data.corpus import load_corpus
 
 if TYPE_CHECKING:  # these load model libraries
     from steer.engines.choice import EngineSpec
@@ -49,8 +48,7 @@ class Shared:
     test: Test = None
     judge: options.Judge = None
     towards: options.Towards = None
-    text_column: options.TextColumn = None
-    label_column: options.LabelColumn = None
+    reading: ReadingOptions = field(default_factory=ReadingOptions)
     max_new_tokens: options.MaxNewTokens = None
     embedder: options.Embedder = None
     seed: options.Seed = 0
@@ -65,13 +63,11 @@ class Shared:
     def setup(self, fitted: "Expert", n: int, samplings: Sequence[Sampling] = ()) -> "Setup":
         """Loads what all runs of `n` records share. A mistake shows before the engine, which must
         know all `samplings`, is loaded."""
-        from steer.data.catalog import load_texts
         from steer.experiments.setup import Setup, check_size, spread
 
-        columns = self.text_column, self.label_column
-        real = load_texts(fitted.task, self.real, *columns)
-        test = load_texts(fitted.task, self.test, *columns) if self.test else None
-        towards = load_corpus(self.towards, self.text_column) if self.towards else None
+        real = self.reading.load_for(fitted.task, self.real)
+        test = self.reading.load_for(fitted.task, self.test) if self.test else None
+        towards = self.reading.load_without_labels(self.towards) if self.towards else None
         wanted = spread(n, fitted.labels)
         check_size(n, test or real)
         limit = self.max_new_tokens
@@ -119,42 +115,16 @@ class Shared:
     def _text_options(self, fitted: "Expert") -> tuple[str, ...]:
         """Options that name the columns; a command that does not know the expert's task needs the
         labels' too."""
-        named = _words("text_column", "label_column", given=self)
-        unnamed = fitted.labels and self.label_column is None
+        named = self.reading.words()
+        unnamed = fitted.labels and self.reading.label_column is None
         return (*named, "--label-column", "label") if unnamed else named
 
 
 def _words(*names: str, given: Shared) -> tuple[str, ...]:
     """Writes the options that are not at their defaults as words of a command line."""
-    defaults = {field.name: field.default for field in fields(Shared)}
+    defaults = {each.name: each.default for each in fields(Shared)}
     chosen = {
         name: getattr(given, name) for name in names if getattr(given, name) != defaults[name]
     }
     pairs = ((f"--{name.replace('_', '-')}", str(value)) for name, value in chosen.items())
     return tuple(word for pair in pairs for word in pair)
-
-
-def with_shared(command: Callable[..., None]) -> Callable[..., None]:
-    """Makes of a `command` whose first parameter is a `Shared` one that Typer can read: the fields
-    of `Shared` are options beside the command's own."""
-    own = list(inspect.signature(command).parameters.values())[1:]
-    shared = [
-        inspect.Parameter(
-            field.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=inspect.Parameter.empty if field.default is MISSING else field.default,
-            annotation=field.type,
-        )
-        for field in fields(Shared)
-    ]
-
-    def parsed(**values: Any) -> None:
-        given = Shared(**{field.name: values.pop(field.name) for field in fields(Shared)})
-        command(given, **values)
-
-    needed = [each for each in shared if each.default is inspect.Parameter.empty]
-    others = [each for each in shared if each not in needed]
-    keywords = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own]
-    parsed.__signature__ = inspect.Signature([*needed, *keywords, *others])  # type: ignore[attr-defined]
-    parsed.__name__, parsed.__doc__ = command.__name__, command.__doc__
-    return parsed

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from steer.cli.terminal import indented, safe
 from steer.config import Config
 from steer.correction.outcome import Correction, describe
+from steer.data.characters import printable
 from steer.methods import Method
 from steer.runs.store import Run
 
@@ -30,7 +31,7 @@ def show_expert(expert: "Expert") -> None:
         f", {expert.dropped} dropped as too long" if expert.dropped else ""
     )
     out.print(
-        f"[bold]{escape(str(expert.path))}[/bold]: {expert.base} fitted on {expert.trained_on} "
+        f"[bold]{safe(str(expert.path))}[/bold]: {safe(expert.base)} fitted on {expert.trained_on} "
         f"of {expert.rows} texts ({others})"
     )
     table = Table(box=box.SIMPLE_HEAD)
@@ -42,7 +43,7 @@ def show_expert(expert: "Expert") -> None:
         table.add_row(str(loss.epoch or "base"), train, f"{loss.held_out:.3f}", kept)
     out.print(table)
     for warning in expert.warnings:
-        out.print(f"warning: {warning}", style="yellow", highlight=False, markup=False)
+        out.print(printable(f"warning: {warning}"), style="yellow", highlight=False, markup=False)
 
 
 def show_outcome(run: Run) -> None:
@@ -50,9 +51,9 @@ def show_outcome(run: Run) -> None:
     out = open_console()
     accepted, wanted = len(run.records), run.config.total
     ending = "" if run.complete else f" when the {run.config.attempts} attempts were used up"
-    out.print(f"[bold]{accepted} of {wanted} records accepted[/bold]{ending}: {run.path}")
+    out.print(f"[bold]{accepted} of {wanted} records accepted[/bold]{ending}: {safe(run.path)}")
     if run.rejects:
-        out.print(f"{len(run.rejects)} rejected: {escape(run.reasons_in_words)}")
+        out.print(f"{len(run.rejects)} rejected: {safe(run.reasons_in_words)}")
     if run.correction:
         show_correction(run.correction)
     if not run.complete:
@@ -62,7 +63,7 @@ def show_outcome(run: Run) -> None:
 def show_correction(correction: Correction) -> None:
     """Prints how a correction went, in one line."""
     figures = [f"{name}: {value}" for name, value in describe(correction).items()]
-    _console().print("; ".join(figures), highlight=False, markup=False, soft_wrap=True)
+    open_console().print("; ".join(figures), highlight=False, markup=False, soft_wrap=True)
 
 
 def show_run(run: Run, records: int) -> None:
@@ -70,7 +71,7 @@ def show_run(run: Run, records: int) -> None:
     out = open_console()
     accepted, wanted = len(run.records), run.config.total
     state = "complete" if run.complete else "not complete"
-    out.print(f"[bold]{escape(str(run.path))}[/bold]: {accepted} of {wanted} records, {state}")
+    out.print(f"[bold]{safe(str(run.path))}[/bold]: {accepted} of {wanted} records, {state}")
     out.print(_pairs({"steer": run.version, **_flat(run.sources), **_flat(run.config)}))
     counts = {f"accepted, {label}": count for label, count in run.counts.items() if label}
     counts |= {"accepted": accepted, "rejected": len(run.rejects)}
@@ -79,7 +80,8 @@ def show_run(run: Run, records: int) -> None:
         out.print(_pairs({f"correction, {k}": v for k, v in describe(run.correction).items()}))
     for record in run.records[:records]:
         label = f"{record.label}  " if record.label else ""
-        out.print(f"[dim]{record.id:>8}[/dim]  {escape(label + record.text)}", highlight=False)
+        text = indented(label + record.text, 10)
+        out.print(f"[dim]{record.id:>8}[/dim]  {safe(text)}", highlight=False)
 
 
 def show_comparison(comparison: "Comparison") -> None:
@@ -92,11 +94,11 @@ def show_comparison(comparison: "Comparison") -> None:
         seconds = "" if entry.seconds is None else f"{entry.seconds:.0f}"
         accepted = f"{entry.accepted} of {entry.wanted}"
         row = (accepted, str(entry.attempts), f"{entry.tokens:,}", seconds)
-        table.add_row(escape(entry.name), *row)
+        table.add_row(safe(entry.name), *row)
     out = open_console()
     out.print(table)
     if short := [entry.name for entry in comparison.entries if entry.short]:
-        out.print(f"Not measured, for want of records: {', '.join(short)}", markup=False)
+        out.print(printable(f"Not measured, for want of records: {', '.join(short)}"), markup=False)
 
 
 def show_tuning(tuning: "Tuning", command: str) -> None:
@@ -119,12 +121,12 @@ def show_tuning(tuning: "Tuning", command: str) -> None:
         said = settings if trial.reason is None else f"{settings}: {trial.reason}"
         blanks = [""] * (len(parts) - len(figures))
         style = "bold" if trial.number == tuning.recommended.number else None
-        table.add_row(f"{mark}{trial.number}", *figures, *blanks, escape(said), style=style)
+        table.add_row(f"{mark}{trial.number}", *figures, *blanks, safe(said), style=style)
     out = open_console()
     out.print(table)
     out.print("[dim]* on the Pareto front: none is better in one figure and as good in all[/]")
-    out.print(f"Recommended: trial {tuning.recommended.number}. {escape(tuning.reason)}")
-    out.print(command, markup=False, highlight=False, soft_wrap=True)
+    out.print(f"Recommended: trial {tuning.recommended.number}. {safe(tuning.reason)}")
+    out.print(printable(command), markup=False, highlight=False, soft_wrap=True)
 
 
 def _short(value: object) -> str:
@@ -148,7 +150,7 @@ def show_cache(cache: "Cache", models: Sequence[Path]) -> None:
     with the size of each."""
     out, kinds = open_console(), cache.kinds()
     state = f"{_megabytes(cache.size())} of at most {_megabytes(cache.limit)}"
-    out.print(f"[bold]{escape(str(cache.path))}[/bold]: {state}", highlight=False)
+    out.print(f"[bold]{safe(str(cache.path))}[/bold]: {state}", highlight=False)
     if cache.problem:
         out.print(f"It is not used: {cache.problem}", markup=False)
     table = Table(box=box.SIMPLE_HEAD)
@@ -156,9 +158,9 @@ def show_cache(cache: "Cache", models: Sequence[Path]) -> None:
     for name in ("entries", "size"):
         table.add_column(name, justify="right")
     for kind, (entries, size) in sorted(kinds.items()):
-        table.add_row(escape(f"{kind}s"), f"{entries:,}", _megabytes(size))
+        table.add_row(safe(f"{kind}s"), f"{entries:,}", _megabytes(size))
     for folder in models:
-        table.add_row(f"model {escape(str(folder))}", "", _megabytes(folder_size(folder)))
+        table.add_row(f"model {safe(str(folder))}", "", _megabytes(folder_size(folder)))
     if table.row_count:
         out.print(table)
     out.print("Remove it: steer cache --clear; with the models: --clear --models", highlight=False)
@@ -192,7 +194,7 @@ def _pairs(values: Mapping[str, object]) -> Table:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in values.items():
-        table.add_row(escape(name), escape(str(value)))
+        table.add_row(safe(name), safe(str(value)))
     return table
 
 

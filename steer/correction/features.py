@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from steer.data.neardup import normalise
+from steer.data.words import fold
 
 COMPONENTS = 40
 """Principal components of the embeddings."""
@@ -48,7 +48,7 @@ class Space:
         vectors = TfidfVectorizer(
             ngram_range=(1, 2), sublinear_tf=True, min_df=2, token_pattern=r"(?u)\w+|[^\w\s]"
         ).fit(texts)
-        different = {normalise(text) for text in texts}
+        different = {fold(text) for text in texts}
         frequency = Counter(word for text in different for word in set(_words(text)))
         centre = embeddings.mean(axis=0)
         axes = _axes(embeddings - centre)
@@ -81,7 +81,7 @@ _OWN = 3
 
 
 def _words(text: str) -> list[str]:
-    return normalise(text).split()
+    return fold(text).split()
 
 
 def _scalars(

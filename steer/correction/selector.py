@@ -7,7 +7,8 @@ import numpy as np
 
 from steer.correction.crossfit import Stack, assign_folds, auroc, cross_fit, held_out_scores
 from steer.correction.features import Embeds, Space
-from steer.data.neardup import NearIndex, normalise
+from steer.data.neardup import NearIndex
+from steer.data.words import fold
 from steer.errors import SteerError
 from steer.models.cache import Cache
 from steer.models.embedder import load_embedder
@@ -82,19 +83,19 @@ class Selector:
         for sample, kind in ((real, "real texts"), (candidates, "candidates")):
             _require(sample, kind)
         rows = _Rows.of(real, candidates, embedder_of(embedder))
-        fold, near = _folds(rows.texts, rows.real, seed)
+        placed, near = _folds(rows.texts, rows.real, seed)
         space, families = Space.fit(rows.texts, rows.embeddings, rows.given)
-        stacks = cross_fit(families, rows.real, rows.weights, fold)
-        scores = held_out_scores(stacks, families, fold)
+        stacks = cross_fit(families, rows.real, rows.weights, placed)
+        scores = held_out_scores(stacks, families, placed)
         given = rows.unsorted(scores)
         return cls(
             given[: len(real.texts)],
             given[len(real.texts) :],
-            auroc(scores, rows.real, fold),
+            auroc(scores, rows.real, placed),
             rows.embedder,
             space,
             stacks,
-            dict(zip(map(normalise, rows.texts), fold.tolist(), strict=True)),
+            dict(zip(map(fold, rows.texts), placed.tolist(), strict=True)),
             near,
         )
 
@@ -163,7 +164,7 @@ class _Rows:
 
 def enough(texts: Iterable[str]) -> bool:
     """Whether there are `LEAST` different texts, so that a selector can be fitted on them."""
-    return len({normalise(text) for text in texts}) >= LEAST
+    return len({fold(text) for text in texts}) >= LEAST
 
 
 def embedder_of(embedder: Embeds | str | None) -> Embeds:
@@ -179,7 +180,7 @@ def _sample(texts: Sample | Sequence[str]) -> Sample:
 
 def _require(sample: Sample, kind: str) -> None:
     if not enough(sample.texts):
-        different = len({normalise(text) for text in sample.texts})
+        different = len({fold(text) for text in sample.texts})
         raise SteerError(
             f"found {different} different {kind}: a ratio cannot be estimated from fewer than "
             f"{LEAST}; give more"
@@ -195,7 +196,7 @@ def _folds(texts: Sequence[str], real: np.ndarray, seed: int) -> tuple[np.ndarra
     index, owner = NearIndex(), _Owner(len(texts))
     first: dict[str, int] = {}
     for row, text in enumerate(texts):
-        plain = normalise(text)
+        plain = fold(text)
         if plain in first:
             owner.join(row, first[plain])
             continue
@@ -207,10 +208,10 @@ def _folds(texts: Sequence[str], real: np.ndarray, seed: int) -> tuple[np.ndarra
             owner.join(row, first[key])
     for groups in (owner.groups(), equal):
         groups.sort(key=lambda rows: derive(seed, "fold", texts[rows[0]]))
-        fold = assign_folds(groups, real, FOLDS)
-        if _mixed(fold, real):
+        placed = assign_folds(groups, real, FOLDS)
+        if _mixed(placed, real):
             break
-    return fold, index
+    return placed, index
 
 
 def _mixed(fold: np.ndarray, real: np.ndarray) -> bool:

@@ -9,6 +9,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from steer.data.corpus import Corpus, load_corpus
 from steer.data.hub import load_hub
+from steer.data.labels import spell
+from steer.data.reading.settings import Reading
 from steer.data.tasks import Hub, Task
 from steer.errors import SteerError
 
@@ -74,32 +76,36 @@ def load_texts(
     source: str | None = None,
     text_column: str | None = None,
     label_column: str | None = None,
+    reading: Reading | None = None,
 ) -> Corpus:
     """Loads the real texts in `source`, or those the task has on the hub when there is no source.
 
-    The label column of a labelled task is "label" unless another is named. Raises `SteerError`
-    as `load_corpus` and `load_hub` do, and when there is no source at all.
+    `source` and what says how it is read are those of `load_corpus`; the label column of a
+    labelled task is "label" unless another is named. Raises `SteerError` as `load_corpus` and
+    `load_hub` do, and when there is no source at all.
     """
+    reading = reading or Reading()
+    label_column = label_column or reading.label_column
     if source is not None:
         default = "label" if task and task.labels else None
-        return load_corpus(source, text_column, label_column or default)
+        return load_corpus(source, text_column, label_column or default, reading)
     if task is None or task.hub is None:
         which = f"the task {task.name!r} has no dataset on the hub" if task else "no task is named"
         raise SteerError(
             f"there are no real texts: {which}; give DATA, a file with one text a row or a "
             "Hugging Face dataset's name"
         )
-    if text_column or label_column:
+    if text_column or label_column or reading != Reading():
         raise SteerError(
-            "a column is named but no DATA; give DATA, or leave --text-column and "
-            "--label-column out"
+            "a column is named or another option of reading given, but no DATA; give DATA, or "
+            "leave --text-column, --label-column and the like out"
         )
     return load_hub(task.hub)
 
 
 def _read_yaml(path: Path) -> dict[Any, Any]:
     try:
-        values = yaml.safe_load(path.read_text("utf-8"))
+        values = _load_yaml(path.read_text("utf-8"))
     except OSError as error:
         raise SteerError(f"cannot read it: {error.strerror or error}") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
@@ -109,6 +115,37 @@ def _read_yaml(path: Path) -> dict[Any, Any]:
             f"no keys but {type(values).__name__}; write a line such as 'prompt: \"A hypothesis:\"'"
         )
     return values
+
+
+def _load_yaml(text: str) -> Any:
+    """Loads YAML with labels as they are written: `yes` is no boolean, and 1.0 and 1 are one."""
+    loader = yaml.SafeLoader(text)
+    try:
+        document = loader.get_single_node()
+        for place in (("labels",), ("hub", "names")):
+            _spell(document, place)
+        return loader.construct_document(document) if document is not None else None
+    finally:
+        loader.dispose()
+
+
+def _spell(node: yaml.Node | None, path: tuple[str, ...]) -> None:
+    """Makes strings of the scalars under a path of keys, and of a mapping's keys such as `yes`."""
+    if path:
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        for key, value in pairs:
+            if key.value == path[0]:
+                _spell(value, path[1:])
+    elif isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            _spell(value, ())
+            if key.tag == "tag:yaml.org,2002:bool":
+                _spell(key, ())
+    elif isinstance(node, yaml.SequenceNode):
+        for each in node.value:
+            _spell(each, ())
+    elif isinstance(node, yaml.ScalarNode) and node.tag != "tag:yaml.org,2002:null":
+        node.tag, node.value = "tag:yaml.org,2002:str", spell(node.value)
 
 
 def _task(values: dict[Any, Any]) -> Task:

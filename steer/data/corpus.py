@@ -1,24 +1,31 @@
-"""Real texts: from a file, a Hugging Face dataset, or at hand."""
+"""Real texts: from files of any kind, a Hugging Face dataset, or at hand."""
 
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from steer.data.table import Table, read_table
+from steer.data.reading.gather import Gathered
+from steer.data.reading.readers import open_rows
+from steer.data.reading.rows import Rows
+from steer.data.reading.settings import Reading
 from steer.errors import SteerError
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Texts in their order, with one label each or none at all, and where they came from."""
+    """Texts in their order, with one label each or none at all, and where they came from.
+
+    `notes` say in a line each what was decided or left out when they were read.
+    """
 
     texts: tuple[str, ...]
     labels: tuple[str, ...] | None
     source: str
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     @classmethod
     def of(
@@ -36,8 +43,10 @@ class Corpus:
         sizes = [len(values) for values in columns.values()]
         if len(set(sizes)) > 1:
             raise SteerError(f"{source} has {sizes[0]} texts but {sizes[1]} labels; give one each")
-        table = Table(source, columns, range(sizes[0]), "item")
-        return _corpus(table, source, "text", "label" if labels is not None else None)
+        rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
+        gathered = Gathered(Reading(label_column="label" if labels is not None else None))
+        gathered.add(Rows(source, "item", enumerate(rows), tuple(columns)))
+        return _corpus(gathered, source)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -53,22 +62,41 @@ class Corpus:
 
 
 def load_corpus(
-    source: str | Path, text_column: str | None = None, label_column: str | None = None
+    source: str | Path | Iterable[str | Path],
+    text_column: str | None = None,
+    label_column: str | None = None,
+    reading: Reading | None = None,
 ) -> Corpus:
-    """Loads texts from JSONL, CSV, Parquet, plain text (a line each) or a Hugging Face dataset.
+    """Loads texts from files of any kind that docs/data.md lists, or a Hugging Face dataset.
 
-    A dataset is `name` or `name:split` (default split: train). The text column is "text", or
-    the only column of strings. Every row counts: a text that is missing, blank or no string is
-    a `SteerError` that names its row (blank lines of JSONL and CSV, and those at the end of
-    plain text, are no rows).
+    `source` is a file, a folder, a pattern such as "parts/*.csv", several of them in a list or
+    with commas, "-" (standard input), or a dataset OWNER/NAME or OWNER/NAME:SPLIT (default split:
+    train). The text column is "text", or the only column of texts; `reading` says more, and the
+    columns named apart go first. Nothing is left out unless `reading` says so: a text that is
+    missing, blank or no string, or holds control characters, is a `SteerError` that names its row
+    and the option that helps (blank lines of JSONL and CSV, and those at the end of plain text,
+    are no rows).
     """
-    return _corpus(read_table(str(source)), str(source), text_column, label_column)
+    name = source if isinstance(source, str) else ",".join(map(str, _several(source)))
+    named = {"text_column": text_column, "label_column": label_column}
+    changed = {key: value for key, value in named.items() if value is not None}
+    gathered = Gathered(Reading(**dict(reading or Reading()) | changed))
+    try:
+        for rows in open_rows(name, gathered.reading, gathered.notes):
+            gathered.add(rows)
+    except OSError as error:
+        raise SteerError(f"cannot read {name}: {error.strerror or error}") from None
+    return _corpus(gathered, name)
 
 
 def as_corpus(texts: Corpus | Iterable[str], source: str = "texts") -> Corpus:
     """Gives a corpus back as it is, and makes one of a list of strings; raises `SteerError` as
     `Corpus.of` does."""
     return texts if isinstance(texts, Corpus) else Corpus.of(texts, source=source)
+
+
+def _several(source: str | Path | Iterable[str | Path]) -> Iterable[str | Path]:
+    return [source] if isinstance(source, str | Path) else source
 
 
 def _as_list(values: Iterable[Any], source: str) -> list[Any]:
@@ -81,45 +109,6 @@ def _as_list(values: Iterable[Any], source: str) -> list[Any]:
     return list(values)
 
 
-def _corpus(table: Table, source: str, text_column: str | None, label_column: str | None) -> Corpus:
-    if not table.numbers:
-        raise SteerError(f"{source} is empty: it has no texts; give one text a row")
-    column = text_column or _guess_text_column(table, label_column)
-    texts = tuple(_texts(table, column))
-    labels = tuple(_labels(table, label_column)) if label_column else None
-    return Corpus(texts, labels, source)
-
-
-def _guess_text_column(table: Table, label_column: str | None) -> str:
-    if "text" in table.columns and label_column != "text":
-        return "text"
-    strings = [
-        name
-        for name, values in table.columns.items()
-        if name != label_column and all(isinstance(value, str) for value in values)
-    ]
-    if len(strings) == 1:
-        return strings[0]
-    raise SteerError(f"{table.source} has no column 'text'; choose the text column: {table.names}")
-
-
-def _texts(table: Table, column: str) -> list[str]:
-    values = table.strings(column, "text")
-    blank = [row for row, value in enumerate(values) if not value.strip()]
-    if blank:
-        raise SteerError(
-            f"{table.where(blank[0])} has a blank text ({len(blank)} in all); take such rows out"
-        )
-    return values
-
-
-def _labels(table: Table, column: str) -> list[str]:
-    """Turns labels into strings; whole numbers and booleans are common as labels, so they may
-    be."""
-    values = table.column(column, "label")
-    labels = [str(value) if isinstance(value, int) else value for value in values]
-    for row, label in enumerate(labels):
-        table.check_string(row, column, label)
-        if not label.strip():
-            raise SteerError(f"{table.where(row)} has a blank label in column {column!r}")
-    return labels
+def _corpus(gathered: Gathered, source: str) -> Corpus:
+    texts, labels = gathered.result(source)
+    return Corpus(texts, labels, source, tuple(dict.fromkeys(gathered.notes)))

@@ -4,6 +4,7 @@ from collections import Counter
 from typing import Any
 
 from steer.data.corpus import Corpus
+from steer.data.labels import spell
 from steer.data.questions import LETTERS, Question, render_question
 from steer.data.table import Table, read_hub
 from steer.data.tasks import Hub
@@ -44,15 +45,15 @@ def _chosen(lines: list[str], labels: list[str] | None, hub: Hub) -> list[int]:
 
 
 def _labels(table: Table, hub: Hub) -> list[str]:
-    names = {str(value): name for value, name in hub.names.items()}
+    names = {spell(value): name for value, name in hub.names.items()}
     values = table.column(str(hub.label), "label")
     for row, value in enumerate(values):
-        if value is None or (names and str(value) not in names):
+        if spell(value) is None or (names and spell(value) not in names):
             raise SteerError(
                 f"{table.where(row)} has the label {value!r}, which hub.names has no name for; "
                 "name it, or choose another split"
             )
-    return [names.get(str(value), str(value)) for value in values]
+    return [names.get(spell(value), str(spell(value))) for value in values]
 
 
 def _questions(table: Table, hub: Hub) -> list[str]:

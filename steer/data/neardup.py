@@ -76,7 +76,7 @@ class NearIndex:
 
     def find_all(self, text: str) -> list[str]:
         """Finds the keys of all texts that reach the threshold, those equal too, as added."""
-        return [key for _, _, key in self._similar(normalise(text))]
+        return [key for _, _, key in self._similar(fold(text))]
 
     def _similar(self, plain: str) -> list[tuple[float, int, str]]:
         """Lists similarity, minus the row (of equally similar ones the first is the greatest), and

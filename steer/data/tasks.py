@@ -1,13 +1,15 @@
 """Tasks: the prompt, its labels, and the form of a record."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from pydantic import Field, model_validator
 
 from steer.config import Config
 from steer.data.questions import parse_question
+from steer.data.whitespace import Whitespace, found_in, kept
 from steer.errors import SteerError
 
 PLACEHOLDER = "{label}"
@@ -56,10 +58,13 @@ class Task:
 
     `pattern` is a regular expression that a whole record must match; records shorter than
     `min_chars` characters are too short to keep. A record of the form "question" must be one that
-    `steer.data.questions.parse_question` reads. `max_new_tokens` is the longest completion (None:
-    as long as the longest real text) and `hub` where the real texts are when no file is given.
+    `steer.data.questions.parse_question` reads. `whitespace` is how much white space a text keeps,
+    in fitting and in records: "exact", "line" (on one line) or "single" (single spaces); None means
+    as the real texts have it (`suited_to`; questions: single). `max_new_tokens` is the longest
+    completion (None: as long as the longest real text) and `hub` where the real texts are when no
+    file is given.
     Raises `SteerError` for a blank prompt, a placeholder and labels that do not go together, an
-    unknown form, an invalid pattern or a number out of range.
+    unknown form or white space, an invalid pattern or a number out of range.
     """
 
     prompt: str
@@ -70,11 +75,15 @@ class Task:
     name: str | None = None
     max_new_tokens: int | None = None
     hub: Hub | None = None
+    whitespace: Whitespace | None = None
 
     def __post_init__(self) -> None:
         _check_prompt(self.prompt, self.labels)
         if self.form not in get_args(Form):
             raise SteerError(f"form is {self.form!r}: choose one of {', '.join(get_args(Form))}")
+        if self.whitespace not in (None, *get_args(Whitespace)):
+            known = ", ".join(get_args(Whitespace))
+            raise SteerError(f"whitespace is {self.whitespace!r}: choose one of {known}")
         if self.pattern is not None:
             _check_pattern(self.pattern)
         _check_least("min_chars", self.min_chars, 0)
@@ -98,15 +107,31 @@ class Task:
         Most tokenizers make a space part of the word after it, so a prompt that does not end
         in whitespace is followed by one.
         """
+        text = kept(text, self.whitespace or "exact")
         return text if self.prompt[-1].isspace() else f" {text}"
 
-    def parse(self, text: str) -> str | None:
-        """Reads the record in a completion, on one line.
+    def suited_to(self, texts: Iterable[str]) -> "Task":
+        """Settles the white space where the task leaves it open: questions have single spaces,
+        records of another form as much as the texts do."""
+        if self.whitespace is not None:
+            return self
+        form = "single" if self.form == "question" else found_in(texts)
+        return replace(self, whitespace=form)
 
-        None when it is empty, against the pattern, or not of the task's form.
+    def record(self, completion: str) -> str:
+        """Reads the text in a completion, well formed or not, with the white space that is kept;
+        single spaces where the task leaves it open."""
+        if self.whitespace in ("exact", "line") and not self.prompt[-1].isspace():
+            completion = completion.removeprefix(" ")  # what `completion` put before it
+        return kept(completion, self.whitespace or "single")
+
+    def parse(self, completion: str) -> str | None:
+        """Reads the record in a completion, as `record` does.
+
+        None when it is blank, against the pattern, or not of the task's form.
         """
-        record = " ".join(text.split())
-        if not record or (self.pattern and not re.fullmatch(self.pattern, record)):
+        record = self.record(completion)
+        if not record.strip() or (self.pattern and not re.fullmatch(self.pattern, record)):
             return None
         if self.form == "question" and parse_question(record) is None:
             return None
@@ -119,12 +144,12 @@ def _check_prompt(prompt: str, labels: tuple[str, ...]) -> None:
     if labels and PLACEHOLDER not in prompt:
         raise SteerError(
             f"the texts have labels ({_names(labels)}) but the prompt has no {PLACEHOLDER}; "
-            f"write {PLACEHOLDER} where the label belongs, or leave the label column out"
+            f"write {PLACEHOLDER} where the label belongs in --prompt, or leave --label-column out"
         )
     if not labels and PLACEHOLDER in prompt:
         raise SteerError(
             f"the prompt has {PLACEHOLDER} but the texts have no labels; "
-            "name the label column (or a task's labels), or take the placeholder out"
+            "name the --label-column (or a task's labels), or take the placeholder out"
         )
 
 

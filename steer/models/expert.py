@@ -10,6 +10,7 @@ from pydantic import Field
 
 from steer.config import Config
 from steer.data.tasks import Form, Task
+from steer.data.whitespace import Whitespace
 from steer.errors import SteerError
 from steer.models.fingerprints import ADAPTER_CONFIG, ADAPTER_WEIGHTS, adapter_fingerprint
 
@@ -59,6 +60,7 @@ class Expert(Config):
     prompt: str
     labels: tuple[str, ...]
     form: Form = "text"
+    whitespace: Whitespace | None = None
     pattern: str | None = None
     min_chars: int = Task.min_chars
     max_new_tokens: int | None = None
@@ -85,6 +87,7 @@ class Expert(Config):
             pattern=self.pattern,
             min_chars=self.min_chars,
             form=self.form,
+            whitespace=self.whitespace,
             name=self.task_name,
             max_new_tokens=self.max_new_tokens,
         )

@@ -1,8 +1,8 @@
 """Fitting of experts: a LoRA adapter trained on real texts and saved with its card."""
 
 import math
-import random
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from steer.models.base import (
 from steer.models.expert import CARD, EpochLoss, Expert, FitSettings, Lengths
 from steer.models.fingerprints import adapter_fingerprint
 from steer.models.packaged import default_model
+from steer.models.splitting import FEWEST, Split, split_texts
 from steer.models.training import (
     Encoded,
     FitProgress,
@@ -33,11 +34,9 @@ from steer.models.training import (
     training_arguments,
 )
 from steer.quiet import quiet_logs
-from steer.seeds import derive
 from steer.version import __version__
 
 _CHECKPOINTS = "checkpoints"
-_FEWEST = 10
 
 
 def fit(
@@ -60,6 +59,7 @@ def fit(
     refuse_existing(out)
     task = Task(task, corpus.label_names) if isinstance(task, str) else task
     _check_labels(task, corpus)
+    task = task.suited_to(corpus.texts)
     report(FitProgress("load"))
     job = _load(corpus, task, base, settings)
     with new_folder(out, needs_bytes=_disk_bytes(job.model)) as folder, quiet_logs():
@@ -78,7 +78,7 @@ def _check_labels(task: Task, corpus: Corpus) -> None:
         raise SteerError(
             f"the task's labels are {', '.join(task.labels) or 'none'} but those of "
             f"{corpus.source} are {', '.join(corpus.label_names[:10]) or 'none'}; name another "
-            "label column or none, or change the task's labels"
+            "--label-column or none, or change the task's labels"
         )
 
 
@@ -94,7 +94,7 @@ class _Job:
     model: Any
     pad: int
     encoded: Sequence[Encoded]
-    split: "_Split"
+    split: Split
 
     def pick(self, rows: Sequence[int]) -> list[Encoded]:
         return [self.encoded[row] for row in rows]
@@ -105,7 +105,7 @@ def _load(corpus: Corpus, task: Task, base: str | None, settings: FitSettings) -
     tokenizer, base_model = load_tokenizer(name), load_model(name)
     encoded = encode(corpus, task, tokenizer)
     limit = min(settings.max_tokens, context_length(base_model))
-    split = _split(corpus, encoded, limit, settings)
+    split = split_texts(corpus, encoded, limit, settings)
     model = _add_adapter(base_model, settings)
     return _Job(corpus, task, settings, name, model, int(tokenizer.pad_token_id), encoded, split)
 
@@ -130,6 +130,7 @@ def _describe(job: _Job, losses: Sequence[EpochLoss], path: Path, fingerprint: s
         prompt=job.task.prompt,
         labels=job.task.labels,
         form=job.task.form,
+        whitespace=job.task.whitespace,
         pattern=job.task.pattern,
         min_chars=job.task.min_chars,
         max_new_tokens=job.task.max_new_tokens,
@@ -144,45 +145,8 @@ def _describe(job: _Job, losses: Sequence[EpochLoss], path: Path, fingerprint: s
         losses=tuple(losses),
         best_epoch=_best_epoch(losses),
         settings=job.settings,
-        warnings=_warnings(losses, job.split, job.settings),
+        warnings=_warnings(job.corpus, losses, job.split, job.settings),
         steer_version=__version__,
-    )
-
-
-@dataclass(frozen=True)
-class _Split:
-    """Row indices by what is done with them, each sorted; too long are texts of more than `limit`
-    tokens."""
-
-    train: tuple[int, ...]
-    held_out: tuple[int, ...]
-    too_long: tuple[int, ...]
-    limit: int
-
-    @property
-    def kept(self) -> tuple[int, ...]:
-        return tuple(sorted(self.train + self.held_out))
-
-
-def _split(corpus: Corpus, encoded: Sequence[Encoded], limit: int, settings: FitSettings) -> _Split:
-    """Splits rows into those to train on and to hold out; equal texts stay together, on one
-    side."""
-    rows = range(len(encoded))
-    too_long = tuple(row for row in rows if len(encoded[row]["input_ids"]) > limit)
-    kept = [row for row in rows if len(encoded[row]["input_ids"]) <= limit]
-    texts = list(dict.fromkeys(corpus.texts[row] for row in kept))
-    if len(texts) < _FEWEST:
-        raise SteerError(
-            f"{len(texts)} different texts can be fitted on ({len(too_long)} of {len(rows)} have "
-            f"more than {limit} tokens with the prompt); give at least {_FEWEST}"
-        )
-    draw = random.Random(derive(settings.seed, "held-out"))
-    chosen = set(draw.sample(texts, max(1, round(settings.held_out * len(texts)))))
-    return _Split(
-        train=tuple(row for row in kept if corpus.texts[row] not in chosen),
-        held_out=tuple(row for row in kept if corpus.texts[row] in chosen),
-        too_long=too_long,
-        limit=limit,
     )
 
 
@@ -231,12 +195,33 @@ def _best_epoch(losses: Sequence[EpochLoss]) -> int:
     return min(losses[1:], key=lambda loss: loss.held_out).epoch
 
 
-def _warnings(losses: Sequence[EpochLoss], split: _Split, settings: FitSettings) -> tuple[str, ...]:
-    possible = (_left_out(split), _no_help(losses), _bad_end(losses, settings))
+def _warnings(
+    corpus: Corpus, losses: Sequence[EpochLoss], split: Split, settings: FitSettings
+) -> tuple[str, ...]:
+    possible = (
+        _left_out(split),
+        _few_of_a_label(corpus, split),
+        _no_help(losses),
+        _bad_end(losses, settings),
+    )
     return tuple(warning for warning in possible if warning)
 
 
-def _left_out(split: _Split) -> str | None:
+def _few_of_a_label(corpus: Corpus, split: Split) -> str | None:
+    """Warning for labels whose texts are too few to learn from."""
+    counts = Counter(corpus.labels[row] for row in split.kept) if corpus.labels else Counter()
+    few = [label for label in corpus.label_names if counts[label] < FEWEST]
+    if not few:
+        return None
+    listed = ", ".join(f"{label!r} ({counts[label]})" for label in few[:10])
+    more = f" and {len(few) - 10} more labels" if len(few) > 10 else ""
+    return (
+        f"Fewer than {FEWEST} texts of {listed}{more}: records of such a label will hardly be "
+        "like them. Give more, or join labels."
+    )
+
+
+def _left_out(split: Split) -> str | None:
     if not split.too_long:
         return None
     rows = len(split.too_long) + len(split.kept)

@@ -21,9 +21,9 @@ class Texts:
         self._numbers: dict[str, int] = {}
 
     def add(self, text: str) -> int:
-        """Adds `text`, on one line and masked if this page masks; gives its number."""
-        line = " ".join(text.split())
-        return self._numbers.setdefault(mask(line) if self._masked else line, len(self._numbers))
+        """Adds `text`, masked if this page masks; gives its number."""
+        shown = mask(text.strip("\n")) if self._masked else text.strip("\n")
+        return self._numbers.setdefault(shown, len(self._numbers))
 
     @property
     def shown(self) -> list[str]:

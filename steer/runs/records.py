@@ -143,7 +143,7 @@ class Checker:
         text = self._task.parse(completion)
         if finish_reason == "length" or text is None:
             reason: Reason = "unfinished" if finish_reason == "length" else "unparsed"
-            return Verdict(" ".join(completion.split()), reason)
+            return Verdict(self._task.record(completion), reason)
         if len(text) < self._task.min_chars:
             return Verdict(text, "short")
         verdict = _compare(self._known, text)

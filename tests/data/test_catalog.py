@@ -141,7 +141,7 @@ def test_a_prompt_is_enough(write: Write) -> None:
         ("prompt: 7", "prompt is 7: input should be a valid string"),
         ("prompt: ' '", "the prompt is empty"),
         ("prompt: x {label}", "the prompt has {label}"),
-        ("prompt: x {label}\nlabels: [yes, no]", "labels.0 is True: input should be"),
+        ("prompt: x {label}\nlabels: [null, no]", "labels.0 is None: input should be"),
         ("prompt: x\nlabels: [a]", "the prompt has no {label}"),
         ("prompt: x\nform: poem", "form is 'poem': "),
         ("prompt: x\npattern: (", "is no regular expression"),

@@ -105,8 +105,8 @@ def test_dataset_from_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     corpus = load_corpus("someone/some-data:test[:10]", label_column="label")
     assert corpus == Corpus(("a", "b"), ("yes", "no"), "someone/some-data:test[:10]")
-    assert load_corpus("some-data", "text").source == "some-data"
-    assert asked == [("someone/some-data", "test[:10]"), ("some-data", "train")]
+    assert load_corpus("someone/some-data", "text").source == "someone/some-data"
+    assert asked == [("someone/some-data", "test[:10]"), ("someone/some-data", "train")]
 
 
 def test_a_dataset_that_cannot_be_had_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,8 +130,7 @@ BAD_FILES = [
     ("x.jsonl", '{"text": "a"}\n\n{"text": "b"\n', "line 3 is no valid JSON"),
     ("x.jsonl", "[" * 100_000, "line 1 is no valid JSON"),
     ("x.jsonl", '{"text": "a"}\n["b"]\n', "line 2 is no JSON object but list"),
-    ("x.jsonl", b'{"text": "a"}\n{"text": "\xff"}\n', "line 2 is no valid UTF-8 (byte 0xff at"),
-    ("x.txt", "a\n".encode("utf-16"), "line 1 is no valid UTF-8"),
+    ("x.jsonl", b'{"text": "a"}\n{"text": "\xff"}\n', "line 2 is no valid UTF-8 (byte 0xff after"),
     ("x.csv", b"text\nok\n\xe9t\xe9\n", "line 3 is no valid UTF-8"),
     ("x.jsonl", '{"text": "a"}\n{"text": 7}\n', "line 2 has a int in column 'text'"),
     ("x.jsonl", '{"text": "a"}\n{"text": null}\n', "line 2 has no value in column 'text'"),
@@ -139,21 +138,22 @@ BAD_FILES = [
     ("x.jsonl", '{"text": "a"}\n{"text": " "}\n{"text": ""}', "line 2 has a blank text (2 in all"),
     ("x.jsonl", '{"text": "\\ud800"}', "line 1 holds half a character"),
     ("x.txt", "a\n\nb\n\nc\n", "line 2 has a blank text (2 in all)"),
-    ("x.csv", "text,kind\na\n", "row 1 has 1 cells but the first line names 2 columns"),
+    ("x.csv", "text,kind\na\n", "row 1 has 1 cells but the first row has 2"),
     ("x.csv", "text,kind\na,b\nc, d, e\n", "row 2 has 3 cells"),
     ("x.csv", 'text\n"a', "no valid CSV"),
-    ("x.csv", "text,text\na,b\n", "column name occurs twice"),
+    ("x.csv", "text,text\na,b\n", "the column name 'text' occurs twice"),
     ("x.parquet", b"PAR1 but no more", "no valid Parquet"),
     ("x.parquet", b"", "no valid Parquet"),
-    ("x.json", "[]", "unknown extension .json; known are .jsonl, .ndjson, .csv"),
+    ("x.json", "[]", "is empty"),
+    ("x.dat", "a", "unknown extension .dat; give --format, such as csv or txt (known are .jsonl"),
     ("x", "a\n", "unknown extension (none)"),
     (
         "x.jsonl",
         '{"a": "x", "b": "y", "c": 1}\n',
-        "no column 'text'; choose the text column: a, b, c",
+        "no column 'text'; choose its column with --text-column: a, b, c",
     ),
-    ("x.jsonl", '{"a": 1}\n', "no column 'text'; choose the text column: a"),
-    ("x.jsonl", "{}\n", "no column 'text'; choose the text column: none"),
+    ("x.jsonl", '{"a": 1}\n', "no column 'text'; choose its column with --text-column: a"),
+    ("x.jsonl", "{}\n", "no column 'text'; choose its column with --text-column: none"),
 ]
 
 
@@ -175,7 +175,7 @@ def test_wrong_columns_are_told_the_right_ones(write: Write) -> None:
 
 
 @pytest.mark.parametrize(
-    ("label", "found"), [(None, "line 2 has no value"), (" ", "blank label"), (1.5, "a float in")]
+    ("label", "found"), [(None, "line 2 has no value"), (" ", "blank label"), ([1.5], "a list in")]
 )
 def test_bad_labels(write: Write, label: Any, found: str) -> None:
     rows = [{"text": "a", "label": "x"}, {"text": "b", "label": label}]
@@ -185,7 +185,7 @@ def test_bad_labels(write: Write, label: Any, found: str) -> None:
 @pytest.mark.parametrize("name", ["no.jsonl", "/no/such/file", "./x", "a/b/c", "no.txt", ""])
 def test_missing_files(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    assert ("no such file" if name else "is a folder") in refused(name)
+    assert "no such file" in refused(name)
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:

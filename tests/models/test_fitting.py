@@ -16,6 +16,7 @@ from steer.models import packaged
 from steer.models.base import load_model, load_tokenizer, model_fingerprint
 from steer.models.expert import EpochLoss, Expert, FitSettings
 from steer.models.fitting import fit
+from steer.models.splitting import Split
 from steer.models.training import FitProgress, collate, completion_loss, encode
 from tests import tiny
 
@@ -128,7 +129,7 @@ def test_the_task_is_kept(tiny_model: Path, tmp_path: Path) -> None:
     made = fit(corpus, task, tmp_path / "out", base=str(tiny_model), settings=FAST)
     expert = Expert.load(tmp_path / "out")
     assert expert == made
-    assert expert.task == replace(task, hub=None)
+    assert expert.task == replace(task, hub=None, whitespace="single")
     assert expert.max_completion_tokens == 7
 
 
@@ -158,6 +159,16 @@ def losses(*held_out: float) -> list[EpochLoss]:
     ]
 
 
+NO_LABELS = Corpus(("a", "b"), None, "none")
+
+
+def test_labels_with_few_texts_are_named() -> None:
+    corpus = Corpus(tuple(map(str, range(14))), ("a",) * 12 + ("b", "c"), "made")
+    split = Split(tuple(range(13)), (13,), (), limit=512)
+    (warning,) = module._warnings(corpus, losses(3, 2, 2), split, FitSettings())
+    assert "Fewer than 10 texts of 'b' (1), 'c' (1)" in warning
+
+
 @pytest.mark.parametrize(
     ("held_out", "found"),
     [
@@ -168,16 +179,16 @@ def losses(*held_out: float) -> list[EpochLoss]:
     ],
 )
 def test_warnings_are_plain_sentences(held_out: tuple[float, ...], found: list[str]) -> None:
-    split = module._Split(train=(0,), held_out=(1,), too_long=(), limit=512)
+    split = Split(train=(0,), held_out=(1,), too_long=(), limit=512)
     settings = FitSettings(epochs=max(1, len(held_out) - 1))
-    given = module._warnings(losses(*held_out), split, settings)
+    given = module._warnings(NO_LABELS, losses(*held_out), split, settings)
     assert len(given) == len(found)
     assert all(part in sentence for part, sentence in zip(found, given, strict=True))
 
 
 def test_an_early_stop_is_not_called_still_falling() -> None:
-    split = module._Split(train=(0,), held_out=(1,), too_long=(), limit=512)
-    assert module._warnings(losses(3, 2), split, FitSettings(epochs=2)) == ()
+    split = Split(train=(0,), held_out=(1,), too_long=(), limit=512)
+    assert module._warnings(NO_LABELS, losses(3, 2), split, FitSettings(epochs=2)) == ()
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ from tests.runs.test_correcting import NarrowEngine, WordEmbedder
 HOSTILE = (
     '</script><script>alert(1)</script> & "quoted" secretword',
     "<img src=x onerror=alert(2)> %{customdata} {{ 7 * 7 }} secretword",
-    "naïve \u2028 separator ]]> --> <!-- `${alert(3)}` secretword",
+    "naïve \u2028 separator\n\tindented ]]> --> <!-- `${alert(3)}` secretword",
 )
 REAL = Corpus((*HOSTILE, *stub.corpus(40).texts), None, "real.jsonl")
 LABELLED = stub.corpus(40, labels=("toxic", "non-toxic"))
@@ -190,8 +190,7 @@ def test_nothing_is_loaded_and_nothing_else_may_run(comparison: Path, tmp_path: 
 def test_hostile_texts_stay_texts(comparison: Path, tmp_path: Path) -> None:
     html = write(comparison, tmp_path / "report.html", points=100)
     page, data = split(html)
-    shown = {" ".join(text.split()) for text in HOSTILE}
-    assert shown <= set(data["texts"])
+    assert set(HOSTILE) <= set(data["texts"])
     assert "alert(" not in page.replace("</script><script>", "")
     assert "<b>" not in page
 
@@ -218,8 +217,8 @@ def test_masking_keeps_words_apart() -> None:
     assert mask("You are a f*ck-up, café 12!") == "Y·· a·· · ·*c·-u·, c··· 1·!"
     assert mask("f u c k") == "· · · ·"
     texts = Texts(masked=True)
-    assert texts.add("ab  cd\n") == texts.add("ax cy") == 0
-    assert texts.shown == ["a· c·"]
+    assert texts.add("ab\n\tcd\n") == texts.add("ax\n\tcy") == 0
+    assert texts.shown == ["a·\n\tc·"]
 
 
 def test_shared_words_are_marked() -> None:

@@ -5,6 +5,8 @@ const narrow = matchMedia("(max-width: 40rem)");
 const coarse = matchMedia("(pointer: coarse)");
 const LINE = 52;
 const LINES = 7;
+/* What Python splits words at. */
+const SPACE = /([\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+)/;
 
 function variable(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
@@ -38,7 +40,7 @@ function coloured(value, key) {
 
 function wrapped(text) {
   const lines = [""];
-  for (const word of text.split(" ")) {
+  for (const word of text.trim().split(/\s+/)) {
     if (lines.at(-1) && lines.at(-1).length + word.length >= LINE) lines.push("");
     lines[lines.length - 1] += (lines.at(-1) ? " " : "") + word.slice(0, 3 * LINE);
   }
@@ -165,12 +167,14 @@ function sortBy(heading) {
 
 function markedText(number, marks) {
   const paragraph = element("span");
-  const words = page.texts[number].split(" ");
-  for (let start = 0, end; start < words.length; start = end) {
-    for (end = start + 1; end < words.length && marks[end] === marks[start]; ) end += 1;
-    const kind = { 1: ["span", "both"], 2: ["mark", ""] }[marks[start]] ?? ["span", ""];
-    if (start) paragraph.append(" ");
-    paragraph.append(element(...kind, words.slice(start, end).join(" ")));
+  /* Words at even places, the white space between them at odd ones. */
+  const parts = page.texts[number].split(SPACE);
+  if (!parts[0]) paragraph.append(...parts.splice(0, 2));
+  for (let start = 0, end; start < parts.length; start = end) {
+    for (end = start + 2; end < parts.length && marks[end / 2] === marks[start / 2]; ) end += 2;
+    const kind = { 1: ["span", "both"], 2: ["mark", ""] }[marks[start / 2]] ?? ["span", ""];
+    if (start) paragraph.append(parts[start - 1]);
+    paragraph.append(element(...kind, parts.slice(start, end - 1).join("")));
   }
   return paragraph;
 }

@@ -1,0 +1,145 @@
+"""Rows of CSV and TSV: the separator found, or asked for; a header row never lost."""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+
+from steer.data.reading.header import split_header
+from steer.data.reading.rows import Row, Rows, shown
+from steer.data.reading.settings import Reading
+from steer.data.reading.streams import LONGEST, Lines
+from steer.errors import SteerError
+
+SEPARATORS = (",", ";", "\t", "|")
+_SAMPLE_ROWS, _SAMPLE_CHARS = 100, 2**20
+_NAMES = {"\t": "tab", ",": "comma", ";": "semicolon", "|": "pipe"}
+
+
+def read_delimited(
+    stream: io.BufferedReader, name: str, reading: Reading, usual: str = ","
+) -> Rows:
+    """Reads cells between separators, in quotes or not; `usual` is the separator of files named
+    like this one. Raises `SteerError` when it may be one or another, or the first row a header or
+    a text."""
+    csv.field_size_limit(max(csv.field_size_limit(), LONGEST))
+    found = Lines(stream, name, reading.encoding, ends=True)
+    lines = iter(found)
+    sample = list(_sample(lines))
+    separator = reading.separator
+    if sample and sample[0].lower().startswith("sep=") and len(sample[0].strip()) == 5:
+        separator = separator or sample.pop(0).strip()[4]
+    separator = separator or _find_separator(sample, name, reading, usual)
+    cells = _cells(chain(sample, lines), separator, name, reading)
+    first = list(_take(cells, _SAMPLE_ROWS))
+    header, taken = split_header(first, name, reading)
+    if separator != usual and reading.separator is None:
+        found.notes.append(f"{name}: cells end with a {_NAMES.get(separator, separator)}")
+    rows = _rows(chain(first[taken:], cells), header, name, separator)
+    return Rows(name, "row", rows, tuple(filter(None, header)), found.notes)
+
+
+def _sample(lines: Iterator[str]) -> Iterator[str]:
+    """Takes lines for 100 rows or more, but no more than a megabyte and a line."""
+    size = 0
+    for line in lines:
+        yield line
+        size += len(line)
+        if size > _SAMPLE_CHARS:
+            return
+
+
+def _take(cells: Iterator[list[str]], count: int) -> Iterator[list[str]]:
+    for _ in range(count):
+        if (row := next(cells, None)) is None:
+            return
+        yield row
+
+
+def _cells(
+    lines: Iterable[str], separator: str, name: str, reading: Reading
+) -> Iterator[list[str]]:
+    """Yields the cells of each row that is no blank line."""
+    quotes = reading.quotes is not False
+    reader = csv.reader(
+        lines,
+        delimiter=separator,
+        strict=True,
+        quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE,
+    )
+    while True:
+        try:
+            row = next(reader, None)
+        except csv.Error as error:
+            raise SteerError(
+                f"{name} is no valid CSV at line {reader.line_num}: {error}; if quotation marks "
+                "are part of the texts, give --no-quotes"
+            ) from None
+        if row is None:
+            return
+        if row:
+            _check_quotes(row, separator, reader.line_num, name, reading)
+            yield row
+
+
+def _check_quotes(row: list[str], separator: str, line: int, name: str, reading: Reading) -> None:
+    """Raises `SteerError` where a quotation mark that opens a text may have swallowed rows: files
+    with tabs often have such marks, and no quoting."""
+    if separator != "\t" or reading.quotes is not None:
+        return
+    for cell in row:
+        if "\t" in cell and "\n" in cell:
+            raise SteerError(
+                f"{name}: a cell that ends at line {line} holds tabs and line ends: {shown(cell)}; "
+                "give --no-quotes if quotation marks are part of the texts, else --quotes"
+            )
+
+
+def _find_separator(sample: Sequence[str], name: str, reading: Reading, usual: str) -> str:
+    """Finds the one separator that cuts all rows of the sample into equally many cells."""
+    rows = {each: _try(sample, each, reading) for each in SEPARATORS}
+    even = [each for each in SEPARATORS if _width(rows[each]) > 1]
+    if len(even) == 1:
+        return even[0]
+    if usual in even and usual != ",":  # as the file's own ending says
+        return usual
+    first = (rows[usual] or [[]])[0]
+    others = [each for each in SEPARATORS if each != usual and each in "".join(first)]
+    if even or (len(first) == 1 and others):
+        names = " or ".join(_NAMES[each] for each in even or (usual, *others))
+        raise SteerError(
+            f"{name}: cells may end with a {names} (first row: {shown(''.join(sample[:1]).strip())}"
+            "); say which with --separator"
+        )
+    return usual
+
+
+def _try(sample: Sequence[str], separator: str, reading: Reading) -> list[list[str]]:
+    """The sample's rows with that separator, without the last one if it may go on; none if they are
+    no valid CSV."""
+    try:
+        rows = list(_cells(sample, separator, "", reading))
+    except SteerError:
+        return []
+    return rows[:-1] if sum(map(len, sample)) > _SAMPLE_CHARS else rows
+
+
+def _width(rows: Sequence[Sequence[str]]) -> int:
+    """Number of cells of every row; 0 where they differ."""
+    widths = set(map(len, rows))
+    return widths.pop() if len(widths) == 1 else 0
+
+
+def _rows(
+    body: Iterable[list[str]], header: Sequence[str], name: str, separator: str
+) -> Iterator[tuple[int, Row]]:
+    """Yields rows by the names of their columns; those without a name, such as an index that
+    pandas wrote, are left out."""
+    for number, row in enumerate(body, start=1):
+        if len(row) != len(header) and any(row[len(header) :] or ["short"]):
+            raise SteerError(
+                f"{name}: row {number} has {len(row)} cells but the first row has {len(header)}; "
+                f"quote texts that hold a {_NAMES.get(separator, separator)}, or name another "
+                "--separator"
+            )
+        yield number, {column: cell for column, cell in zip(header, row, strict=False) if column}

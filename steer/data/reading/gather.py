@@ -1,0 +1,150 @@
+"""Texts and labels gathered from rows: each checked, what is left out counted."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from typing import Any
+
+from steer.data.characters import find_control, is_blank, name_control
+from steer.data.labels import look_alikes, spell
+from steer.data.reading.layout import ABSENT, Layout, find_layout
+from steer.data.reading.rows import Row, Rows, shown
+from steer.data.reading.settings import Reading
+from steer.errors import SteerError
+
+_SAMPLE = 100
+_MANY = 50
+"""Labels beyond which likenesses are not looked for: such a column is no list of names."""
+
+
+@dataclass
+class _Fault:
+    """Rows that cannot be used for one reason: where the first one is, what is wrong with it, and
+    the option that leaves them out."""
+
+    what: str
+    option: str
+    skipped: bool
+    first: str = ""
+    count: int = 0
+
+    def at(self, place: str) -> None:
+        self.first = self.first or place
+        self.count += 1
+
+
+@dataclass
+class Gathered:
+    """Texts, labels and `notes` of the rows added so far, read as `reading` says."""
+
+    reading: Reading
+    notes: list[str] = field(default_factory=list)
+    _texts: list[str] = field(default_factory=list)
+    _labels: list[str] = field(default_factory=list)
+    _rows: int = 0
+
+    def add(self, rows: Rows) -> None:
+        """Adds the rows of one file. Raises `SteerError` for one whose text or label is missing or
+        no string; for blank texts and control characters with their number, unless the settings
+        leave such rows out."""
+        blank = _Fault("a blank text", "--skip-blank", self.reading.skip_blank)
+        control = _Fault("control characters", "--skip-control", self.reading.skip_control)
+        sample = list(islice(rows.numbered, _SAMPLE))
+        if sample:
+            layout = find_layout(rows, [row for _, row in sample], self.reading)
+            for number, row in chain(sample, rows.numbered):
+                self._rows += 1
+                self._add(rows, number, row, layout, blank, control)
+        self.notes += rows.notes
+        for fault in (blank, control):
+            self._report(rows.source, fault)
+
+    def result(self, source: str) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
+        """Gives all texts and their labels, None if none were asked for. Raises `SteerError` when
+        there are no texts."""
+        if not self._texts:
+            left_out = f" but {self._rows} rows that were left out" if self._rows else ""
+            raise SteerError(f"{source} is empty: it has no texts{left_out}; give one text a row")
+        labelled = self.reading.label_column is not None
+        if labelled:
+            self._compare_labels(source)
+        return tuple(self._texts), tuple(self._labels) if labelled else None
+
+    def _add(
+        self, rows: Rows, number: int, row: Row, layout: Layout, blank: _Fault, control: _Fault
+    ) -> None:
+        text = layout.text(row)
+        if (text is None or text is ABSENT) and self.reading.skip_blank:
+            return blank.at(rows.where(number))
+        text = _string(text, layout.column, rows, number)
+        if character := find_control(text):
+            found = f"holds {name_control(character)}: {shown(text)}"
+            return control.at(f"{rows.where(number)} {found}")
+        if is_blank(text):
+            return blank.at(rows.where(number))
+        if layout.label is not None:
+            self._labels.append(_label(layout.label(row), layout.label_column, rows, number))
+        self._texts.append(text)
+        return None
+
+    def _report(self, source: str, fault: _Fault) -> None:
+        if not fault.count:
+            return
+        if fault.skipped:
+            self.notes.append(f"{source}: {fault.count} rows with {fault.what} were left out")
+            return
+        says = fault.first if "holds" in fault.first else f"{fault.first} has {fault.what}"
+        raise SteerError(
+            f"{says} ({fault.count} in all); take such rows out, or leave them out with "
+            f"{fault.option}"
+        )
+
+    def _compare_labels(self, source: str) -> None:
+        counts = Counter(self._labels)
+        for alike in look_alikes(counts) if len(counts) <= _MANY else ():
+            listed = ", ".join(f"{label!r} ({counts[label]})" for label in alike)
+            self.notes.append(
+                f"{source}: the labels {listed} look alike but are kept apart; write them alike if "
+                "they are one"
+            )
+
+
+def _string(value: Any, column: str, rows: Rows, number: int) -> str:
+    where = rows.where(number)
+    if value is None or value is ABSENT:
+        raise SteerError(
+            f"{where} has no value in column {column!r}; leave such rows out with --skip-blank, or "
+            "name another --text-column"
+        )
+    if not isinstance(value, str):
+        raise SteerError(
+            f"{where} has a {type(value).__name__} in column {column!r}, not a string: "
+            f"{shown(value)}; name another --text-column"
+        )
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise SteerError(
+            f"{where} holds half a character (a lone surrogate) in column {column!r}; "
+            "correct the text or take it out"
+        ) from None
+    return value
+
+
+def _label(value: Any, column: str | None, rows: Rows, number: int) -> str:
+    where = rows.where(number)
+    label = None if value is ABSENT else spell(value)
+    if value is None or value is ABSENT or value != value:
+        raise SteerError(
+            f"{where} has no value in column {column!r}; give each text a label, or name another "
+            "--label-column"
+        )
+    if label is None:
+        raise SteerError(
+            f"{where} has a {type(value).__name__} in column {column!r}, which can be no label: "
+            f"{shown(value)}; name another --label-column"
+        )
+    if is_blank(label) or find_control(label):
+        what = "a blank label" if is_blank(label) else "a label with control characters"
+        raise SteerError(f"{where} has {what} in column {column!r}; name another --label-column")
+    return _string(label, str(column), rows, number)

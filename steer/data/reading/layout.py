@@ -1,0 +1,153 @@
+"""Where a row has its text and its label: a column, a field within, a chat's answer, a template."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any
+
+from steer.data.reading.chats import is_chat, last_answer
+from steer.data.reading.header import is_number
+from steer.data.reading.rows import Row, Rows
+from steer.data.reading.settings import FIELD, Reading
+from steer.errors import SteerError
+
+ABSENT = object()
+"""Stands for the value of a row that has none."""
+
+_CHATS = ("messages", "conversations", "conversation", "chat", "turns")
+_ANSWERED = (("instruction", "output"), ("prompt", "completion"), ("prompt", "response"))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Functions that give a row's text and label, `ABSENT` where there is none; `column` and
+    `label_column` are their names for messages."""
+
+    text: Callable[[Row], Any]
+    column: str
+    label: Callable[[Row], Any] | None
+    label_column: str | None
+
+
+def find_layout(rows: Rows, sample: Sequence[Row], reading: Reading) -> Layout:
+    """Finds where texts and labels are, from the settings and the first rows. Raises `SteerError`
+    when there is no such column, or several may be the text's."""
+    names = list(dict.fromkeys([*(rows.names or ()), *(name for row in sample for name in row)]))
+    label = reading.label_column
+    if label is not None:
+        _check(rows, sample, names, label, "label", "--label-column")
+    wanted = None if label is None else (lambda row: value_at(row, label))
+    if reading.text is not None:
+        for field in reading.fields:
+            _check(rows, sample, names, field, "text", "--text")
+        template = reading.text
+        return Layout(lambda row: _joined(template, row), template, wanted, label)
+    column = reading.text_column or _guess(rows, sample, names, label)
+    _check(rows, sample, names, column, "text", "--text-column")
+    return Layout(lambda row: _answer(value_at(row, column)), column, wanted, label)
+
+
+def value_at(row: Mapping[str, Any], path: str) -> Any:
+    """Gives the value under a key, or within: "a.b" is key b of the object under a, "a.0" its
+    first item. `ABSENT` if there is none."""
+    if path in row:
+        return row[path]
+    value: Any = row
+    for key in path.split("."):
+        if isinstance(value, Mapping) and key in value:
+            value = value[key]
+        elif isinstance(value, list) and key.isdecimal() and int(key) < len(value):
+            value = value[int(key)]
+        else:
+            return ABSENT
+    return value
+
+
+def roots(reading: Reading, names: Sequence[str]) -> list[str] | None:
+    """The columns of `names` that the settings need; None if that depends on the rows."""
+    paths = [*reading.fields, *filter(None, (reading.text_column, reading.label_column))]
+    if reading.text is None and reading.text_column is None:
+        if "text" not in names or reading.label_column == "text":
+            return None
+        paths.append("text")
+    found = [path if path in names else path.split(".")[0] for path in paths]
+    return [name for name in dict.fromkeys(found) if name in names]
+
+
+def listed(names: Iterable[str], most: int = 20) -> str:
+    """Lists the names of columns for a message; the first ones when there are many."""
+    all_names = list(names)
+    rest = f" and {len(all_names) - most} more" if len(all_names) > most else ""
+    return ", ".join(all_names[:most]) + rest or "none"
+
+
+def _check(
+    rows: Rows, sample: Sequence[Row], names: list[str], path: str, role: str, option: str
+) -> None:
+    """Raises `SteerError` unless there is such a column, or some row has such a field."""
+    if path in names or any(value_at(row, path) is not ABSENT for row in sample):
+        return
+    if path.split(".")[0] in names and not sample:
+        return
+    columns = listed([*names, *_fields(sample)])
+    raise SteerError(
+        f"{rows.source} has no {role} column {path!r}; its columns: {columns}; "
+        f"name one with {option}"
+    )
+
+
+def _guess(rows: Rows, sample: Sequence[Row], names: list[str], label: str | None) -> str:
+    if "text" in names and label != "text":
+        return "text"
+    texts = [name for name in names if name != label and _are_texts(sample, name)]
+    alike = [name for name in texts if name.casefold() == "text"]
+    if len(alike) == 1 or len(texts) == 1:
+        return (alike or texts)[0]
+    column = _known(sample, names)
+    if column is not None:
+        answers = is_chat(sample[0].get(column)) if sample else False
+        what = f"the last answer in {column}" if answers else f"the column {column}"
+        rows.notes.append(f"{rows.source}: the texts are {what}; --text-column names another")
+        return column
+    nested = _fields(sample)
+    raise SteerError(
+        f"{rows.source} has no column 'text'; choose its column with --text-column: "
+        f"{listed([*names, *nested])}; or join some with --text"
+    )
+
+
+def _known(sample: Sequence[Row], names: list[str]) -> str | None:
+    """The column of the texts in the usual forms of chats, instructions and prompts."""
+    for name in _CHATS:
+        if name in names and any(is_chat(row.get(name)) for row in sample):
+            return name
+    return next((answer for asked, answer in _ANSWERED if {asked, answer} <= set(names)), None)
+
+
+def _are_texts(sample: Sequence[Row], name: str) -> bool:
+    values = [row.get(name) for row in sample]
+    strings = [value for value in values if isinstance(value, str)]
+    return len(strings) == len(values) > 0 and not all(map(is_number, strings))
+
+
+def _fields(sample: Sequence[Row]) -> list[str]:
+    """Names of the fields within the objects of the first rows."""
+    pairs = [(name, value) for row in sample for name, value in row.items()]
+    objects = [(name, value) for name, value in pairs if isinstance(value, Mapping)]
+    return list(dict.fromkeys(f"{name}.{key}" for name, value in objects for key in value))
+
+
+def _answer(value: Any) -> Any:
+    """The text of a value: of a chat, what is answered last."""
+    if is_chat(value):
+        answer = last_answer(value)
+        return ABSENT if answer is None else answer
+    return value
+
+
+def _joined(template: str, row: Row) -> Any:
+    """The template with a row's values in it; `ABSENT` where one is missing or no plain value."""
+    values = {name: _answer(value_at(row, name)) for name in FIELD.findall(template)}
+    if any(v is ABSENT or not isinstance(v, str | Real) for v in values.values()):
+        return ABSENT
+    return FIELD.sub(lambda match: str(values[match[1]]), template)

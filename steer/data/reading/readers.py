@@ -1,0 +1,154 @@
+"""Rows of whatever a source names: each kind of file by its reader."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from steer.data.reading.columnar import read_arrow, read_dataset, read_parquet
+from steer.data.reading.delimited import read_delimited
+from steer.data.reading.objects import read_json, read_jsonl
+from steer.data.reading.rows import Rows
+from steer.data.reading.settings import Reading
+from steer.data.reading.sheets import read_xlsx
+from steer.data.reading.sources import KINDS, Part, file_kind, find_parts
+from steer.data.reading.streams import STANDARD_INPUT, Lines, head, open_stream, source_name
+from steer.errors import SteerError
+from steer.quiet import quiet_logs
+
+# First bytes of formats that are no text.
+_MAGIC = {b"PAR1": "parquet", b"ARROW1": "arrow", b"\xff\xff\xff\xff": "arrow"}
+_OTHERS = {
+    b"PK\x03\x04": "a ZIP archive; unpack it, or give --format xlsx if it is an Excel workbook",
+    b"\xd0\xcf\x11\xe0": "an old Office file; save it as .xlsx or CSV",
+    b"%PDF": "a PDF; take its text out first",
+    b"SQLite format 3": "an SQLite database; export the table as CSV",
+    b"\x80\x04": "a Python pickle, which can run code; save the texts as JSONL",
+    b"\x1f\x9d": "compressed (.Z); decompress it first",
+    b"\x04\x22\x4d\x18": "compressed (LZ4); decompress it first",
+    b"7z\xbc\xaf": "a 7z archive; unpack it first",
+    b"Rar!": "a RAR archive; unpack it first",
+}
+
+
+def open_rows(source: str, reading: Reading, notes: list[str]) -> Iterator[Rows]:
+    """Yields the rows of each file or dataset that the source names; `notes` takes what was left
+    out. Raises `SteerError` when one cannot be read."""
+    for part in find_parts(source, notes):
+        try:
+            if part.kind == "file":
+                yield _open_file(part, reading)
+            else:
+                yield read_dataset(_load(part), _dataset_name(part), reading)
+        except OSError as error:
+            reason = error.strerror or error
+            raise SteerError(f"cannot read {part.place}: {reason}; check the file") from None
+
+
+def load_hub(name: str, split: str, config: str | None = None) -> Any:
+    """Loads a `datasets.Dataset` of the Hugging Face hub; raises `SteerError` if that fails."""
+    import datasets
+
+    try:
+        with quiet_logs():
+            return datasets.load_dataset(*filter(None, (name, config)), split=split)
+    # The library raises dozens of unrelated types; all mean that the dataset cannot be had.
+    except Exception as error:
+        lines = str(error).strip().splitlines()
+        reason = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+        raise SteerError(
+            f"no Hugging Face dataset can be loaded as {name}, split {split}: {reason}"
+        ) from None
+
+
+def _load(part: Part) -> Any:
+    if part.kind == "hub":
+        try:
+            return load_hub(part.place, part.name or "train")
+        except SteerError as error:
+            raise SteerError(f"{_dataset_name(part)} is no file, and {error}") from None
+    import datasets
+
+    try:
+        with quiet_logs():
+            return datasets.load_from_disk(part.place)
+    except Exception as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise SteerError(f"{part.place} is no dataset saved to disk: {lines[0]}") from None
+
+
+def _dataset_name(part: Part) -> str:
+    return f"{part.place}:{part.name}" if part.name else part.place
+
+
+def _open_file(part: Part, reading: Reading) -> Rows:
+    path = Path(part.place)
+    name = source_name(path)
+    stream = open_stream(path)
+    kind = reading.format or file_kind(path)
+    found = _by_content(head(stream), name, kind)
+    if kind is None and part.place == STANDARD_INPUT:
+        kind = found
+    if kind is None:
+        raise SteerError(_unknown(path, name, found))
+    if part.name is not None:
+        if kind != "xlsx":
+            raise SteerError(f"no such file: {part.place}:{part.name}; check the path")
+        return read_xlsx(stream, f"{name}:{part.name}", reading, part.name)
+    if kind == "tsv":
+        return read_delimited(stream, name, reading, "\t")
+    return _READERS[kind](stream, name, reading)
+
+
+def _by_content(start: bytes, name: str, kind: str | None) -> str | None:
+    """Format that the first bytes tell, if they do. Raises `SteerError` when it is not the `kind`
+    that was expected, or is none that can be read."""
+    for magic, found in _MAGIC.items():
+        if start.startswith(magic):
+            if kind not in (None, found):
+                raise SteerError(f"{name} is not {kind} but {found}; give --format {found}")
+            return found
+    for magic, what in _OTHERS.items():
+        if start.startswith(magic) and kind != "xlsx":
+            raise SteerError(f"{name} is {what}")
+    text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
+    return {b"{": "jsonl", b"[": "json"}.get(text[:1])
+
+
+def _unknown(path: Path, name: str, found: str | None) -> str:
+    guess = f"; it looks like --format {found}" if found else ""
+    if str(path) == STANDARD_INPUT:
+        return f"{name} may be of any kind{guess}; say which with --format, such as csv or txt"
+    ending = path.suffix or "(none)"
+    return (
+        f"{name} has the unknown extension {ending}{guess}; give --format, such as csv or txt "
+        f"(known are {', '.join(KINDS)})"
+    )
+
+
+def _read_text(stream: io.BufferedReader, name: str, reading: Reading) -> Rows:
+    """Reads a text a line; blank lines at the end are no rows."""
+    lines = Lines(stream, name, reading.encoding)
+    if head(stream).startswith(b'{"'):
+        lines.notes.append(f"{name}: lines of JSON are read as texts; --format jsonl reads in them")
+    return Rows(name, "line", _lines(lines), ("text",), lines.notes)
+
+
+def _lines(lines: Lines) -> Iterator[tuple[int, dict[str, str]]]:
+    blank: list[tuple[int, dict[str, str]]] = []
+    for number, line in enumerate(lines, start=1):
+        blank.append((number, {"text": line}))
+        if line.strip():
+            yield from blank
+            blank.clear()
+
+
+_READERS = {
+    "jsonl": read_jsonl,
+    "json": read_json,
+    "csv": read_delimited,
+    "txt": _read_text,
+    "parquet": read_parquet,
+    "arrow": read_arrow,
+    "xlsx": read_xlsx,
+}

@@ -1,0 +1,78 @@
+"""Settings of reading: what a user can say about a file that it does not say itself."""
+
+import re
+from typing import Literal, get_args
+
+from pydantic import field_validator, model_validator
+
+from steer.config import Config
+from steer.errors import SteerError
+
+Format = Literal["jsonl", "json", "csv", "tsv", "txt", "parquet", "arrow", "xlsx"]
+FIELD = re.compile(r"\{([^{}]+)\}")
+_SEPARATORS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
+
+
+class Reading(Config):
+    """Settings of reading; each is the option of that name.
+
+    The text is the column `text_column`, or is joined of columns by the template `text`, such as
+    "{title}: {body}"; `label_column` is the label's. "a.b" reaches into objects. Where a setting
+    is None the file decides: its `format` by its name, the `separator` of cells, whether there is
+    a `header`, whether `quotes` hold cells together, its `encoding`. Rows with a blank text, or
+    with control characters, are an error unless `skip_blank` or `skip_control` leaves them out.
+    """
+
+    text_column: str | None = None
+    label_column: str | None = None
+    text: str | None = None
+    format: Format | None = None
+    separator: str | None = None
+    header: bool | None = None
+    quotes: bool | None = None
+    encoding: str | None = None
+    skip_blank: bool = False
+    skip_control: bool = False
+
+    @field_validator("format", mode="before")
+    @classmethod
+    def _check_format(cls, value: str | None) -> str | None:
+        known = get_args(Format)
+        if value is not None and value not in known:
+            raise SteerError(f"--format is {value!r}: choose one of {', '.join(known)}")
+        return value
+
+    @field_validator("separator")
+    @classmethod
+    def _check_separator(cls, value: str | None) -> str | None:
+        value = _SEPARATORS.get(value or "", value)
+        if value is not None and (len(value) != 1 or value in '\r\n"'):
+            raise SteerError(f"--separator is {value!r}: give one character, such as ';' or tab")
+        return value
+
+    @field_validator("encoding")
+    @classmethod
+    def _check_encoding(cls, value: str | None) -> str | None:
+        try:
+            b"a".decode(value or "utf-8", "replace")
+        except (LookupError, ValueError):
+            raise SteerError(
+                f"--encoding is {value!r}, which is not known; such as utf-8, utf-16 or cp1252"
+            ) from None
+        return value
+
+    @model_validator(mode="after")
+    def _check_text(self) -> "Reading":
+        if self.text is not None and self.text_column is not None:
+            raise SteerError("found both --text and --text-column; give one of them")
+        if self.text is not None and not self.fields:
+            raise SteerError(
+                f"--text is {self.text!r}, which names no column; write such as "
+                "'{title}: {body}', or --text-column NAME"
+            )
+        return self
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Columns that the template names, in its order."""
+        return tuple(FIELD.findall(self.text or ""))
