@@ -9,6 +9,7 @@ import numpy as np
 from datasketch import MinHash
 
 from steer.data.postings import Postings
+from steer.data.words import fold
 from steer.errors import SteerError
 
 GRAM = 5
@@ -20,14 +21,9 @@ _BITS = random.Random(1)
 _FACTORS = np.array([_BITS.getrandbits(64) | 1 for _ in range(PERMUTATIONS)], dtype=np.uint64)
 
 
-def normalise(text: str) -> str:
-    """Folds the case of a text, and makes every run of white space one space."""
-    return " ".join(text.casefold().split())
-
-
 def shingles(text: str) -> frozenset[str]:
-    """Cuts the character 5-grams of the normalised text; a shorter text is its only one."""
-    plain = normalise(text)
+    """Cuts the character 5-grams of the folded text; a shorter text is its only one."""
+    plain = fold(text)
     return frozenset(plain[i : i + GRAM] for i in range(max(1, len(plain) - GRAM + 1)))
 
 
@@ -58,7 +54,7 @@ class NearIndex:
 
     def add(self, key: str, text: str) -> None:
         """Adds `text` under `key`. Of equal texts the first one added is kept."""
-        plain = normalise(text)
+        plain = fold(text)
         if self._row(plain) is None:
             self._near.add(self._band_keys(plain), len(self._texts))
             self._equal.add(_text_key(plain), len(self._texts))
@@ -66,14 +62,14 @@ class NearIndex:
             self._texts.append(text)
 
     def find_equal(self, text: str) -> str | None:
-        """Finds the key of the text that is equal once normalised; None if none."""
-        row = self._row(normalise(text))
+        """Finds the key of the text that is equal once folded; None if none."""
+        row = self._row(fold(text))
         return None if row is None else self._keys[row]
 
     def find(self, text: str) -> str | None:
         """Finds the key of the equal or else most similar text, the one added first among those
         equally similar; None if none reaches the threshold."""
-        plain = normalise(text)
+        plain = fold(text)
         if (row := self._row(plain)) is not None:
             return self._keys[row]
         grams, best, nearest = shingles(plain), 0.0, None
@@ -85,7 +81,7 @@ class NearIndex:
 
     def _row(self, plain: str) -> int | None:
         candidates = self._equal.find(_text_key(plain))
-        return next((row for row in candidates if normalise(self._texts[row]) == plain), None)
+        return next((row for row in candidates if fold(self._texts[row]) == plain), None)
 
     def _band_keys(self, plain: str) -> np.ndarray:
         """Computes a number for each band, equal where all the band's rows of the signatures

@@ -10,9 +10,9 @@ from functools import cached_property
 
 import numpy as np
 
-from steer.data.neardup import NearIndex, normalise
+from steer.data.neardup import NearIndex
+from steer.data.words import fold, words
 from steer.evaluation.manifold import nearest, neighbour_distances
-from steer.evaluation.words import words
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Known:
 
     @cached_property
     def distinct(self) -> np.ndarray:
-        """The rows of texts that differ by more than case and white space."""
-        first = {normalise(text): i for i, text in reversed(list(enumerate(self.texts)))}
+        """The rows of texts that differ by more than `fold` folds."""
+        first = {fold(text): i for i, text in reversed(list(enumerate(self.texts)))}
         return self.rows[sorted(first.values())]
 
     @cached_property
@@ -45,7 +45,7 @@ class Known:
 
 
 def exact_copies(texts: Sequence[str], known: Known) -> np.ndarray:
-    """Whether each text is a known one, whatever its case and white space, bool (texts,)."""
+    """Whether each text is a known one once both are folded, bool (texts,)."""
     return np.array([known.index.find_equal(text) is not None for text in texts])
 
 

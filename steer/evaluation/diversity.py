@@ -8,7 +8,7 @@ from math import nan, prod
 
 import numpy as np
 
-from steer.evaluation.words import ngrams, words
+from steer.data.words import ngrams, words
 
 _ORDERS = (2, 3, 4)
 _BLEU_ORDER = 4

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from steer.data.words import length_bins, lengths
 from steer.errors import SteerError
 from steer.evaluation import fidelity
 from steer.evaluation.copying import Known
@@ -25,7 +26,6 @@ from steer.evaluation.sets import Labelled, Texts, as_labelled, check, check_lab
 from steer.evaluation.settings import MIN_TEXTS, EvaluationSettings
 from steer.evaluation.summary import summarise
 from steer.evaluation.table import COLUMNS, Evaluation, Histogram, Row
-from steer.evaluation.words import length_bins, lengths
 from steer.models.cache import Cache
 from steer.models.embedder import Embedder, load_embedder
 from steer.models.judge import Judge, load_judge

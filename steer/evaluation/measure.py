@@ -6,15 +6,14 @@ from math import isnan
 
 import numpy as np
 
-from steer.data.neardup import normalise
 from steer.data.questions import LETTERS, Question, parse_question
+from steer.data.words import first_words, fold, lengths
 from steer.evaluation import coherence, copying, diversity, fidelity, manifold, utility
 from steer.evaluation.copying import Known
 from steer.evaluation.estimate import Estimate, mean_with_interval, mean_with_sd, resample_counts
 from steer.evaluation.sets import Labelled
 from steer.evaluation.settings import EvaluationSettings
 from steer.evaluation.summary import GAPS
-from steer.evaluation.words import first_words, lengths
 from steer.seeds import derive
 
 GROUPS = 6
@@ -116,7 +115,7 @@ def _auroc(
     scores = fidelity.adversarial_aurocs(
         rows,
         tools.vectors(tools.reference.texts),
-        [normalise(text) for text in (*texts, *tools.reference.texts)],
+        [fold(text) for text in (*texts, *tools.reference.texts)],
         adversary,
         tools.settings.folds,
         derive(tools.settings.seed, "folds"),

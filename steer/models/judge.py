@@ -1,19 +1,16 @@
 """Judges: causal language models that did not write the texts whose likelihood they tell, by name
 an expert or a model as it is."""
 
-import copy
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn.functional import cross_entropy
-from torch.nn.utils.rnn import pad_sequence
-from transformers import DynamicCache, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from steer.data.tasks import PLACEHOLDER, Task
 from steer.errors import SteerError
@@ -28,11 +25,28 @@ from steer.models.base import (
 )
 from steer.models.cache import Cache, OnTexts, remembered
 from steer.models.expert import CARD, Expert
+from steer.models.reading import Reader
 from steer.quiet import quiet_logs
 
-IGNORE = -100
-LOGITS = 2**25
-"""Most logits computed at once: what a large vocabulary needs memory for."""
+RARE = math.log(1 / 1000)
+"""Log-probability below which a token counts as rare, in nats. A probability means the same for
+every vocabulary, and no text is needed to set it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Readings:
+    """How likely each text is to a judge, token by token: fp64 arrays (texts,).
+
+    `tokens` is the number of tokens that were read; `mean`, `sd` (of these tokens, not of others
+    like them: 0 for a single one) and `minimum` are of their log-probabilities, in nats; `rare` is
+    the share of them below `RARE`. A text without any token has 0 tokens, and else NaN.
+    """
+
+    tokens: np.ndarray
+    mean: np.ndarray
+    sd: np.ndarray
+    minimum: np.ndarray
+    rare: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -51,22 +65,21 @@ class Judge:
     ends: bool = False
     cache: Cache | None = None
 
-    def log_likelihoods(
+    def read(
         self,
         texts: Sequence[str],
         labels: Sequence[str] | None = None,
         on_texts: OnTexts | None = None,
-    ) -> np.ndarray:
-        """Computes the mean log-likelihood of each text in nats a token, fp64 (texts,), read after
-        the prompt for its label. Raises SteerError when the prompt needs labels that the texts do
-        not have.
+    ) -> Readings:
+        """Reads each text after the prompt for its label. Raises SteerError when the prompt needs
+        labels that the texts do not have.
 
         A text's tokens beyond the model's context do not count. `on_texts(done, total)` counts
         distinct texts.
         """
         labelled = self.task is not None and bool(self.task.labels)
         given = labels if labels is not None and labelled else [None] * len(texts)
-        scores = np.empty(len(texts))
+        found = np.empty((len(texts), len(fields(Readings))))
         groups: dict[str | None, list[int]] = {}
         for i, label in enumerate(given):
             groups.setdefault(label, []).append(i)
@@ -74,9 +87,19 @@ class Judge:
         done = 0
         for label, rows in groups.items():
             report = _shifted(on_texts, done, sum(sizes.values()))
-            scores[rows] = self._means([texts[i] for i in rows], label, report)
+            found[rows] = self._read([texts[i] for i in rows], label, report)
             done += sizes[label]
-        return scores
+        return Readings(*found.T)
+
+    def log_likelihoods(
+        self,
+        texts: Sequence[str],
+        labels: Sequence[str] | None = None,
+        on_texts: OnTexts | None = None,
+    ) -> np.ndarray:
+        """Computes the mean log-likelihood of each text in nats a token, fp64 (texts,); all else as
+        in `read`."""
+        return self.read(texts, labels, on_texts).mean
 
     def cut(self, texts: Sequence[str]) -> int:
         """Counts the distinct `texts` that the model cannot read to their ends, after any
@@ -90,15 +113,17 @@ class Judge:
     def _context(self, label: str | None) -> str:
         return self.task.render(label) if self.task else ""
 
-    def _means(self, texts: list[str], label: str | None, on_texts: OnTexts | None) -> np.ndarray:
+    def _read(self, texts: list[str], label: str | None, on_texts: OnTexts | None) -> np.ndarray:
+        """Computes the figures (texts, 5) of texts with one label, in the order of `Readings`."""
         context = self._context(label)
         what = [self.fingerprint, str(self.model.dtype), context, self._completion("-"), self.ends]
-        space = f"log-likelihood {json.dumps(what)}"
-        reader = _Reader(self.model, encode_prompt(self.tokenizer, context))
-        totals = remembered(
-            self.cache, space, texts, lambda some: reader.read(self._tokens(some)), on_texts
-        ).astype(np.float64)
-        return totals[:, 0] / totals[:, 1]
+        space = f"readings {json.dumps([*what, RARE, [each.name for each in fields(Readings)]])}"
+        reader = Reader(self.model, encode_prompt(self.tokenizer, context))
+
+        def compute(some: list[str]) -> np.ndarray:
+            return np.array([_figures(values) for values in reader.read(self._tokens(some))])
+
+        return remembered(self.cache, space, texts, compute, on_texts)
 
     def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
         ids = encode_texts(self.tokenizer, [self._completion(text) for text in texts])
@@ -109,67 +134,11 @@ class Judge:
         return self.task.completion(text) if self.task else text
 
 
-@dataclass(frozen=True)
-class _Reader:
-    """Reads texts after token ids that they all share, computed once."""
-
-    model: Any
-    start: list[int]
-
-    @torch.inference_mode()
-    def read(self, texts: list[list[int]]) -> np.ndarray:
-        """Computes the summed log-likelihood in nats and the number of tokens of each text, (texts,
-        2)."""
-        room = max(1, context_length(self.model) - len(self.start))
-        tokens = [torch.tensor(ids[:room]) for ids in texts]
-        first, past = self._prefill()
-        totals = np.empty((len(tokens), 2))
-        for rows in _batches([len(ids) for ids in tokens], int(self.model.config.vocab_size)):
-            batch = [tokens[row] for row in rows]
-            totals[rows, 0] = self._sums(batch, first, past)
-            totals[rows, 1] = [len(ids) for ids in batch]
-        return totals
-
-    def _prefill(self) -> tuple[Tensor, DynamicCache]:
-        """Computes logits (1, vocab) after the start, and its key-value cache."""
-        ids = torch.tensor([self.start], device=self.model.device)
-        out = self.model(input_ids=ids, use_cache=True, logits_to_keep=1)
-        if not isinstance(out.past_key_values, DynamicCache):
-            kind = type(self.model).__name__
-            raise SteerError(f"{kind} keeps no key-value cache; choose another model as judge")
-        return out.logits[:, -1], out.past_key_values
-
-    def _sums(self, batch: list[Tensor], first: Tensor, past: DynamicCache) -> list[float]:
-        device = self.model.device
-        ids = pad_sequence(batch, batch_first=True).to(device)
-        lengths = torch.tensor([len(each) for each in batch], device=device)
-        held = torch.arange(ids.shape[1], device=device) < lengths[:, None]
-        cache = copy.deepcopy(past)
-        cache.batch_repeat_interleave(len(batch))
-        before = torch.ones(len(batch), len(self.start), dtype=torch.bool, device=device)
-        logits = self.model(
-            input_ids=ids,
-            attention_mask=torch.cat([before, held], dim=1).long(),
-            past_key_values=cache,
-            use_cache=True,
-        ).logits
-        # Every logit is used but those at a text's last token, which predict what is not there.
-        targets = ids.roll(-1, dims=1).masked_fill(~held.roll(-1, dims=1), IGNORE)
-        targets[:, -1] = IGNORE
-        flat = logits.flatten(0, 1).float()
-        loss = cross_entropy(flat, targets.flatten(), ignore_index=IGNORE, reduction="none")
-        opening = cross_entropy(first.expand(len(batch), -1).float(), ids[:, 0], reduction="none")
-        sums: list[float] = (-loss.view_as(ids).double().sum(dim=1) - opening).tolist()
-        return sums
-
-
-def _batches(lengths: Sequence[int], vocab: int) -> Iterator[list[int]]:
-    """Groups rows to read together: alike in length, and within `LOGITS`."""
-    rows = sorted(range(len(lengths)), key=lambda row: lengths[row])
-    while rows:
-        size = max(1, LOGITS // (vocab * lengths[rows[-1]]))
-        yield rows[-size:]
-        del rows[-size:]
+def _figures(values: np.ndarray) -> tuple[float, ...]:
+    """Figures of one text for `Readings`, in its order, from its tokens' log-probabilities."""
+    if not len(values):
+        return 0, math.nan, math.nan, math.nan, math.nan
+    return len(values), values.mean(), values.std(), values.min(), (values < RARE).mean()
 
 
 def _shifted(on_texts: OnTexts | None, before: int, total: int) -> OnTexts | None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from steer.data.words import length_bins, lengths
 from steer.evaluation.table import show
-from steer.evaluation.words import length_bins, lengths
 from steer.report.material import REAL
 from steer.report.tables import Estimates, best_names, goodness, real_row, value_of
 

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Iterable
+from itertools import chain, islice
 
-from steer.evaluation.words import ngrams, words
+from steer.data.words import ngrams, words
 
 RUN = 3
 """Words in a row, in both texts, that are marked as a run."""
@@ -43,15 +44,16 @@ def _masked(match: re.Match[str]) -> str:
 
 
 def shared_words(text: str, other: str) -> str:
-    """Marks with a digit each word of `text`: 1 where `other` has the word too, 2 where it is part
-    of a run of three words that `other` has too, else 0."""
-    own, known = words(text), words(other)
-    runs = set(ngrams(known, RUN))
-    marks = ["1" if word in set(known) else "0" for word in own]
+    """Marks with a digit what stands between white space in `text`: 1 where `other` has all its
+    words too, 2 where all are part of runs of three words that `other` has too, else 0."""
+    pieces, known = [words(piece) for piece in text.split()], words(other)
+    own, shared, runs = list(chain(*pieces)), set(known), set(ngrams(known, RUN))
+    marks = ["1" if word in shared else "0" for word in own]
     for start, run in enumerate(ngrams(own, RUN)):
         if run in runs:
             marks[start : start + RUN] = "2" * RUN
-    return "".join(marks)
+    each = iter(marks)
+    return "".join(min(islice(each, len(piece)), default="0") for piece in pieces)
 
 
 def listed(names: Iterable[str]) -> str:

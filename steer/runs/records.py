@@ -113,8 +113,8 @@ class Verdict(NamedTuple):
 class Checker:
     """Checks completions against the task, the real texts and the records kept so far.
 
-    Exact means equal after case folding and collapsing white space; near means a Jaccard index
-    of character 5-grams of at least `threshold`.
+    Exact means equal once folded (`steer.data.words.fold`); near means a Jaccard index of character
+    5-grams of at least `threshold`.
     """
 
     def __init__(self, task: Task, real: Sequence[str], threshold: float = 0.8) -> None:

@@ -1,8 +1,9 @@
 import random
+import unicodedata
 
 import pytest
 
-from steer.data.neardup import NearIndex, jaccard, normalise, shingles
+from steer.data.neardup import NearIndex, jaccard, shingles
 from steer.errors import SteerError
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz "
@@ -20,7 +21,6 @@ def edited(text: str, edits: int, rng: random.Random) -> str:
 
 
 def test_shingles_ignore_case_and_spacing_and_keep_short_texts() -> None:
-    assert normalise("  A\tStar \n") == "a star"
     assert shingles("ABCDEF") == {"abcde", "bcdef"}
     assert shingles("Hi") == {"hi"}
     assert jaccard(shingles("abcdef"), shingles("abcdeg")) == pytest.approx(1 / 3)
@@ -73,6 +73,17 @@ def test_an_equal_text_keeps_its_first_key() -> None:
     index.add("b", "the same line")
     assert index.find("THE SAME LINE") == index.find_equal("The same line") == "a"
     assert index.find_equal("the same lines") is None
+
+
+@pytest.mark.parametrize("form", ["NFD", "NFKD"])
+def test_other_unicode_forms_are_the_same_text(form: str) -> None:
+    text = "Pourquoi les étoiles ﬁlantes brûlent-elles à l’entrée ?"
+    index = NearIndex()
+    index.add("a", text)
+    index.add("b", "恒星为何死？ＡＢＣ")
+    assert index.find_equal(unicodedata.normalize(form, text)) == "a"
+    assert index.find(unicodedata.normalize(form, text)[:-1] + "!") == "a"
+    assert index.find_equal("恒\u200b星为何死?abc") == "b"
 
 
 def test_an_empty_index_and_odd_texts() -> None:

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from steer.data.words import words
 from steer.evaluation.copying import (
     Known,
     authentic,
@@ -11,7 +12,6 @@ from steer.evaluation.copying import (
     near_copies,
     nearest_cosines,
 )
-from steer.evaluation.words import words
 
 TRAIN = [
     "Do massive stars lose most of their mass before they explode as supernovae?",
@@ -55,9 +55,16 @@ def test_a_run_does_not_span_two_texts() -> None:
     assert list(longest_runs(["a b", "c d"], ["a b c d"])) == [2, 2]
 
 
-def test_exact_copies_differ_in_case_and_white_space_only() -> None:
+def test_exact_copies_may_differ_in_case_and_white_space() -> None:
     texts = [TRAIN[1], TRAIN[1].upper().replace(" ", "  "), TRAIN[1][:-1], UNRELATED]
     assert list(exact_copies(texts, known(TRAIN))) == [True, True, False, False]
+
+
+def test_copies_in_any_script_and_unicode_form() -> None:
+    train = ["なぜ星は死ぬのか", "Où naissent les étoiles ?"]
+    texts = ["なせ\u3099星は死ぬ", "OU\u0300 NAISSENT LES E\u0301TOILES\u00a0?"]
+    assert list(exact_copies(texts, known(train))) == [False, True]
+    assert list(longest_runs(texts, train)) == [6, 4]
 
 
 def test_near_copies_include_exact_and_slightly_changed_ones() -> None:

@@ -11,6 +11,7 @@ from steer.errors import SteerError
 from steer.evaluation.coherence import gap
 from steer.evaluation.estimate import resample_counts
 from steer.models import judge as module
+from steer.models import reading
 from steer.models.base import load_model, load_tokenizer
 from steer.models.cache import Cache
 from steer.models.judge import Judge
@@ -31,7 +32,7 @@ def plain(tiny_model: Path) -> Judge:
     return Judge("tiny", "1234", model, load_tokenizer(str(tiny_model)))
 
 
-def by_hand(judge: Judge, text: str, start: list[int], ends: bool) -> float:
+def by_hand(judge: Judge, text: str, start: list[int], ends: bool) -> np.ndarray:
     """Each token's log-probability after all before it, one pass a token, no batch, no cache."""
     task = judge.task
     ids = judge.tokenizer(task.completion(text) if task else text).input_ids
@@ -41,20 +42,45 @@ def by_hand(judge: Judge, text: str, start: list[int], ends: bool) -> float:
         with torch.no_grad():
             logits = judge.model(torch.tensor([[*start, *ids[:i]]])).logits[0, -1]
         found.append(float(torch.log_softmax(logits, 0)[token]))
-    return float(np.mean(found))
+    return np.array(found)
+
+
+def means(*given: np.ndarray) -> list[float]:
+    return [float(each.mean()) for each in given]
 
 
 @pytest.mark.parametrize("ends", [True, False])
 def test_likelihood_equals_one_pass_a_token(plain: Judge, ends: bool) -> None:
     judge = replace(plain, task=Task(tiny.PROMPT), ends=ends)
     start = plain.tokenizer(tiny.PROMPT).input_ids
-    expected = [by_hand(judge, text, start, ends) for text in TEXTS]
+    expected = means(*(by_hand(judge, text, start, ends) for text in TEXTS))
     assert judge.log_likelihoods(TEXTS) == pytest.approx(expected, abs=1e-4)
     assert len({round(value, 3) for value in expected}) == 4
 
 
-def test_without_a_prompt_a_text_begins_after_the_begin_of_text(plain: Judge) -> None:
+def test_readings_by_hand(plain: Judge) -> None:
+    found = plain.read(TEXTS)
     expected = [by_hand(plain, text, [0], ends=False) for text in TEXTS]
+    assert found.tokens.tolist() == [len(each) for each in expected]
+    assert found.mean == pytest.approx(means(*expected), abs=1e-4)
+    assert found.sd == pytest.approx([each.std() for each in expected], abs=1e-4)
+    assert found.minimum == pytest.approx([each.min() for each in expected], abs=1e-4)
+    assert found.rare == pytest.approx([(each < module.RARE).mean() for each in expected])
+    assert 0 < found.rare.min() < found.rare.max() < 1
+    assert (plain.log_likelihoods(TEXTS) == found.mean).all()
+    for figures in vars(found).values():
+        assert figures.shape == (5,) and figures.dtype == np.float64
+
+
+def test_a_text_of_no_or_one_token(plain: Judge) -> None:
+    found = plain.read(["", "a"])
+    assert found.tokens.tolist() == [0, 1]
+    assert found.sd[1] == 0 and found.mean[1] == found.minimum[1] < 0
+    assert np.isnan([found.mean[0], found.sd[0], found.minimum[0], found.rare[0]]).all()
+
+
+def test_without_a_prompt_a_text_begins_after_the_begin_of_text(plain: Judge) -> None:
+    expected = means(*(by_hand(plain, text, [0], ends=False) for text in TEXTS))
     assert plain.log_likelihoods(TEXTS) == pytest.approx(expected, abs=1e-4)
 
 
@@ -63,7 +89,7 @@ def test_each_text_is_read_after_the_prompt_for_its_label(plain: Judge) -> None:
     judge = replace(plain, task=task)
     labels = ["why", "how", "how", "why", "how"]
     starts = [plain.tokenizer(task.render(label)).input_ids for label in labels]
-    expected = [by_hand(judge, t, s, False) for t, s in zip(TEXTS, starts, strict=True)]
+    expected = means(*(by_hand(judge, t, s, False) for t, s in zip(TEXTS, starts, strict=True)))
     seen: list[tuple[int, int]] = []
     found = judge.log_likelihoods(TEXTS, labels, lambda *step: seen.append(step))
     assert found == pytest.approx(expected, abs=1e-4)
@@ -88,13 +114,13 @@ def test_the_batch_has_no_effect(plain: Judge, monkeypatch: pytest.MonkeyPatch) 
     whole = plain.log_likelihoods(TEXTS)
     mixed = plain.log_likelihoods([TEXTS[i] for i in (3, 0, 2, 1)])
     assert mixed == pytest.approx(whole[[3, 0, 2, 1]], abs=1e-5)
-    monkeypatch.setattr(module, "LOGITS", 1)
+    monkeypatch.setattr(reading, "LOGITS", 1)
     assert plain.log_likelihoods(TEXTS) == pytest.approx(whole, abs=1e-5)
 
 
 def test_batches_are_alike_in_length_and_within_the_limit() -> None:
     lengths = random.Random(0).choices(range(1, 60), k=200)
-    batches = list(module._batches(lengths, vocab=module.LOGITS // 300))
+    batches = list(reading.batches(lengths, vocab=reading.LOGITS // 300))
     assert sorted(row for batch in batches for row in batch) == list(range(200))
     for batch in batches:
         assert len(batch) * max(lengths[row] for row in batch) <= 300
@@ -123,9 +149,9 @@ def test_what_was_read_once_is_not_read_again(
     cached = replace(plain, cache=Cache(tmp_path / "cache.sqlite"))
     assert (cached.log_likelihoods(TEXTS) == expected).all()
     reads: list[int] = []
-    read = module._Reader.read
+    read = reading.Reader.read
     monkeypatch.setattr(
-        module._Reader, "read", lambda self, some: reads.append(len(some)) or read(self, some)
+        reading.Reader, "read", lambda self, some: reads.append(len(some)) or read(self, some)
     )
     assert (cached.log_likelihoods(TEXTS[::-1]) == expected[::-1]).all()
     assert reads == []

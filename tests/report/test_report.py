@@ -15,8 +15,8 @@ import pytest
 from steer.config import Guidance, RunConfig
 from steer.data.catalog import load_task
 from steer.data.corpus import Corpus
+from steer.data.words import words
 from steer.errors import SteerError
-from steer.evaluation.words import words
 from steer.report.features import closest_pairs, project
 from steer.report.figures import styles
 from steer.report.material import answer_shares, read_material
@@ -226,6 +226,8 @@ def test_shared_words_are_marked() -> None:
     assert shared_words(one, other) == "022201"
     assert shared_words(other, one) == "0222001"
     assert shared_words("a b", "c") == "00"
+    assert shared_words("ran - home, x-Dog", one) == "1010"
+    assert shared_words("恒星はなぜ 光る", "あの恒星はなぜ") == "20"
     for text in HOSTILE:
         assert len(shared_words(text, other)) == len(mask(" ".join(text.split())).split(" "))
 
