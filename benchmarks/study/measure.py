@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.study.lab import Lab
 from benchmarks.study.parts import Cell
-from benchmarks.study.plan import KEPT, PROPOSALS, pool
+from benchmarks.study.plan import PROPOSALS, pool
 from benchmarks.study.selecting import SELECTORS, Task
 from steer.evaluation.estimate import Estimate
 from steer.evaluation.evaluate import evaluate
@@ -63,7 +63,7 @@ def _json(estimates: Mapping[str, Estimate]) -> dict[str, Any]:
 def chosen_sets(lab: Lab) -> dict[str, list[str]]:
     """Chooses the texts of every selector and proposal, called "proposal / selector"."""
     real = lab.corpus("select").texts
-    found = {REAL: list(lab.corpus("validation").texts[:KEPT])}
+    found = {REAL: list(lab.corpus("validation").texts)}
     for name in PROPOSALS:
         records = candidates(lab, name)
         if not records:

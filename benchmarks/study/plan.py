@@ -21,14 +21,15 @@ from steer.experiments.comparison import run_folder
 from steer.experiments.setup import spread
 from steer.methods import find_method
 from steer.models import fitting
-from steer.models.expert import EpochLoss, Expert, FitSettings
+from steer.models.expert import EpochLoss, FitSettings
 from steer.models.training import FitProgress, train
 from steer.runs.generation import generate
 from steer.runs.store import Run
 
 EPOCHS = {"hypotheses": 2, "comments": 1, "commonsense": 1}
-CANDIDATES, KEPT = 450, 150
-"""Candidates of a method and cell, and how many of them a selector keeps: one in three."""
+CANDIDATES = {"hypotheses": 300, "comments": 450, "commonsense": 450}
+"""Candidates of a method and cell. A selector keeps one in three, as many as half of the rows that
+are reported on."""
 
 DEFAULT = "steer:gamma=0.1:eta=0.2:alpha=0.001"
 PROPOSALS = (
@@ -84,10 +85,9 @@ def candidates(lab: Lab, methods: Sequence[str] = PROPOSALS) -> None:
 
 def make(lab: Lab, name: str) -> Run:
     """Makes, or goes on with, the candidates of one method."""
-    expert: Expert = lab.expert
+    expert, number = lab.expert, CANDIDATES[lab.cell.task]
     method = find_method(name, bool(expert.labels))
-    counts = spread(CANDIDATES, expert.labels)
-    wanted = {"labels": counts} if expert.labels else {"n": CANDIDATES}
+    wanted = {"labels": spread(number, expert.labels)} if expert.labels else {"n": number}
     config = method.configure(wanted | {"seed": lab.cell.seed}, expert.max_completion_tokens)
     out = pool(lab.work, lab.cell, name)
     out.parent.mkdir(parents=True, exist_ok=True)
