@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.study import parts
+from benchmarks.study import pages, parts
+from benchmarks.study.measure import CHARACTERS, REAL, measured
 from benchmarks.study.parts import CELLS, cut, part
 from benchmarks.study.plan import DEFAULT, PROPOSALS
 from benchmarks.study.results import Mean, Table, together
@@ -128,6 +129,28 @@ def test_correction_brings_the_words_nearer_to_the_real_ones() -> None:
 def test_the_likeliest_third_is_the_likeliest() -> None:
     records = [record(i, f"text {i}", log_prob) for i, log_prob in enumerate((-3.0, -1.0, -2.0))]
     assert likeliest(Task((), records, 1, seed=0)).tolist() == [1]
+
+
+def test_the_page_shows_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "DOCS", tmp_path)
+    (tmp_path / "study.md").write_text("<!-- results: begin -->\nold\n<!-- results: end -->\n")
+    names = [f"{proposal} / {each}" for proposal in PROPOSALS[:2] for each in SELECTORS]
+    auroc = dict(zip([REAL, *names], (0.5, 0.7, 0.8, 0.55, 0.72, 0.81, 0.61), strict=True))
+    sets = {
+        name: {CHARACTERS: estimate(value, 0.03), "vendi_1": {"value": 20.0}}
+        for name, value in auroc.items()
+    }
+    path = measured(tmp_path, CELLS[0])
+    path.parent.mkdir()
+    path.write_text(json.dumps({"n": 98, "notes": [], "sets": sets}))
+    pages.write(tmp_path)
+    page = (tmp_path / "study.md").read_text()
+    assert "old" not in page
+    assert "| 0.700 (0.670 to 0.730) | 0.800 (0.770 to 0.830) | 0.550 (0.520 to 0.580) |" in page
+    assert "| guidance, corrected | +0.060 (+0.018 to +0.102) | +0.060 (+0.018 to +0.102) |" in page
+    found = json.loads((tmp_path / "study.json").read_text())["hypotheses"]
+    assert found[names[0]][CHARACTERS] == {"mean": 0.7, "low": 0.67, "high": 0.73}
+    assert found[names[0]]["vendi_1"] == {"mean": 20.0}
 
 
 def test_guidance_is_off_at_the_start_and_at_the_end() -> None:
