@@ -41,7 +41,8 @@ class Guidance(Config):
     (classifier-free guidance); the expert asked for the other labels; or both, as in DExperts
     (`steer.guidance.build_streams`). With `negatives` panels, a token counts as repeated as the
     one of them says that finds it likeliest. `adaptive` scales each stream at each step by how
-    much it disagrees with the expert.
+    much it disagrees with the expert. `few_shot` is prompting without an expert: the base model
+    alone reads a positive panel, so the strengths are 0 but alpha.
     """
 
     gamma: float = Field(0.1, ge=0, le=10)
@@ -52,6 +53,22 @@ class Guidance(Config):
     contrast: Contrast = "base"
     negatives: int = Field(1, ge=1, le=8)
     adaptive: bool = False
+    few_shot: bool = False
+
+    @property
+    def reads_positive(self) -> bool:
+        """Whether a stream reads a positive panel."""
+        return self.few_shot or self.rho > 0
+
+    @model_validator(mode="after")
+    def _check_few_shot(self) -> "Guidance":
+        if self.few_shot and (self.gamma or self.eta or self.rho or self.adaptive):
+            raise SteerError(
+                f"found few_shot with gamma {self.gamma:g}, eta {self.eta:g}, rho {self.rho:g}, "
+                f"adaptive {self.adaptive}: one stream reads the panel, and none steers it; set "
+                "the others to 0 and adaptive to false"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_contrast(self) -> "Guidance":

@@ -76,7 +76,11 @@ def build_streams(guidance: Guidance, contexts: Contexts) -> tuple[Stream, ...]:
       2411.08553)
     - dexperts: base + gamma * (expert - the expert asked for the other labels) (Liu et al. 2021,
       arXiv 2105.03023, equation 2); these weights sum to 1
+
+    Few-shot prompting is one stream without the expert: the base model reads the positive panel.
     """
+    if guidance.few_shot:
+        return (Stream("positive", 1.0, False, contexts.positive),)
     negative, positive = -guidance.eta, guidance.rho
     panels = contexts.negative or ("",)
     contrasts = _contrasts(guidance, contexts)

@@ -46,7 +46,7 @@ class Method(Config):
         for part in ("guidance", "sampling"):
             mine, other = getattr(self, part), getattr(plain, part)
             changed |= {key: value for key, value in mine if value != getattr(other, key)}
-        panels = _PANELS if self.guidance.eta or self.guidance.rho else ()
+        panels = _PANELS if self.guidance.eta or self.guidance.reads_positive else ()
         return changed | {name: getattr(self, name) for name in panels}
 
 
@@ -70,6 +70,7 @@ _OPENING = 3
 
 METHODS = (
     _draw("plain", "the expert's own distribution"),
+    _contrast("few-shot", "the base model, unfitted, after a panel", gamma=0, few_shot=True),
     _draw("greedy", "always the likeliest token", temperature=0, opening=_OPENING),
     _draw("beam", "beam search over 4", beams=4, opening=_OPENING),
     _draw("temperature", "at temperature 0.5, which the paper calls greedy", temperature=0.5),

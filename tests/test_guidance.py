@@ -70,6 +70,11 @@ def test_positive_panels_and_several_negative_ones():
         Guidance(gamma=0, contrast="dexperts")
 
 
+def test_few_shot_prompting_reads_the_panel_without_the_expert():
+    (found,) = build_streams(Guidance(gamma=0, eta=0, few_shot=True), ASKED)
+    assert (found.context, found.adapter, found.weight) == ("q", False, 1.0)
+
+
 def test_pooled_streams_are_the_least_favourable_of_them():
     """The element-wise minimum of the scores that each negative alone would give."""
     generator = torch.Generator().manual_seed(3)

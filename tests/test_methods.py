@@ -15,7 +15,7 @@ def test_names_are_unique_and_every_method_makes_a_run() -> None:
         assert (config.total, config.seed, config.sampling.max_new_tokens) == (3, 5, 17)
         assert config.guidance == method.guidance
         streams = build_streams(method.guidance, ASKED)
-        assert streams[0].name == "expert"
+        assert streams[0].name == ("positive" if method.name == "few-shot" else "expert")
         published = method.guidance.weights == "published"
         total = 1 - method.guidance.eta if published else 1
         assert sum(stream.weight for stream in streams) == pytest.approx(total)
@@ -60,6 +60,17 @@ def test_settings_go_where_they_belong() -> None:
 def test_mistakes(names: str, says: str) -> None:
     with pytest.raises(SteerError, match=says):
         find_methods(names, labelled=False)
+
+
+def test_few_shot_prompting_is_the_base_model_after_a_panel_of_the_method() -> None:
+    (found,) = find_methods("few-shot:panel_size=4:top_k=20", labelled=False)
+    assert found.settings == {"few_shot": True, "top_k": 20} | {
+        "panel_size": 4,
+        "panel_form": "prompted",
+        "panel_selection": "random",
+    }
+    with pytest.raises(SteerError, match=r"few_shot with gamma 0, eta 0, rho 0\.3"):
+        find_methods("few-shot:rho=0.3", labelled=False)
 
 
 def test_a_method_of_ones_own() -> None:

@@ -1,32 +1,28 @@
 """Study: `python -m benchmarks.study STEP --work FOLDER` (docs/study.md).
 
     cut --data FOLDER   cut FOLDER/TASK.jsonl into parts (benchmarks/study/parts.py)
-    fit                 an expert and a judge for each task
-    tune                every method's settings on the validation part, as many for each
-    report              the chosen settings, three seeds, on the part for reporting
-    utility             what classifiers learn from synthetic comments
-    streams             what each stream says of real texts, token by token
-    weights             the weights under which real texts are likeliest
+    fit                 experts, with their adapters on the way
+    candidates          candidates of every proposal, as ordinary runs
+    weights             the weights under which real texts are likeliest, and contrasts screened
+    measure             every selector with every proposal, measured on the report parts
     tables              docs/study.json, and the tables and pictures of docs/study.md
 
-Every step goes on where it was stopped. `--task` limits it to one task.
+Every step goes on where it was stopped. `--cell` limits it to some cells, `--method` to some
+proposals.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.study import pages, plan, use, weights
+from benchmarks.study import measure, pages, plan, weights
 from benchmarks.study.lab import Lab
-from benchmarks.study.parts import TASKS, cut, part
-from benchmarks.study.streams import summary
+from benchmarks.study.parts import CELLS, cut
 from steer.errors import SteerError
-from steer.files import write_atomic
 from steer.quiet import quiet_logs
 
-STEPS = ("cut", "fit", "tune", "report", "utility", "streams", "weights", "tables")
+STEPS = ("cut", "fit", "candidates", "weights", "measure", "tables")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,48 +43,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.study", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    names = [cell.name for cell in CELLS]
     parser.add_argument("step", choices=STEPS)
     parser.add_argument("--work", type=Path, required=True, help="folder for all that is made")
     parser.add_argument("--data", type=Path, help="folder of the real texts, TASK.jsonl each")
-    parser.add_argument("--task", choices=TASKS, action="append", help="default: all")
+    parser.add_argument("--cell", choices=names, action="append", help="default: all")
+    parser.add_argument("--method", action="append", help="default: every proposal")
     return parser
 
 
 def _run(options: argparse.Namespace) -> None:
-    work, tasks = options.work, tuple(options.task or TASKS)
+    work = options.work
     if options.step == "tables":
         pages.write(work)
         return
-    if options.step == "utility":
-        use.measure(work)
-        return
-    for task in tasks:
+    for cell in CELLS:
+        if options.cell and cell.name not in options.cell:
+            continue
         match options.step:
             case "cut":
-                cut(_data(options.data), work, task)
+                cut(_data(options.data), work, cell)
             case "fit":
-                plan.fit(work, task)
-            case "tune":
-                plan.tune(Lab(work, task))
-            case "report":
-                plan.report(Lab(work, task))
-            case "streams":
-                _streams(Lab(work, task))
+                plan.fit(work, cell)
+            case "candidates":
+                plan.candidates(Lab(work, cell), options.method or plan.PROPOSALS)
             case "weights":
-                weights.measure(work, task)
+                weights.measure(work, cell)
+            case "measure":
+                measure.measure(Lab(work, cell))
 
 
 def _data(given: Path | None) -> Path:
     if given is None:
         raise SteerError("cut needs --data FOLDER with hypotheses.jsonl, comments.jsonl, ...")
     return given
-
-
-def _streams(lab: Lab) -> None:
-    found = {form: summary(lab, form, texts=30) for form in ("prompted", "raw")}
-    path = part(lab.work, lab.task, "fit").with_name("streams.json")
-    write_atomic(path, json.dumps(found, indent=2).encode())
-    print(f"written: {path}")
 
 
 if __name__ == "__main__":

@@ -1,133 +1,91 @@
-"""Results of the study: means over seeds with intervals, and differences between methods, from the
-comparisons made."""
+"""Results of the study: means over the cells of a task with intervals, and differences."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from scipy import stats
-
-from steer.errors import SteerError
-from steer.experiments.comparison import Comparison
-
-REAL = "real"
-LEVEL = 0.95
+from benchmarks.study.measure import measured
+from benchmarks.study.parts import CELLS
 
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over seeds with its 95% interval."""
+    """A mean with its 95% interval; None where it has none."""
 
     mean: float
-    low: float
-    high: float
+    low: float | None = None
+    high: float | None = None
+
+    def to_json(self) -> dict[str, float]:
+        """Gives the values that are there, rounded."""
+        return {name: round(value, 5) for name, value in vars(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
 class Table:
-    """Table of every method's figures for each seed: `values[metric]` is (methods, seeds), NaN
-    where a metric has no value. `accepted` and `attempts` are summed over the seeds."""
+    """Table of a task: `cells` hold for each cell what every set came to, by metric, as
+    `steer.evaluation` writes an estimate. Cells share no real text that is reported on."""
 
-    methods: tuple[str, ...]
-    seeds: tuple[int, ...]
+    names: tuple[str, ...]
+    cells: tuple[Mapping[str, Mapping[str, Any]], ...]
+    sets: tuple[str, ...]
     n: int
-    values: Mapping[str, np.ndarray]
-    accepted: Mapping[str, int]
-    attempts: Mapping[str, int]
-    short: tuple[str, ...]
 
-    def mean(self, metric: str, method: str) -> Mean | None:
-        """Computes the mean over seeds. Three seeds say little about one method's spread, so the
-        spread is pooled over all methods: an analysis of variance with one mean a method."""
-        found = self.values[metric]
-        row = found[self.methods.index(method)]
-        if np.isnan(row).any():
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Metrics that every cell and set has."""
+        first = next(iter(self.cells[0].values()))
+        return tuple(key for key in first if all(key in s for c in self.cells for s in c.values()))
+
+    def mean(self, metric: str, name: str) -> Mean | None:
+        """Computes the mean over the cells; None where one has no value. The interval holds the
+        noise of the texts, not that of fitting another expert."""
+        found = [cell[name][metric] for cell in self.cells]
+        if any(each["value"] is None for each in found):
             return None
-        whole = found[~np.isnan(found).any(axis=1)]
-        freedom = len(whole) * (len(self.seeds) - 1)
-        residual = whole - whole.mean(axis=1, keepdims=True)
-        half = _half(residual, freedom) / sqrt(len(self.seeds))
-        return Mean(float(row.mean()), float(row.mean() - half), float(row.mean() + half))
+        return _mean(found)
 
     def difference(self, metric: str, one: str, other: str) -> Mean | None:
-        """Computes `one` less `other`. Methods of a seed are measured against the same real texts,
-        so what a seed adds to all of them is taken out first."""
-        found = self.values[metric]
-        a, b = (found[self.methods.index(name)] for name in (one, other))
-        if np.isnan([a, b]).any():
+        """Computes `one` less `other`, as if they were measured apart: both are measured against
+        the same real texts, so the interval is rather too wide."""
+        a, b = self.mean(metric, one), self.mean(metric, other)
+        if a is None or b is None:
             return None
-        whole = found[~np.isnan(found).any(axis=1)]
-        residual = whole - whole.mean(axis=1, keepdims=True)
-        residual -= residual.mean(axis=0, keepdims=True)
-        freedom = (len(whole) - 1) * (len(self.seeds) - 1)
-        half = _half(residual, freedom) * sqrt(2 / len(self.seeds))
-        gain = float((a - b).mean())
-        return Mean(gain, gain - half, gain + half)
+        gain = a.mean - b.mean
+        if a.low is None or a.high is None or b.low is None or b.high is None:
+            return Mean(gain)
+        down = sqrt((a.mean - a.low) ** 2 + (b.high - b.mean) ** 2)
+        up = sqrt((a.high - a.mean) ** 2 + (b.mean - b.low) ** 2)
+        return Mean(gain, gain - down, gain + up)
 
 
-def _half(residual: np.ndarray, freedom: int) -> float:
-    """Computes half of the interval of one value."""
-    if freedom < 1:
-        raise SteerError("an interval needs two methods and two seeds at least")
-    spread = sqrt(float((residual**2).sum()) / freedom)
-    return spread * float(stats.t.ppf((1 + LEVEL) / 2, freedom))
+def _mean(found: Sequence[Mapping[str, Any]]) -> Mean:
+    """Averages independent estimates; their errors add as squares."""
+    values = [each["value"] for each in found]
+    mean = sum(values) / len(values)
+    if any(each.get("low") is None for each in found):
+        return Mean(mean)
+    down = sqrt(sum((each["value"] - each["low"]) ** 2 for each in found)) / len(found)
+    up = sqrt(sum((each["high"] - each["value"]) ** 2 for each in found)) / len(found)
+    return Mean(mean, mean - down, mean + up)
 
 
-def read(folders: Mapping[int, Path], wanted: Collection[str]) -> Table:
-    """Reads the `wanted` methods of the comparisons of the seeds, by seed, and the real texts.
-    Raises `SteerError` when a comparison was not evaluated."""
-    found = {seed: _rows(folder) for seed, folder in folders.items()}
-    shared = [set(rows) for rows in found.values()]
-    first = next(iter(found.values()))
-    kept = {REAL, *wanted}
-    methods = tuple(name for name in first if name in kept and all(name in each for each in shared))
-    metrics = [key for key in first[REAL] if key != "name"]
-    entries = {
-        seed: {entry.name: entry for entry in Comparison.open(folder).entries}
-        for seed, folder in folders.items()
-    }
-    names = {name for each in entries.values() for name in each if name in kept}
-
-    def total(field: str) -> dict[str, Any]:
-        return {
-            name: sum(getattr(each[name], field) or 0 for each in entries.values() if name in each)
-            for name in names
-        }
-
-    return Table(
-        methods,
-        tuple(folders),
-        _n(next(iter(folders.values()))),
-        {metric: _values(metric, methods, found) for metric in metrics},
-        total("accepted"),
-        total("attempts"),
-        tuple(sorted(names - set(methods))),
-    )
+def together(gains: Sequence[Mean]) -> Mean:
+    """Computes the mean of independent differences, those of tasks, which share no text."""
+    return _mean([vars(gain) | {"value": gain.mean} for gain in gains])
 
 
-def _rows(folder: Path) -> dict[str, dict[str, Any]]:
-    return {row["name"]: row for row in _evaluation(folder)["rows"]}
-
-
-def _n(folder: Path) -> int:
-    return int(_evaluation(folder)["n"])
-
-
-def _evaluation(folder: Path) -> dict[str, Any]:
-    path = folder / "evaluation.json"
-    try:
-        values: dict[str, Any] = json.loads(path.read_bytes())
-    except OSError as error:
-        raise SteerError(f"cannot read {path}: {error.strerror}; run the step again") from None
-    return values
-
-
-def _values(
-    metric: str, methods: Sequence[str], found: Mapping[int, Mapping[str, Mapping[str, Any]]]
-) -> np.ndarray:
-    values = [[rows[name][metric]["value"] for rows in found.values()] for name in methods]
-    return np.array(values, dtype=float)
+def read(work: Path, task: str) -> Table | None:
+    """Reads the cells of a task that were measured, with the sets that all of them have; None
+    before the first."""
+    paths = {cell.name: measured(work, cell) for cell in CELLS if cell.task == task}
+    found = {name: json.loads(path.read_bytes()) for name, path in paths.items() if path.exists()}
+    if not found:
+        return None
+    cells = tuple(each["sets"] for each in found.values())
+    sets = tuple(name for name in cells[0] if all(name in cell for cell in cells))
+    n = min(each["n"] for each in found.values())
+    return Table(tuple(found), cells, sets, n)

@@ -1,13 +1,9 @@
-"""Streams on real texts, where guidance acts: what each stream says of real texts, token by token.
+"""Streams as they read real texts: the expert, and what guidance could move it away from."""
 
-For a real text that no stream has read, the expert's log-probability of the next token less the
-base model's (what gamma adds) and less the negative's (what eta adds), with the entropy of each
-stream. By place in the text: the first token, the second to fourth, the rest, and the end of text.
-"""
-
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
-from statistics import fmean
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,100 +11,87 @@ import torch
 from torch import Tensor
 
 from benchmarks.study.lab import Lab
-from steer.config import PanelForm
+from benchmarks.study.plan import SHARES
 from steer.engines.tokens import encode
 from steer.guidance import Shown
 from steer.models.base import encode_texts, load_model, load_tokenizer
 from steer.runs.pool import Example, render_panel
 from steer.seeds import derive
 
-STREAMS = ("expert", "base", "negative")
-PLACES = ("first", "2 to 4", "rest", "end")
+EARLY = tuple(f"1/{share} of the steps" for share in SHARES)
+INSIDE = "base, inside"
+STREAMS = ("expert", "base", INSIDE, "negative", *EARLY)
+"""`base, inside` is the base model without its say on the first two tokens and on where a text
+ends; the last ones are the expert as it was on its way (autoguidance, arXiv 2406.02507)."""
+
+OPENING = 2
+LEAST = -60.0  # nats: a token that a stream rules out would have an infinite gradient
 
 
 @dataclass(frozen=True)
-class Reading:
-    """Log-probability of one token of one text under one stream, in nats."""
+class Text:
+    """Text as the streams read it: fp16 `log_probs` (streams, tokens, vocab), and its tokens."""
 
-    place: str
-    log_prob: float
-    entropy: float
-    plausible: int
-    """Tokens that are at least a hundredth as likely as the best."""
+    log_probs: Tensor
+    tokens: Tensor
 
 
 class Reader:
-    """Reads the streams of a task's expert, each text read whole."""
+    """Reads the streams of a cell's expert, each text read whole."""
 
-    def __init__(self, lab: Lab, panel_form: PanelForm, size: int = 10) -> None:
+    def __init__(self, lab: Lab, size: int = 10) -> None:
+        self.lab, self.task, self.size = lab, lab.expert.task, size
+        self.tokenizer = load_tokenizer(lab.expert.base)
+
+    @cached_property
+    def model(self) -> Any:
+        """Base model with the expert's adapter, and with those of its way."""
         from peft import PeftModel
 
-        self.lab, self.task = lab, lab.expert.task
-        self.tokenizer = load_tokenizer(lab.expert.base)
-        self.model: Any = PeftModel.from_pretrained(
-            load_model(lab.expert.base), str(lab.expert.path)
-        ).eval()
-        self.panel_form, self.size = panel_form, size
+        model = PeftModel.from_pretrained(
+            load_model(self.lab.expert.base), str(self.lab.expert.path), adapter_name="expert"
+        )
+        for name, path in self._early.items():
+            model.load_adapter(path, name)
+        return model.eval()
 
-    def streams(self, text: str, label: str | None, seed: int) -> dict[str, list[Reading]]:
-        """Reads a text under the expert, the base model and the negative stream."""
-        logits, ids = self.logits(text, label, seed)
-        log_probs = logits.log_softmax(-1)
-        return {
-            name: list(_readings(each, ids.tolist()))
-            for name, each in zip(STREAMS, log_probs, strict=True)
-        }
+    @property
+    def _early(self) -> Mapping[str, str]:
+        folder = self.lab.work / "early" / self.lab.cell.expert
+        return {f"1-{share}": str(folder / f"1-{share}") for share in SHARES}
 
-    def logits(self, text: str, label: str | None, seed: int) -> tuple[Tensor, Tensor]:
-        """Computes the logits of `STREAMS` for each token of a text and its end, fp32 (streams,
-        tokens, vocab), and the tokens."""
+    def read(self, text: str, label: str | None, seed: int) -> Text:
+        """Computes the log-probabilities of `STREAMS` for each token of a text and its end."""
         prompt = self.task.render(label)
         (ids,) = encode_texts(self.tokenizer, [self.task.completion(text)])
         ids = [*ids, self.tokenizer.eos_token_id]
-        with self.model.disable_adapter():
-            base = self._read(prompt, ids)
-        negative = self._read(self._panel(label, seed), ids)
-        return torch.stack([self._read(prompt, ids), base, negative]), torch.tensor(ids)
+        expert, base = self._read("expert", prompt, ids), self._read(None, prompt, ids)
+        negative = self._read("expert", self._panel(label, seed), ids)
+        early = [self._read(name, prompt, ids) for name in self._early]
+        found = [expert, base, inside(expert, base, ids[-1]), negative, *early]
+        return Text(torch.stack(found).clamp_min(LEAST).half(), torch.tensor(ids))
 
     def _panel(self, label: str | None, seed: int) -> Shown:
         fit = self.lab.fit
         rows = [i for i in range(len(fit.texts)) if not fit.labels or fit.labels[i] == label]
         chosen = np.random.default_rng(derive(seed, "panel")).choice(rows, self.size, replace=False)
         examples = [Example(f"real:{row}", fit.texts[row]) for row in chosen]
-        return render_panel(examples, self.panel_form, self.task, label)
+        return render_panel(examples, "prompted", self.task, label)
 
     @torch.inference_mode()
-    def _read(self, context: str | Shown, ids: Sequence[int]) -> Tensor:
+    def _read(self, adapter: str | None, context: str | Shown, ids: Sequence[int]) -> Tensor:
         start = encode(self.tokenizer, context)
-        logits: Tensor = self.model(torch.tensor([[*start, *ids]])).logits
-        return logits[0, len(start) - 1 : -1].float()
+        if adapter:
+            self.model.set_adapter(adapter)
+        with nullcontext() if adapter else self.model.disable_adapter():
+            logits: Tensor = self.model(torch.tensor([[*start, *ids]])).logits
+        return logits[0, len(start) - 1 : -1].float().log_softmax(-1)
 
 
-def _readings(log_probs: Tensor, ids: Sequence[int]) -> Iterator[Reading]:
-    entropy = -(log_probs.exp() * log_probs).nan_to_num(0.0).sum(-1)
-    best = log_probs.amax(-1, keepdim=True)
-    plausible = (log_probs >= best - float(np.log(100))).sum(-1)
-    for i, token in enumerate(ids):
-        place = "end" if i == len(ids) - 1 else PLACES[0 if i == 0 else 1 if i < 4 else 2]
-        yield Reading(place, float(log_probs[i, token]), float(entropy[i]), int(plausible[i]))
-
-
-def summary(lab: Lab, panel_form: PanelForm, texts: int) -> dict[str, dict[str, dict[str, float]]]:
-    """Computes means by place and stream over real texts of the part for validation."""
-    reader, corpus = Reader(lab, panel_form), lab.corpus("validation")
-    labels = corpus.labels or [None] * len(corpus.texts)
-    found: dict[str, dict[str, list[Reading]]] = {place: {} for place in PLACES}
-    for i, (text, label) in enumerate(list(zip(corpus.texts, labels, strict=True))[:texts]):
-        for stream, readings in reader.streams(text, label, i).items():
-            for each in readings:
-                found[each.place].setdefault(stream, []).append(each)
-    return {
-        place: {
-            stream: {
-                name: fmean(getattr(each, name) for each in readings)
-                for name in ("log_prob", "entropy", "plausible")
-            }
-            for stream, readings in by_stream.items()
-        }
-        for place, by_stream in found.items()
-    }
+def inside(expert: Tensor, other: Tensor, end: int) -> Tensor:
+    """Gives `other` (tokens, vocab) the expert's log-probabilities of the first two tokens and of
+    the `end` of text, so that weights that sum to 1 guide neither."""
+    found = other.clone()
+    found[:OPENING] = expert[:OPENING]
+    found[:, end] = expert[:, end]
+    return found

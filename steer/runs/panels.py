@@ -55,7 +55,7 @@ class Panels:
         guidance, size = self.config.guidance, self.config.panel_size
         if guidance.eta:
             self.pool.require(size, self.config.wanted)
-        if guidance.rho:
+        if guidance.reads_positive:
             self._positive.require(size, self.config.wanted)
 
     @property
@@ -102,7 +102,7 @@ class Panels:
     def _drawn_positive(
         self, label: str | None, count: int, round: int
     ) -> list[tuple[Example, ...]]:
-        if not self.config.guidance.rho:
+        if not self.config.guidance.reads_positive:
             return [()] * count
         size, seed = self.config.panel_size, self.config.seed
         return draw_panels(

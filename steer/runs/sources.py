@@ -51,7 +51,7 @@ def sources(
     embedder: str | None,
 ) -> Sources:
     """Sources of a run with these settings, with an engine and an embedder of these names."""
-    moved = towards if config.guidance.rho else None
+    moved = towards if config.guidance.reads_positive else None
     return Sources(
         engine=engine,
         prompt=expert.prompt,

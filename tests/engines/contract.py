@@ -202,6 +202,14 @@ class EngineContract:
         requests = [Request(0, streams, 1), Request(1, streams[:2], 2), Request(2, streams[:1], 3)]
         assert_exact(engine, slow, requests, Sampling(max_new_tokens=6), self.within)
 
+    def test_few_shot_prompting_needs_no_stream_of_the_expert(self, engine, slow):
+        guidance = Guidance(gamma=0, eta=0, few_shot=True)
+        requests = [
+            Request(number, build_streams(guidance, Contexts("Q:", positive=panel)), number)
+            for number, panel in enumerate((*SHOWN, PANELS[1]))
+        ]
+        assert_exact(engine, slow, requests, Sampling(max_new_tokens=6), self.within)
+
     def test_records_do_not_depend_on_the_rows(self, engine):
         sampling = Sampling(max_new_tokens=12)
         texts = []

@@ -65,6 +65,15 @@ def test_several_negatives() -> None:
     assert len(drawn[0].negative) == 9
 
 
+def test_few_shot_prompting_reads_real_texts() -> None:
+    made = panels(guidance=Guidance(gamma=0, eta=0, few_shot=True))
+    (panel,) = made.draw(None, 1, 0)
+    assert panel.contexts.positive == Shown(tuple(texts(panel.positive)), "Say:\n")
+    assert (len(panel.positive), panel.negative) == (3, ())
+    with pytest.raises(SteerError, match="needs 41 real texts"):
+        panels(guidance=Guidance(gamma=0, eta=0, few_shot=True), panel_size=41).require()
+
+
 def test_positive_panels_come_from_the_chosen_texts() -> None:
     chosen = Corpus(texts=tuple(f"c{n}" for n in range(5)), labels=None, source="y")
     drawn = panels(towards=chosen, guidance=Guidance(rho=0.2)).draw(None, 8, 0)
