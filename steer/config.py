@@ -108,9 +108,10 @@ class RunConfig(Config):
     `panel_size` examples, selected as `steer.runs.panels` says. `max_attempts` (default: four for
     each record wanted) ends a run whose records are rejected too often. A record must match the
     regular expression `pattern` and have `min_chars` characters; where they are None, the task's
-    hold. A sampling without `max_new_tokens` takes those of the expert. `method` is the name that
-    the settings go by, for readers. Round r knows the rounds up to r - `lag`, so that up to `lag`
-    rounds can be made at once.
+    hold. It is too near to a real text or an earlier record where the Jaccard index of their
+    character 5-grams is at least `near`. A sampling without `max_new_tokens` takes those of the
+    expert. `method` is the name that the settings go by, for readers. Round r knows the rounds up
+    to r - `lag`, so that up to `lag` rounds can be made at once.
     """
 
     n: int | None = Field(None, ge=1)
@@ -126,6 +127,7 @@ class RunConfig(Config):
     panel_selection: Selection = "random"
     pattern: str | None = None
     min_chars: int | None = Field(None, ge=0)
+    near: float = Field(0.8, gt=0, le=1)
     max_attempts: int | None = Field(None, ge=1)
     method: str | None = None
 

@@ -19,6 +19,7 @@ SPENT = 3
 
 _EXAMPLES = (
     "Example: [b]steer generate expert --real hypotheses.jsonl --n 500 --out run[/b]\n\n"
+    "100 more: [b]steer generate expert --real hypotheses.jsonl --n 600 --out run[/b]\n\n"
     "On eight GPUs: [b]steer generate expert --real hypotheses.jsonl --n 500000 "
     "--out s3://bucket/run --ray auto --workers 8 --lag 16[/b]"
 )
@@ -29,7 +30,7 @@ _OF_METHOD = (
 )
 _OF_RUN = (
     *("n", "seed", "rows_per_panel", "round_size", "lag"),
-    *("pattern", "min_chars", "max_attempts"),
+    *("pattern", "min_chars", "near", "max_attempts"),
 )
 
 
@@ -48,7 +49,9 @@ def generate(
             metavar="RUN", help="The run, new or stopped: a folder, or such as s3://bucket/run."
         ),
     ],
-    n: Annotated[int | None, typer.Option(help="Records wanted.")] = None,
+    n: Annotated[
+        int | None, typer.Option(help="Records wanted. A run, finished or not, may grow to more.")
+    ] = None,
     label: Annotated[
         list[str] | None,
         typer.Option(metavar="LABEL=N", help="Records wanted with a label; once for each."),
@@ -75,6 +78,7 @@ def generate(
     round_size: options.RoundSize = _run.round_size,
     pattern: options.Pattern = None,
     min_chars: options.MinChars = None,
+    near: options.Near = _run.near,
     max_attempts: options.MaxAttempts = None,
     base: Annotated[
         str | None,
@@ -94,7 +98,8 @@ def generate(
     workers: options.Workers = None,
     gpus: options.Gpus = 1,
 ) -> None:
-    """Generate records until N are accepted; the same command continues a stopped run."""
+    """Generate records until N are accepted; the same command continues a stopped run, and a
+    larger N makes more of a finished one."""
     with console.on_stop(f"the finished rounds are in {out}; the same command continues"):
         from steer.cli import tables
 

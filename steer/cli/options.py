@@ -204,9 +204,20 @@ MinChars = Annotated[
         rich_help_panel=CHECKS,
     ),
 ]
+Near = Annotated[
+    float,
+    typer.Option(
+        help="How alike a record may not be to a real text or another one: the share of character "
+        "5-grams in common. 1 rejects equal ones only.",
+        rich_help_panel=CHECKS,
+    ),
+]
 MaxAttempts = Annotated[
     int | None,
-    typer.Option(help="When to give up. (default: 4 for each record)", rich_help_panel=CHECKS),
+    typer.Option(
+        help="When to give up; a run that did goes on with more. (default: 4 for each record)",
+        rich_help_panel=CHECKS,
+    ),
 ]
 Rows = Annotated[
     int | None,

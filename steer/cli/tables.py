@@ -14,6 +14,7 @@ from steer.config import Config
 from steer.evaluation.estimate import Estimate
 from steer.evaluation.table import COLUMNS, Evaluation, show
 from steer.methods import Method
+from steer.runs import advice
 from steer.runs.store import Run
 
 if TYPE_CHECKING:  # these load model libraries, which `steer show` does without
@@ -54,7 +55,8 @@ def show_outcome(run: Run) -> None:
     if run.rejects:
         out.print(f"{len(run.rejects)} rejected: {escape(run.reasons_in_words)}")
     if not run.complete:
-        out.print("What was accepted stays. More attempts need a new run with --max-attempts.")
+        for line in (*advice.reasons(run), advice.going_on(run)):
+            out.print(f"- {line}", highlight=False, markup=False)
 
 
 def show_run(run: Run, records: int) -> None:

@@ -18,7 +18,7 @@ class RoundChecker:
         self, config: RunConfig, sources: Sources, task: Task, real: tuple[str, ...]
     ) -> None:
         self._config, self._sources = config, sources
-        self._checker = Checker(task, real)
+        self._checker = Checker(task, real, config.near)
 
     def keep(self, records: Iterable[Record]) -> None:
         """Takes in accepted records: from now on, texts like theirs are duplicates."""

@@ -15,6 +15,7 @@ from steer.errors import SteerError
 from steer.models.cache import Cache
 from steer.models.embedder import load_embedder
 from steer.models.expert import Expert
+from steer.runs.growth import completed
 from steer.runs.rounds import Round
 from steer.runs.sources import EngineLike, Inputs, sources
 from steer.runs.state import RunState
@@ -86,7 +87,8 @@ def generate(
     continues the run that is there.
 
     A run that was stopped, in whatever way, and continued has the records of one that was not. When
-    the attempts are used up first, the run returned is not `complete`. Positive panels (rho) are
+    the attempts are used up first, the run returned is not `complete`. A run may be asked for more
+    records, or more attempts, than before, finished or not. Positive panels (rho) are
     drawn from the texts in `towards`, by default from the real ones. `on_progress` is called after
     every step and may raise; so may Ctrl-C: the rounds committed before stay. Raises `SteerError`
     as `open_store` does, for labels the expert does not know, for too few texts for a panel, when
@@ -125,7 +127,7 @@ def generate_together(
     runs at a time as the first one's `round_size` has room for. Each run has its own pool and the
     records it would have alone, up to the rounding of low precision. Raises `SteerError` also when
     the runs differ in their sampling."""
-    jobs = {out: with_length(config, expert, out) for out, config in jobs.items()}
+    jobs = {out: complete_config(config, expert, out) for out, config in jobs.items()}
     configs = list(jobs.values())
     if any(config.sampling != configs[0].sampling for config in configs):
         raise SteerError("runs made together must have the same sampling; make them one by one")
@@ -154,7 +156,7 @@ def run_rounds(
     selecting = any(config.panel_selection != "random" for config in jobs.values())
     embedder = load_embedder(cache=Cache()) if selecting else None
     inputs = Inputs(real, towards, expert, engine, embedder)
-    jobs = {out: with_length(config, expert, out) for out, config in jobs.items()}
+    jobs = {out: complete_config(config, expert, out) for out, config in jobs.items()}
     runs = [RunState(config, inputs) for config in jobs.values()]
     with ExitStack() as stack:
         for run, out in zip(runs, jobs, strict=True):
@@ -165,15 +167,16 @@ def run_rounds(
     return [Run.open(out) for out in jobs]
 
 
-def with_length(config: RunConfig, expert: Expert, out: Path | str) -> RunConfig:
-    """Completes `config` with the most tokens of a record. Where it does not say, they are those of
-    the run at `out`, else of the expert: the longest text that it was fitted on, or its task's
-    limit."""
+def complete_config(config: RunConfig, expert: Expert, out: Path | str) -> RunConfig:
+    """Completes `config` with what it leaves open. The most tokens of a record are those of the run
+    at `out`, else of the expert: the longest text that it was fitted on, or its task's limit. The
+    attempts are those of the run at `out`, if that one names any."""
+    begun = begun_with(out)
+    if begun:
+        config = completed(config, begun[0])
     if config.says_how_long:
         return config
-    begun = begun_with(out)
-    most = begun[0].sampling.max_new_tokens if begun else expert.max_completion_tokens
-    return config.up_to(most)
+    return config.up_to(begun[0].sampling.max_new_tokens if begun else expert.max_completion_tokens)
 
 
 def _warn_of_rounding(begun: Sources, now: Sources) -> None:

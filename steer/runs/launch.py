@@ -11,7 +11,7 @@ from steer.models.base import DTYPES, pick_device
 from steer.models.expert import Expert
 from steer.models.machine import computes, cpus
 from steer.runs.cluster import Cluster, generate_on_ray
-from steer.runs.generation import RunProgress, finished, generate, with_length
+from steer.runs.generation import RunProgress, complete_config, finished, generate
 from steer.runs.store import Run, begun_with
 
 
@@ -34,7 +34,7 @@ def launch(
     the engine does not know, and when the engine cannot be loaded.
     """
     spec.require(config.sampling)
-    config = with_length(config, expert, out)
+    config = complete_config(config, expert, out)
     run = finished(config, real, expert, spec.name, out, towards=towards)
     if run is not None:
         return run

@@ -161,6 +161,8 @@ CASES = [
     ("generate: panel form", f"{GENERATE} --panel-form loose", "loose"),
     ("generate: round size 0", f"{GENERATE} --round-size 0", "round_size is 0"),
     ("generate: pattern", f"{GENERATE} --pattern '(['", "(["),
+    ("generate: near 0", f"{GENERATE} --near 0", "near is 0"),
+    ("generate: near 2", f"{GENERATE} --near 2", "near is 2"),
     ("generate: too few attempts", f"{GENERATE} --max-attempts 1", "max_attempts is 1"),
     ("generate: rows 0", f"{GENERATE} --rows 0", "rows is 0"),
     ("generate: dtype", f"{GENERATE} --dtype int4", "int4"),
@@ -171,7 +173,12 @@ CASES = [
     (
         "generate: another run's folder",
         GENERATE.replace("$d/new", "$d/run"),
-        "n is 1 there and 2 now",
+        "eta is 0.0 there and 0.2 now",
+    ),
+    (
+        "generate: fewer attempts than before",
+        GENERATE.replace("$d/new", "$d/run --max-attempts 9"),
+        "max_attempts is 200 there and 9 now",
     ),
     ("generate: damaged run", GENERATE.replace("$d/new", "$d/damaged"), "damaged"),
     # evaluate

@@ -213,6 +213,14 @@ def test_the_pattern_and_length_are_the_runs(tmp_path: Path) -> None:
     assert isinstance(made.records[0], Record)
 
 
+@pytest.mark.parametrize(("near", "kept"), [(0.3, False), (0.8, False), (0.99, True)])
+def test_how_near_is_too_near_is_the_runs(tmp_path: Path, near: float, kept: bool) -> None:
+    """The stub also writes sentences that exist already with one letter more."""
+    made = run(tmp_path / "run", RunConfig(**dict(CONFIG) | {"near": near, "max_attempts": 240}))
+    texts = {*REAL.texts, *made.texts}
+    assert any(f"{text}s" in texts for text in texts) == kept
+
+
 def test_runs_made_together_are_the_runs_made_alone(tmp_path: Path, finished: Run) -> None:
     """Their rounds share batches of at most one round's size; each has its own pool."""
     other = RunConfig(**dict(CONFIG) | {"n": 4, "guidance": Guidance(gamma=0.7)})
