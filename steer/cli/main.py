@@ -17,6 +17,7 @@ from typer.exceptions import TyperException
 
 from steer.cli import compare, options, parsing
 from steer.cli import generate as generating
+from steer.cli import look as looking
 from steer.cli import progress as console
 from steer.data.corpus import Corpus, load_corpus
 from steer.errors import SteerError
@@ -234,5 +235,6 @@ def _texts(source: str, text_column: str | None, label_column: str | None) -> "C
     return run
 
 
+looking.register(app)
 generating.register(app)
 compare.register(app)

@@ -200,7 +200,8 @@ Pattern = Annotated[
 MinChars = Annotated[
     int | None,
     typer.Option(
-        help="Shortest record to keep. (default: the expert's task's, or 10)",
+        help="Shortest record to keep; a Han character counts as 3, a kana or Hangul as 2. "
+        "(default: the expert's task's, or 10)",
         rich_help_panel=CHECKS,
     ),
 ]

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple, Self
 
 from steer.config import Weights
 from steer.data.neardup import NearIndex
+from steer.data.scripts import reading_length
 from steer.data.tasks import Task
 
 Reason = Literal[
@@ -114,7 +115,8 @@ class Checker:
     """Checks completions against the task, the real texts and the records kept so far.
 
     Exact means equal after case folding and collapsing white space; near means a Jaccard index
-    of character 5-grams of at least `threshold`.
+    of character 5-grams of at least `threshold`. Characters are counted as `reading_length` does,
+    so that a short text of Han characters is not too short.
     """
 
     def __init__(self, task: Task, real: Sequence[str], threshold: float = 0.8) -> None:
@@ -130,7 +132,7 @@ class Checker:
         if finish_reason == "length" or text is None:
             reason: Reason = "unfinished" if finish_reason == "length" else "unparsed"
             return Verdict(" ".join(completion.split()), reason)
-        if len(text) < self._task.min_chars:
+        if reading_length(text) < self._task.min_chars:
             return Verdict(text, "short")
         return self._compare(text)
 

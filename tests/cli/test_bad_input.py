@@ -84,6 +84,10 @@ CASES = [
     ("data: no Parquet", fit("bad.parquet"), "Parquet"),
     ("data: no label column", fit("good.jsonl", "--label-column kind"), "kind"),
     ("data: a blank label", fit("blank_label.jsonl", "--label-column kind"), "line 2"),
+    # look
+    ("look: no such file", "look $d/none.jsonl", "none.jsonl"),
+    ("look: no such column", "look $d/columns.jsonl --text-column text", "title, body"),
+    ("look: no such model", "look $d/good.jsonl --base nobody/nothing", "nobody/nothing"),
     # fit
     ("fit: labels, no placeholder", fit("labelled.jsonl", "--label-column kind"), "{label}"),
     ("fit: placeholder, no labels", FIT.replace("Question:", "'A {label}:'"), "{label}"),
