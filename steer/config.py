@@ -180,8 +180,9 @@ class Sources(Config):
     """Sources that a run read: its engine, prompt, and fingerprints. Some are a help to readers,
     and may differ when a run is resumed: the names of the base model, of the real texts' source and
     of the expert's folder. So may `dtype` and `threads`, which rounding depends on.
-    `towards_fingerprint` is that of the texts positive panels are drawn from, `embedder` what
-    selected the panels; None where there are none."""
+    `towards_fingerprint` is that of the texts positive panels are drawn from,
+    `forbid_fingerprint` that of those no record may come close to, `embedder` what selected the
+    panels; None where there are none."""
 
     engine: str
     prompt: str
@@ -191,6 +192,7 @@ class Sources(Config):
     base: str
     real: str
     towards_fingerprint: str | None = None
+    forbid_fingerprint: str | None = None
     embedder: str | None = None
     expert: str | None = None
     dtype: str | None = None

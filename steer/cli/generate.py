@@ -56,6 +56,12 @@ def generate(
         list[str] | None,
         typer.Option(metavar="LABEL=N", help="Records wanted with a label; once for each."),
     ] = None,
+    balance: Annotated[
+        bool,
+        typer.Option(
+            "--balance", help="Instead of counts: fill every label of REAL up to the largest."
+        ),
+    ] = False,
     text_column: options.TextColumn = None,
     label_column: options.LabelColumn = None,
     seed: options.Seed = _run.seed,
@@ -78,6 +84,7 @@ def generate(
     round_size: options.RoundSize = _run.round_size,
     pattern: options.Pattern = None,
     min_chars: options.MinChars = None,
+    forbid: options.Forbid = None,
     near: options.Near = _run.near,
     max_attempts: options.MaxAttempts = None,
     base: Annotated[
@@ -114,6 +121,7 @@ def _make(given: Mapping[str, Any]) -> "Run":
     from steer.data.catalog import load_texts
     from steer.engines.choice import EngineSpec
     from steer.models.expert import Expert
+    from steer.runs.balance import balancing
     from steer.runs.cluster import Cluster
     from steer.runs.launch import launch
 
@@ -122,10 +130,21 @@ def _make(given: Mapping[str, Any]) -> "Run":
     expert = Expert.load(given["expert"])
     machine = {name: given[name] for name in ("rows", "dtype", "device", "gpus", "threads")}
     spec = EngineSpec(given["base"] or expert.base, expert.path, given["engine"], **machine)
-    config = _config(given, bool(expert.labels))
+    counts = parsing.label_counts(given["label"] or [])
+    if given["balance"]:
+        parsing.alone("--balance", {"--n": given["n"], "--label": counts})
+        if not expert.labels:
+            raise SteerError("--balance fills labels up, but the expert was fitted without any")
+        counts = dict.fromkeys(expert.labels, 1)  # those to come are in the texts
+    config = _config(given, counts, bool(expert.labels))
     spec.require(config.sampling)  # a mistake shows before the texts are read
     texts = load_texts(expert.task, given["real"], given["text_column"], given["label_column"])
-    towards = given["towards"] and load_corpus(given["towards"], given["text_column"])
+    if given["balance"]:
+        config = _config(given, balancing(texts), bool(expert.labels))
+    towards, forbid = (
+        load_corpus(given[name], given["text_column"]) if given[name] else None
+        for name in ("towards", "forbid")
+    )
     with console.Meter() as meter:
         meter.update("loading")
         return launch(
@@ -135,16 +154,17 @@ def _make(given: Mapping[str, Any]) -> "Run":
             spec,
             parsing.run_place(given["out"]),
             console.generating(meter),
-            towards=towards or None,
+            towards=towards,
+            forbid=forbid,
             cluster=Cluster(given["ray"], given["workers"] or 1) if given["ray"] else None,
         )
 
 
-def _config(given: Mapping[str, Any], labelled: bool) -> RunConfig:
+def _config(given: Mapping[str, Any], counts: Mapping[str, int], labelled: bool) -> RunConfig:
     from steer.methods import adjust, find_method
 
     named = find_method(given["method"], labelled)
     chosen = parsing.given({name: given[name] for name in _OF_METHOD})
     settings = {name: given[name] for name in _OF_RUN}
-    settings["labels"] = parsing.label_counts(given["label"] or [])
+    settings["labels"] = dict(counts)
     return adjust(named, given["method"], chosen).configure(settings, given["max_new_tokens"])

@@ -169,6 +169,14 @@ Towards = Annotated[
         rich_help_panel=GUIDANCE,
     ),
 ]
+Forbid = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DATA",
+        help="A test set: records too close to one of its texts are rejected and counted.",
+        rich_help_panel=CHECKS,
+    ),
+]
 RoundSize = Annotated[int, typer.Option(help="Records at most in a round.", rich_help_panel=CHECKS)]
 Lag = Annotated[
     int,

@@ -33,6 +33,12 @@ def one_of(first: str, second: str, given: tuple[object, object]) -> None:
         raise SteerError(f"found {which} of {first} and {second}; give one of them")
 
 
+def alone(option: str, others: Mapping[str, object]) -> None:
+    """Raises `SteerError` where one of `others` is given beside the `option`."""
+    if beside := [name for name, value in others.items() if value]:
+        raise SteerError(f"found {option} and {beside[0]}; give one of them")
+
+
 def new_file(path: Path) -> Path:
     """Gives `path` back. Raises `SteerError` where a new file cannot be made there."""
     if path.exists() or path.is_symlink():

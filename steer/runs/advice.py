@@ -20,6 +20,7 @@ _ADVICE = {
     + _STEER,
     "near-copy": "nearly repeat a real text: fit with fewer --epochs; or " + _NEAR,
     "duplicate": "repeat an earlier record: " + _STEER,
+    "forbidden": "come too close to a text of --forbid: see whether the real texts overlap with it",
     "near-duplicate": "nearly repeat an earlier record: " + _STEER + "; or " + _NEAR,
 }
 

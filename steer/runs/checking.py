@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from steer.config import RunConfig, Sources
+from steer.data.forbidden import Forbidden
 from steer.data.tasks import Task
 from steer.engines.interface import Completion
 from steer.runs.panels import Panel
@@ -12,13 +13,19 @@ from steer.seeds import derive
 
 
 class RoundChecker:
-    """Checks the rounds of a run against its `task`, its `real` texts and its records so far."""
+    """Checks the rounds of a run against its `task`, its `real` texts, its records so far and the
+    `forbidden` texts."""
 
     def __init__(
-        self, config: RunConfig, sources: Sources, task: Task, real: tuple[str, ...]
+        self,
+        config: RunConfig,
+        sources: Sources,
+        task: Task,
+        real: tuple[str, ...],
+        forbidden: Forbidden | None = None,
     ) -> None:
         self._config, self._sources = config, sources
-        self._checker = Checker(task, real, config.near)
+        self._checker = Checker(task, real, config.near, forbidden)
 
     def keep(self, records: Iterable[Record]) -> None:
         """Takes in accepted records: from now on, texts like theirs are duplicates."""

@@ -82,19 +82,22 @@ def generate(
     on_progress: Callable[[RunProgress], None] | None = None,
     *,
     towards: Corpus | Sequence[str] | None = None,
+    forbid: Corpus | Sequence[str] | None = None,
 ) -> Run:
     """Generates records into the run at `out`, a folder or an address such as s3://bucket/run, or
     continues the run that is there.
 
     A run that was stopped, in whatever way, and continued has the records of one that was not. When
     the attempts are used up first, the run returned is not `complete`. A run may be asked for more
-    records, or more attempts, than before, finished or not. Positive panels (rho) are
-    drawn from the texts in `towards`, by default from the real ones. `on_progress` is called after
-    every step and may raise; so may Ctrl-C: the rounds committed before stay. Raises `SteerError`
-    as `open_store` does, for labels the expert does not know, for too few texts for a panel, when
-    the engine runs another base model, and when the disk is full.
+    records, or more attempts, than before, finished or not. Positive panels (rho) are drawn from
+    the texts in `towards`, by default from the real ones. A record that comes close to a text in
+    `forbid`, such as a test set, is rejected (`steer.data.forbidden`). `on_progress` is called
+    after every step and may raise; so may Ctrl-C: the rounds committed before stay. Raises
+    `SteerError` as `open_store` does, for labels the expert does not know, for too few texts for a
+    panel, when the engine runs another base model, and when the disk is full.
     """
-    return generate_together({out: config}, real, expert, engine, on_progress, towards=towards)[0]
+    extra = {"towards": towards, "forbid": forbid}
+    return generate_together({out: config}, real, expert, engine, on_progress, **extra)[0]
 
 
 def finished(
@@ -105,12 +108,13 @@ def finished(
     out: Path | str,
     *,
     towards: Corpus | None = None,
+    forbid: Corpus | None = None,
 ) -> Run | None:
     """Opens the run at `out` if there is nothing left to make, so that no engine need be loaded;
     `engine` is the name of the one. Raises `SteerError` when the run is damaged."""
     if config.panel_selection != "random":  # what the run reads is known with the embedder only
         return None
-    read = sources(config, real, towards, expert, engine, None)
+    read = sources(config, real, towards, expert, engine, None, forbid=forbid)
     return Run.open(out) if is_over(out, config, read) else None
 
 
@@ -122,6 +126,7 @@ def generate_together(
     on_progress: Callable[[RunProgress], None] | None = None,
     *,
     towards: Corpus | Sequence[str] | None = None,
+    forbid: Corpus | Sequence[str] | None = None,
 ) -> list[Run]:
     """Generates several runs, by their folders, whose rounds share the engine's batches: as many
     runs at a time as the first one's `round_size` has room for. Each run has its own pool and the
@@ -132,8 +137,9 @@ def generate_together(
     if any(config.sampling != configs[0].sampling for config in configs):
         raise SteerError("runs made together must have the same sampling; make them one by one")
     crew = _Here(engine, configs[0])
-    moved = None if towards is None else as_corpus(towards)
-    return run_rounds(jobs, as_corpus(real), expert, engine, crew, on_progress, towards=moved)
+    given = {"towards": towards, "forbid": forbid}
+    extra = {name: as_corpus(texts) for name, texts in given.items() if texts is not None}
+    return run_rounds(jobs, as_corpus(real), expert, engine, crew, on_progress, **extra)
 
 
 def run_rounds(
@@ -145,6 +151,7 @@ def run_rounds(
     on_progress: Callable[[RunProgress], None] | None = None,
     *,
     towards: Corpus | None = None,
+    forbid: Corpus | None = None,
 ) -> list[Run]:
     """Generates runs as `generate_together` does, but `crew` makes the rounds, with engines such as
     `engine`."""
@@ -155,7 +162,7 @@ def run_rounds(
         )
     selecting = any(config.panel_selection != "random" for config in jobs.values())
     embedder = load_embedder(cache=Cache()) if selecting else None
-    inputs = Inputs(real, towards, expert, engine, embedder)
+    inputs = Inputs(real, towards, expert, engine, embedder, forbid=forbid)
     jobs = {out: complete_config(config, expert, out) for out, config in jobs.items()}
     runs = [RunState(config, inputs) for config in jobs.values()]
     with ExitStack() as stack:

@@ -24,6 +24,7 @@ def launch(
     on_progress: Callable[[RunProgress], None] | None = None,
     *,
     towards: Corpus | None = None,
+    forbid: Corpus | None = None,
     cluster: Cluster | None = None,
 ) -> Run:
     """Generates a run as `steer.generate` does, in this process or by the workers of a Ray
@@ -35,15 +36,14 @@ def launch(
     """
     spec.require(config.sampling)
     config = complete_config(config, expert, out)
-    run = finished(config, real, expert, spec.name, out, towards=towards)
+    extra = {"towards": towards, "forbid": forbid}
+    run = finished(config, real, expert, spec.name, out, **extra)
     if run is not None:
         return run
     spec = as_begun(spec, out)
     if cluster is not None:
-        return generate_on_ray(
-            config, real, expert, spec, out, cluster, on_progress, towards=towards
-        )
-    return generate(config, real, expert, spec.load(), out, on_progress, towards=towards)
+        return generate_on_ray(config, real, expert, spec, out, cluster, on_progress, **extra)
+    return generate(config, real, expert, spec.load(), out, on_progress, **extra)
 
 
 def as_begun(spec: EngineSpec, out: Path | str) -> EngineSpec:

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any, Literal, NamedTuple, Self
 
 from steer.config import Weights
+from steer.data.forbidden import Forbidden
 from steer.data.neardup import NearIndex
 from steer.data.scripts import reading_length
 from steer.data.tasks import Task
@@ -19,6 +20,7 @@ Reason = Literal[
     "near-copy",
     "duplicate",
     "near-duplicate",
+    "forbidden",
     "surplus",
 ]
 _SHARED = ("label", "prompt", "weights", "engine", "model", "adapter", "finish_reason")
@@ -116,11 +118,18 @@ class Checker:
 
     Exact means equal after case folding and collapsing white space; near means a Jaccard index
     of character 5-grams of at least `threshold`. Characters are counted as `reading_length` does,
-    so that a short text of Han characters is not too short.
+    so that a short text of Han characters is not too short. What is too close to a `forbidden` text
+    is rejected for that before it is compared with any other.
     """
 
-    def __init__(self, task: Task, real: Sequence[str], threshold: float = 0.8) -> None:
-        self._task = task
+    def __init__(
+        self,
+        task: Task,
+        real: Sequence[str],
+        threshold: float = 0.8,
+        forbidden: Forbidden | None = None,
+    ) -> None:
+        self._task, self._forbidden = task, forbidden
         self._known = NearIndex(threshold)
         for row, text in enumerate(real):
             self.keep(f"real:{row}", text)
@@ -142,6 +151,8 @@ class Checker:
         self._known.add(id, text)
 
     def _compare(self, text: str) -> Verdict:
+        if self._forbidden and (row := self._forbidden.find(text)) is not None:
+            return Verdict(text, "forbidden", f"forbid:{row}")
         if (of := self._known.find_equal(text)) is not None:
             return Verdict(text, "copy" if of.startswith("real:") else "duplicate", of)
         if (of := self._known.find(text)) is not None:

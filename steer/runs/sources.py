@@ -30,11 +30,20 @@ class Inputs:
     expert: Expert
     engine: EngineLike
     embedder: Embedder | None
+    forbid: Corpus | None = None
 
     def sources(self, config: RunConfig) -> Sources:
         """Sources of a run with these settings: what it reads, and how it computes."""
         embedder = self.embedder.name if self.embedder else None
-        read = sources(config, self.real, self.towards, self.expert, self.engine.name, embedder)
+        read = sources(
+            config,
+            self.real,
+            self.towards,
+            self.expert,
+            self.engine.name,
+            embedder,
+            forbid=self.forbid,
+        )
         how = self.engine.arithmetic
         return read.model_copy(update={"dtype": how.dtype, "threads": how.threads})
 
@@ -46,6 +55,8 @@ def sources(
     expert: Expert,
     engine: str,
     embedder: str | None,
+    *,
+    forbid: Corpus | None = None,
 ) -> Sources:
     """Sources of a run with these settings, with an engine and an embedder of these names."""
     moved = towards if config.guidance.rho else None
@@ -58,6 +69,7 @@ def sources(
         base=expert.base,
         real=real.source,
         expert=str(expert.path),
+        forbid_fingerprint=forbid.fingerprint if forbid else None,
         towards_fingerprint=moved.fingerprint if moved else None,
         embedder=embedder if config.panel_selection != "random" else None,
     )

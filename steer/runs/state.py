@@ -5,11 +5,13 @@ between; rounds are checked and committed in order. So up to `lag` rounds can be
 whoever, and what they hold does not depend on who made them or when.
 """
 
+import logging
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from steer.config import RunConfig
+from steer.data.forbidden import Forbidden
 from steer.data.tasks import Task
 from steer.engines.interface import Completion
 from steer.errors import SteerError
@@ -20,6 +22,11 @@ from steer.runs.requests import RoundRequests
 from steer.runs.rounds import Known, Round, Tally, plan_round
 from steer.runs.sources import Inputs
 from steer.runs.store import Store
+
+log = logging.getLogger(__name__)
+
+_SEARCHED = 5_000
+"""Real texts of which at most it is looked whether they are forbidden."""
 
 
 class RunState:
@@ -35,7 +42,8 @@ class RunState:
         panels.require()
         self._pool = panels.pool
         self._requests = RoundRequests(config, task, panels)
-        self._checker = RoundChecker(config, self.sources, task, inputs.real.texts)
+        forbidden = _forbidden(inputs, config.near)
+        self._checker = RoundChecker(config, self.sources, task, inputs.real.texts, forbidden)
         self._committed = 0
         self._planned: deque[Round] = deque()
         self._known = deque([self._now()], maxlen=config.lag)
@@ -151,6 +159,23 @@ def _task(task: Task, config: RunConfig) -> Task:
         pattern=task.pattern if config.pattern is None else config.pattern,
         min_chars=task.min_chars if config.min_chars is None else config.min_chars,
     )
+
+
+def _forbidden(inputs: Inputs, near: float) -> Forbidden | None:
+    """Reads the forbidden texts, and warns of real ones that are too close to them: the expert may
+    have learned these."""
+    if inputs.forbid is None:
+        return None
+    forbidden = Forbidden(inputs.forbid.texts, near)
+    real = inputs.real.texts[:_SEARCHED]
+    if overlap := sum(forbidden.find(text) is not None for text in real):
+        log.warning(
+            "%d of %d real texts are too close to a forbidden one themselves: an expert that was "
+            "fitted on them knows the test set; fit one without them",
+            overlap,
+            len(real),
+        )
+    return forbidden
 
 
 def _accepted(attempts: Iterable[Record | Reject]) -> list[Record]:

@@ -165,6 +165,18 @@ CASES = [
     ("generate: panel form", f"{GENERATE} --panel-form loose", "loose"),
     ("generate: round size 0", f"{GENERATE} --round-size 0", "round_size is 0"),
     ("generate: pattern", f"{GENERATE} --pattern '(['", "(["),
+    ("generate: balance and n", f"{GENERATE} --balance", "--balance and --n"),
+    (
+        "generate: balance without labels",
+        GENERATE.replace("--n 2", "--balance"),
+        "fitted without any",
+    ),
+    (
+        "generate: balance of what is balanced",
+        "generate $d/labels --real $d/labelled.jsonl --label-column kind --balance --out $d/new",
+        "nothing to fill up",
+    ),
+    ("generate: no such test set", f"{GENERATE} --forbid $d/none.jsonl", "none.jsonl"),
     ("generate: near 0", f"{GENERATE} --near 0", "near is 0"),
     ("generate: near 2", f"{GENERATE} --near 2", "near is 2"),
     ("generate: too few attempts", f"{GENERATE} --max-attempts 1", "max_attempts is 1"),
