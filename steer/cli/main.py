@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from typer.exceptions import TyperException
 
 from steer.cli import compare, options, parsing
+from steer.cli import export as exporting
 from steer.cli import generate as generating
 from steer.cli import look as looking
 from steer.cli import progress as console
@@ -184,36 +185,6 @@ def evaluate(
         print(f"written: {json_out}")
 
 
-@app.command(epilog="Example: [b]steer export run records.parquet[/b]")
-def export(
-    run: options.RunArgument,
-    out: Annotated[
-        Path,
-        typer.Argument(
-            metavar="OUT", help=".jsonl, .csv, .parquet, or a folder: a Hugging Face dataset."
-        ),
-    ],
-) -> None:
-    """Write a run's accepted records, each with where it came from."""
-    from steer.runs.exporting import export as export_run
-
-    with console.on_stop(f"{out} was not made"):
-        export_run(parsing.run_place(run), out)
-    print(f"written: {out}")
-
-
-@app.command(epilog="Example: [b]steer show run[/b]")
-def show(
-    run: options.RunArgument,
-    records: Annotated[int, typer.Option(min=0, help="How many records to show.")] = 10,
-) -> None:
-    """Show a run's settings, counts, reject reasons and first records."""
-    from steer.cli import tables as views
-    from steer.runs.store import Run
-
-    views.show_run(Run.open(parsing.run_place(run)), records)
-
-
 def _names(sets: Sequence[str]) -> dict[str, str]:
     """Chooses a short name for each source; the source itself where that is taken or not unique."""
     if len(set(sets)) < len(sets):
@@ -237,4 +208,5 @@ def _texts(source: str, text_column: str | None, label_column: str | None) -> "C
 
 looking.register(app)
 generating.register(app)
+exporting.register(app)
 compare.register(app)

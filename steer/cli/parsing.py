@@ -53,6 +53,20 @@ def given(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
+def names(text: str | None) -> list[str]:
+    """Reads names with commas between them; none from None."""
+    return [name.strip() for name in (text or "").split(",") if name.strip()]
+
+
+def parts(name: str, text: str) -> tuple[float, float, float]:
+    """Reads three parts such as "80:10:10". Raises `SteerError` for any other form."""
+    try:
+        first, second, third = (float(part) for part in text.split(":"))
+    except ValueError:
+        raise SteerError(f"{name} is {text!r}: write three parts, such as 80:10:10") from None
+    return first, second, third
+
+
 def values(name: str, text: str) -> list[float]:
     """Reads numbers from "0:1:0.2" (from, to and step, both ends included) or "0,0.2,1".
 

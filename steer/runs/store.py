@@ -50,15 +50,12 @@ class Run:
     def open(cls, path: str | Path) -> "Run":
         """Reads a run, in a folder or at an address, without locking it. Raises `SteerError` when
         there is no run or a file in it is damaged."""
-        place = place_of(path)
-        if not place.has(_IDENTITY):
-            raise SteerError(f"{place.path} is no run: there is no run.json in it")
-        version, config, sources = _read_identity(place)
+        place, path, version, config, sources = _open(path)
         rounds = list(_read_rounds(place))
         attempts = [attempt for round in rounds for attempt in round]
         records = tuple(attempt for attempt in attempts if isinstance(attempt, Record))
         rejects = tuple(attempt for attempt in attempts if isinstance(attempt, Reject))
-        return cls(place.path, version, config, sources, records, rejects, len(rounds))
+        return cls(path, version, config, sources, records, rejects, len(rounds))
 
     @property
     def counts(self) -> dict[str | None, int]:
@@ -90,6 +87,27 @@ class Run:
     def complete(self) -> bool:
         """Whether every record wanted was accepted."""
         return self.counts == self.config.wanted
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A run whose attempts are read one round after the other and not kept, however many they
+    are."""
+
+    path: Path | str
+    version: str
+    config: RunConfig
+    sources: Sources
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Stream":
+        """Reads what a run is; raises `SteerError` as `Run.open` does."""
+        return cls(*_open(path)[1:])
+
+    def attempts(self) -> Iterator[Record | Reject]:
+        """Reads the attempts in their order. Raises `SteerError` when a round is damaged."""
+        for attempts in _read_rounds(place_of(self.path)):
+            yield from attempts
 
 
 class Store:
@@ -161,6 +179,13 @@ def is_over(out: Path | str, config: RunConfig, sources: Sources) -> bool:
         attempts += len(round)
         accepted.update(attempt.label for attempt in round if isinstance(attempt, Record))
     return attempts >= config.attempts or accepted >= Counter(config.wanted)
+
+
+def _open(path: str | Path) -> tuple[Place, Path | str, str, RunConfig, Sources]:
+    place = place_of(path)
+    if not place.has(_IDENTITY):
+        raise SteerError(f"{place.path} is no run: there is no run.json in it")
+    return place, place.path, *_read_identity(place)
 
 
 def _differences(place: Place, config: RunConfig, sources: Sources) -> list[str]:
