@@ -12,6 +12,7 @@ from steer.data.corpus import load_corpus
 from steer.errors import SteerError
 
 if TYPE_CHECKING:
+    from steer.runs.budget import Budget
     from steer.runs.store import Run
 
 SPENT = 3
@@ -20,6 +21,8 @@ SPENT = 3
 _EXAMPLES = (
     "Example: [b]steer generate expert --real hypotheses.jsonl --n 500 --out run[/b]\n\n"
     "100 more: [b]steer generate expert --real hypotheses.jsonl --n 600 --out run[/b]\n\n"
+    "What it would take: [b]steer generate expert --real hypotheses.jsonl --n 5000 --out run "
+    "--dry-run[/b]\n\n"
     "On eight GPUs: [b]steer generate expert --real hypotheses.jsonl --n 500000 "
     "--out s3://bucket/run --ray auto --workers 8 --lag 16[/b]"
 )
@@ -64,6 +67,9 @@ def generate(
     ] = False,
     text_column: options.TextColumn = None,
     label_column: options.LabelColumn = None,
+    budget: options.TimeBudget = None,
+    max_tokens: options.TokenBudget = None,
+    dry_run: options.DryRun = False,
     seed: options.Seed = _run.seed,
     method: options.MethodName = "steer",
     gamma: options.Gamma = None,
@@ -111,19 +117,23 @@ def generate(
         from steer.cli import tables
 
         run = _make(context.params)
+        if run is None:
+            return
     tables.show_outcome(run)
     if not run.complete:
         raise typer.Exit(SPENT)
 
 
-def _make(given: Mapping[str, Any]) -> "Run":
-    """Makes the run that the options, by the names of the command's parameters, ask for."""
+def _make(given: Mapping[str, Any]) -> "Run | None":
+    """Makes the run that the options, by the names of the command's parameters, ask for; a dry run
+    only says what it would take."""
+    from steer.cli import tables
     from steer.data.catalog import load_texts
     from steer.engines.choice import EngineSpec
     from steer.models.expert import Expert
     from steer.runs.balance import balancing
     from steer.runs.cluster import Cluster
-    from steer.runs.launch import launch
+    from steer.runs.launch import foresee, launch
 
     if given["workers"] is not None and given["ray"] is None:
         raise SteerError("--workers needs --ray; give --ray local for workers on this machine")
@@ -145,19 +155,29 @@ def _make(given: Mapping[str, Any]) -> "Run":
         load_corpus(given[name], given["text_column"]) if given[name] else None
         for name in ("towards", "forbid")
     )
+    what = (config, texts, expert, spec, parsing.run_place(given["out"]))
     with console.Meter() as meter:
         meter.update("loading")
+        if given["dry_run"]:
+            tables.show_forecast(foresee(*what, towards=towards))
+            return None
         return launch(
-            config,
-            texts,
-            expert,
-            spec,
-            parsing.run_place(given["out"]),
+            *what,
             console.generating(meter),
             towards=towards,
             forbid=forbid,
+            budget=_budget(given),
             cluster=Cluster(given["ray"], given["workers"] or 1) if given["ray"] else None,
         )
+
+
+def _budget(given: Mapping[str, Any]) -> "Budget | None":
+    from steer.runs.budget import Budget, parse_budget
+
+    seconds, tokens = given["budget"], given["max_tokens"]
+    if seconds is None and tokens is None:
+        return None
+    return Budget(None if seconds is None else parse_budget(seconds), tokens)
 
 
 def _config(given: Mapping[str, Any], counts: Mapping[str, int], labelled: bool) -> RunConfig:

@@ -213,6 +213,27 @@ MinChars = Annotated[
         rich_help_panel=CHECKS,
     ),
 ]
+TimeBudget = Annotated[
+    str | None,
+    typer.Option(
+        "--budget",
+        metavar="TIME",
+        help="Stop before a round that would not end within 90s, 20m or 2h; the same command "
+        "continues.",
+    ),
+]
+TokenBudget = Annotated[
+    int | None,
+    typer.Option(
+        "--max-tokens", min=1, help="Stop before a round that would write more tokens than these."
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run", help="Only say how many tokens, how much time and memory it would take."
+    ),
+]
 Near = Annotated[
     float,
     typer.Option(

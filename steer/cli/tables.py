@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from steer.cli.progress import duration
 from steer.config import Config
 from steer.evaluation.estimate import Estimate
 from steer.evaluation.table import COLUMNS, Evaluation, show
@@ -21,6 +22,7 @@ if TYPE_CHECKING:  # these load model libraries, which `steer show` does without
     from steer.experiments.comparison import Comparison
     from steer.experiments.tuning import Tuning
     from steer.models.expert import Expert
+    from steer.runs.forecast import Forecast
 
 
 def show_expert(expert: "Expert") -> None:
@@ -50,13 +52,33 @@ def show_outcome(run: Run) -> None:
     """Prints how a run ended: counts, reject reasons, and what can be done with it."""
     out = _console()
     accepted, wanted = len(run.records), run.config.total
-    ending = "" if run.complete else f" when the {run.config.attempts} attempts were used up"
+    spent = accepted + len(run.rejects) >= run.config.attempts
+    ending = f" when the {run.config.attempts} attempts were used up" if spent else ""
+    ending = "" if run.complete else ending or " when the budget was spent"
     out.print(f"[bold]{accepted} of {wanted} records accepted[/bold]{ending}: {run.path}")
     if run.rejects:
         out.print(f"{len(run.rejects)} rejected: {escape(run.reasons_in_words)}")
-    if not run.complete:
+    if not run.complete and not spent:
+        out.print("The same command continues; --budget and --max-tokens count anew.")
+    elif not run.complete:
         for line in (*advice.reasons(run), advice.going_on(run)):
             out.print(f"- {line}", highlight=False, markup=False)
+
+
+def show_forecast(seen: "Forecast") -> None:
+    """Prints what a run would take."""
+    sure = "at the rate so far" if seen.known else "if 4 of 5 pass"
+    out = _console()
+    out.print(
+        f"about {seen.attempts:,} attempts ({sure}) and {seen.tokens:,} tokens, "
+        f"{seen.streams} streams each",
+        highlight=False,
+    )
+    out.print(
+        f"about {duration(seen.seconds)} here, at {seen.tokens_per_second:,.0f} tokens a second; "
+        f"{seen.memory / 2**30:.1f} GiB of memory so far",
+        highlight=False,
+    )
 
 
 def show_run(run: Run, records: int) -> None:

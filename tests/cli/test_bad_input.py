@@ -177,6 +177,8 @@ CASES = [
         "nothing to fill up",
     ),
     ("generate: no such test set", f"{GENERATE} --forbid $d/none.jsonl", "none.jsonl"),
+    ("generate: budget", f"{GENERATE} --budget soon", "--budget is 'soon'"),
+    ("generate: no tokens", f"{GENERATE} --max-tokens 0", "--max-tokens"),
     ("generate: near 0", f"{GENERATE} --near 0", "near is 0"),
     ("generate: near 2", f"{GENERATE} --near 2", "near is 2"),
     ("generate: too few attempts", f"{GENERATE} --max-attempts 1", "max_attempts is 1"),
