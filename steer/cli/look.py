@@ -44,9 +44,10 @@ def look(
 ) -> None:
     """Look at real texts first: what was read, what is odd, and the command to type next."""
     with console.on_stop("nothing was changed"):
-        from steer.data.look import likely_labels, suggestion
+        from steer.data.look import draw, likely_labels, suggestion
         from steer.data.look import look as look_at
         from steer.data.table import read_table
+        from steer.models.suiting import costly
 
         with console.Meter() as meter:
             meter.update("reading")
@@ -57,7 +58,9 @@ def look(
             meter.update("looking")
             name, counter = _counter(base)
             seen = look_at(corpus, tuple(columns), counter, max_tokens=max_tokens, seed=seed)
-    for line in _lines(seen, name, others):
+            some = draw(corpus.texts, 300, seed)
+            warning = costly(some, counter(some), name) if counter else None
+    for line in _lines(seen, name, others, warning):
         print(line)
     for sample in seen.samples:
         print(f"  | {_one_line(sample)}")
@@ -81,13 +84,14 @@ def _counter(base: str | None) -> tuple[str, "CountTokens | None"]:
     return name, lambda texts: [len(ids) for ids in encode_texts(tokenizer, texts)]
 
 
-def _lines(seen: "Look", model: str, others: Mapping[str, int]) -> list[str]:
+def _lines(seen: "Look", model: str, others: Mapping[str, int], warning: str | None) -> list[str]:
     names = f"; columns {', '.join(seen.columns)}" if seen.columns else ""
     return [
         f"{seen.source}: {seen.rows:,} texts{names}",
         _scripts(seen.scripts),
         f"characters: {_spread(seen.characters)}",
         _tokens(seen, model),
+        *([f"warning: {warning}"] if warning else []),
         _labels(seen.labels, others),
         _repeats(seen),
         *_dropped(seen),

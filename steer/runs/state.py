@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from steer.config import RunConfig
 from steer.data.forbidden import Forbidden
+from steer.data.scripts import strange
 from steer.data.tasks import Task
 from steer.engines.interface import Completion
 from steer.errors import SteerError
@@ -26,7 +27,10 @@ from steer.runs.store import Store
 log = logging.getLogger(__name__)
 
 _SEARCHED = 5_000
-"""Real texts of which at most it is looked whether they are forbidden."""
+"""Real texts of which at most it is looked whether they are forbidden, and at their script."""
+
+_FEW = 5
+"""Records of a round whose script says something."""
 
 
 class RunState:
@@ -45,6 +49,7 @@ class RunState:
         forbidden = _forbidden(inputs, config.near)
         self._checker = RoundChecker(config, self.sources, task, inputs.real.texts, forbidden)
         self._committed = 0
+        self._real, self._looked = inputs.real.texts, False
         self._planned: deque[Round] = deque()
         self._known = deque([self._now()], maxlen=config.lag)
 
@@ -116,10 +121,24 @@ class RunState:
             self.tokens += sum(completion.tokens for completion in round.completions or ())
             attempts = self._checker.check(round, self._missing())
             self._store.commit(round.number, attempts)
+            self._look_at_scripts(attempts)
             self._planned.popleft()
             self._absorb(attempts)
             if self._over:
                 self._planned.clear()  # what these rounds would bring, nobody asked for
+
+    def _look_at_scripts(self, attempts: Sequence[Record | Reject]) -> None:
+        """Warns once, early, of records in another script than the real texts."""
+        if self._looked or len(texts := [record.text for record in _accepted(attempts)]) < _FEW:
+            return
+        self._looked = True
+        if name := strange(self._real[:_SEARCHED], texts):
+            log.warning(
+                "most records are in %s script, which hardly any real text is in: the base model "
+                "may not know their language; stop, look at some (steer show), and fit on another "
+                "--base",
+                name,
+            )
 
     def _missing(self) -> dict[str | None, int]:
         return {
