@@ -126,11 +126,12 @@ class RunConfig(Config):
     `panel_size` examples, selected as `steer.runs.panels` says. `max_attempts` (default: four for
     each candidate wanted) ends a run whose records are rejected too often. A record must match the
     regular expression `pattern` and have `min_chars` characters; where they are None, the task's
-    hold. A sampling without `max_new_tokens` takes those of the expert. `method` is the name that
-    the settings go by, for readers. Round r knows the rounds up to r - `lag`, so that up to `lag`
-    rounds can be made at once. With more than one of `candidates`, a round makes so many times as
-    many attempts, and a selector that reads the embedder called `selector` (default: MiniLM)
-    decides which become records (docs/correction.md).
+    hold. It is too near to a real text or an earlier record where the Jaccard index of their
+    character 5-grams is at least `near`. A sampling without `max_new_tokens` takes those of the
+    expert. `method` is the name that the settings go by, for readers. Round r knows the rounds up
+    to r - `lag`, so that up to `lag` rounds can be made at once. With more than one of
+    `candidates`, a round makes so many times as many attempts, and a selector that reads the
+    embedder called `selector` (default: MiniLM) decides which become records (docs/correction.md).
     """
 
     n: int | None = Field(None, ge=1)
@@ -146,6 +147,7 @@ class RunConfig(Config):
     panel_selection: Selection = "random"
     pattern: str | None = None
     min_chars: int | None = Field(None, ge=0)
+    near: float = Field(0.8, gt=0, le=1)
     max_attempts: int | None = Field(None, ge=1)
     method: str | None = None
     candidates: int = Field(1, ge=1, le=20)
@@ -203,8 +205,9 @@ class Sources(Config):
     """Sources that a run read: its engine, prompt, and fingerprints. Some are a help to readers,
     and may differ when a run is resumed: the names of the base model, of the real texts' source and
     of the expert's folder. So may `dtype` and `threads`, which rounding depends on.
-    `towards_fingerprint` is that of the texts positive panels are drawn from, `embedder` what
-    selected the panels; None where there are none."""
+    `towards_fingerprint` is that of the texts positive panels are drawn from,
+    `forbid_fingerprint` that of those no record may come close to, `embedder` what selected the
+    panels; None where there are none."""
 
     engine: str
     prompt: str
@@ -214,6 +217,7 @@ class Sources(Config):
     base: str
     real: str
     towards_fingerprint: str | None = None
+    forbid_fingerprint: str | None = None
     embedder: str | None = None
     expert: str | None = None
     dtype: str | None = None

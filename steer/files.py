@@ -42,6 +42,28 @@ def new_folder(out: Path, needs_bytes: int = 0) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextmanager
+def new_file(out: Path) -> Iterator[Path]:
+    """Makes a temporary file beside `out` that becomes `out` at the end, in one rename.
+
+    Nothing is left when the block fails. Raises `SteerError` as `new_folder` does.
+    """
+    refuse_existing(out)
+    with disk_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        temporary = out.with_name(f"{_TEMPORARY}{os.getpid()}-{out.name}")
+    try:
+        with disk_errors(out):
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            refuse_existing(out)
+            os.replace(temporary, out)
+            sync_folder(out.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def refuse_existing(out: Path) -> None:
     """Raises `SteerError` when there is anything at `out`."""
     if os.path.lexists(out):

@@ -118,9 +118,10 @@ def tune(
         from steer.cli import tables
         from steer.experiments import tuning
         from steer.models.expert import Expert
+        from steer.runs.budget import parse_budget
 
         settings = tuning.TuneSettings(
-            budget=tuning.parse_budget(budget),
+            budget=parse_budget(budget),
             trials=trials,
             n=n,
             seed=given.seed,

@@ -13,6 +13,7 @@ from steer.config import RunConfig
 from steer.errors import SteerError
 
 if TYPE_CHECKING:
+    from steer.runs.budget import Budget
     from steer.runs.store import Run
 
 SPENT = 3
@@ -20,6 +21,9 @@ SPENT = 3
 
 _EXAMPLES = (
     "Example: [b]steer generate expert --real hypotheses.jsonl --n 500 --out run[/b]\n\n"
+    "100 more: [b]steer generate expert --real hypotheses.jsonl --n 600 --out run[/b]\n\n"
+    "What it would take: [b]steer generate expert --real hypotheses.jsonl --n 5000 --out run "
+    "--dry-run[/b]\n\n"
     "On eight GPUs: [b]steer generate expert --real hypotheses.jsonl --n 500000 "
     "--out s3://bucket/run --ray auto --workers 8 --lag 16[/b]"
 )
@@ -30,7 +34,7 @@ _OF_METHOD = (
 )
 _OF_RUN = (
     *("n", "seed", "rows_per_panel", "round_size", "lag"),
-    *("pattern", "min_chars", "max_attempts", "candidates", "selector"),
+    *("pattern", "min_chars", "near", "max_attempts", "candidates", "selector"),
 )
 
 
@@ -49,11 +53,22 @@ def generate(
             metavar="RUN", help="The run, new or stopped: a folder, or such as s3://bucket/run."
         ),
     ],
-    n: Annotated[int | None, typer.Option(help="Records wanted.")] = None,
+    n: Annotated[
+        int | None, typer.Option(help="Records wanted. A run, finished or not, may grow to more.")
+    ] = None,
     label: Annotated[
         list[str] | None,
         typer.Option(metavar="LABEL=N", help="Records wanted with a label; once for each."),
     ] = None,
+    balance: Annotated[
+        bool,
+        typer.Option(
+            "--balance", help="Instead of counts: fill every label of REAL up to the largest."
+        ),
+    ] = False,
+    budget: options.TimeBudget = None,
+    max_tokens: options.TokenBudget = None,
+    dry_run: options.DryRun = False,
     seed: options.Seed = _run.seed,
     method: options.MethodName = "steer",
     gamma: options.Gamma = None,
@@ -76,6 +91,8 @@ def generate(
     selector: options.SelectorName = None,
     pattern: options.Pattern = None,
     min_chars: options.MinChars = None,
+    forbid: options.Forbid = None,
+    near: options.Near = _run.near,
     max_attempts: options.MaxAttempts = None,
     base: Annotated[
         str | None,
@@ -97,51 +114,79 @@ def generate(
     *,
     reading: ReadingOptions,
 ) -> None:
-    """Generate records until N are accepted; the same command continues a stopped run."""
+    """Generate records until N are accepted; the same command continues a stopped run, and a
+    larger N makes more of a finished one."""
     with console.on_stop(f"the finished rounds are in {out}; the same command continues"):
         from steer.cli import tables
 
         run = _make(context.params, reading)
+        if run is None:
+            return
     tables.show_outcome(run)
     if not run.complete:
         raise typer.Exit(SPENT)
 
 
-def _make(given: Mapping[str, Any], reading: ReadingOptions) -> "Run":
-    """Makes the run that the options, by the names of the command's parameters, ask for."""
+def _make(given: Mapping[str, Any], reading: ReadingOptions) -> "Run | None":
+    """Makes the run that the options, by the names of the command's parameters, ask for; a dry run
+    only says what it would take."""
+    from steer.cli import tables
     from steer.engines.choice import EngineSpec
     from steer.models.expert import Expert
+    from steer.runs.balance import balancing
     from steer.runs.cluster import Cluster
-    from steer.runs.launch import launch
+    from steer.runs.launch import foresee, launch
 
     if given["workers"] is not None and given["ray"] is None:
         raise SteerError("--workers needs --ray; give --ray local for workers on this machine")
     expert = Expert.load(given["expert"])
     machine = {name: given[name] for name in ("rows", "dtype", "device", "gpus", "threads")}
     spec = EngineSpec(given["base"] or expert.base, expert.path, given["engine"], **machine)
-    config = _config(given, bool(expert.labels))
+    counts = parsing.label_counts(given["label"] or [])
+    if given["balance"]:
+        parsing.alone("--balance", {"--n": given["n"], "--label": counts})
+        if not expert.labels:
+            raise SteerError("--balance fills labels up, but the expert was fitted without any")
+        counts = dict.fromkeys(expert.labels, 1)  # those to come are in the texts
+    config = _config(given, counts, bool(expert.labels))
     spec.require(config.sampling)  # a mistake shows before the texts are read
     texts = reading.load_for(expert.task, given["real"])
-    towards = given["towards"] and reading.load_without_labels(given["towards"])
+    if given["balance"]:
+        config = _config(given, balancing(texts), bool(expert.labels))
+    towards, forbid = (
+        reading.load_without_labels(given[name]) if given[name] else None
+        for name in ("towards", "forbid")
+    )
+    what = (config, texts, expert, spec, parsing.run_place(given["out"]))
     with console.Meter() as meter:
         meter.update("loading")
+        if given["dry_run"]:
+            tables.show_forecast(foresee(*what, towards=towards))
+            return None
         return launch(
-            config,
-            texts,
-            expert,
-            spec,
-            parsing.run_place(given["out"]),
+            *what,
             console.generating(meter),
-            towards=towards or None,
+            towards=towards,
+            forbid=forbid,
+            budget=_budget(given),
             cluster=Cluster(given["ray"], given["workers"] or 1) if given["ray"] else None,
         )
 
 
-def _config(given: Mapping[str, Any], labelled: bool) -> RunConfig:
+def _budget(given: Mapping[str, Any]) -> "Budget | None":
+    from steer.runs.budget import Budget, parse_budget
+
+    seconds, tokens = given["budget"], given["max_tokens"]
+    if seconds is None and tokens is None:
+        return None
+    return Budget(None if seconds is None else parse_budget(seconds), tokens)
+
+
+def _config(given: Mapping[str, Any], counts: Mapping[str, int], labelled: bool) -> RunConfig:
     from steer.methods import adjust, find_method
 
     named = find_method(given["method"], labelled)
     chosen = parsing.given({name: given[name] for name in _OF_METHOD})
     settings = {name: given[name] for name in _OF_RUN}
-    settings["labels"] = parsing.label_counts(given["label"] or [])
+    settings["labels"] = dict(counts)
     return adjust(named, given["method"], chosen).configure(settings, given["max_new_tokens"])

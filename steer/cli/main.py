@@ -18,7 +18,9 @@ from typer.exceptions import TyperException
 
 from steer.cli import cache, compare, options, parsing
 from steer.cli import correct as correcting
+from steer.cli import export as exporting
 from steer.cli import generate as generating
+from steer.cli import look as looking
 from steer.cli import progress as console
 from steer.cli.groups import with_groups
 from steer.cli.reading import ReadingOptions
@@ -191,24 +193,6 @@ def evaluate(
         print(printable(f"written: {json_out}"))
 
 
-@app.command(epilog="Example: [b]steer export run records.parquet[/b]")
-def export(
-    run: options.RunArgument,
-    out: Annotated[
-        Path,
-        typer.Argument(
-            metavar="OUT", help=".jsonl, .csv, .parquet, or a folder: a Hugging Face dataset."
-        ),
-    ],
-) -> None:
-    """Write a run's accepted records, each with where it came from."""
-    from steer.runs.exporting import export as export_run
-
-    with console.on_stop(f"{out} was not made"):
-        export_run(parsing.run_place(run), out)
-    print(printable(f"written: {out}"))
-
-
 @app.command(epilog="Example: [b]steer show run[/b]")
 def show(
     run: options.RunArgument,
@@ -258,7 +242,9 @@ def _texts(source: str, reading: ReadingOptions) -> "Corpus | Run":
     return run
 
 
+looking.register(app)
 generating.register(app)
 correcting.register(app)
+exporting.register(app)
 compare.register(app)
 cache.register(app)

@@ -167,6 +167,14 @@ Towards = Annotated[
         rich_help_panel=GUIDANCE,
     ),
 ]
+Forbid = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DATA",
+        help="A test set: records too close to one of its texts are rejected and counted.",
+        rich_help_panel=CHECKS,
+    ),
+]
 RoundSize = Annotated[int, typer.Option(help="Records at most in a round.", rich_help_panel=CHECKS)]
 Lag = Annotated[
     int,
@@ -216,13 +224,46 @@ Pattern = Annotated[
 MinChars = Annotated[
     int | None,
     typer.Option(
-        help="Shortest record to keep. (default: the expert's task's, or 10)",
+        help="Shortest record to keep; a Han character counts as 3, a kana or Hangul as 2. "
+        "(default: the expert's task's, or 10)",
+        rich_help_panel=CHECKS,
+    ),
+]
+TimeBudget = Annotated[
+    str | None,
+    typer.Option(
+        "--budget",
+        metavar="TIME",
+        help="Stop before a round that would not end within 90s, 20m or 2h; the same command "
+        "continues.",
+    ),
+]
+TokenBudget = Annotated[
+    int | None,
+    typer.Option(
+        "--max-tokens", min=1, help="Stop before a round that would write more tokens than these."
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run", help="Only say how many tokens, how much time and memory it would take."
+    ),
+]
+Near = Annotated[
+    float,
+    typer.Option(
+        help="How alike a record may not be to a real text or another one: the share of character "
+        "5-grams in common. 1 rejects equal ones only.",
         rich_help_panel=CHECKS,
     ),
 ]
 MaxAttempts = Annotated[
     int | None,
-    typer.Option(help="When to give up. (default: 4 for each candidate)", rich_help_panel=CHECKS),
+    typer.Option(
+        help="When to give up; a run that did goes on with more. (default: 4 for each candidate)",
+        rich_help_panel=CHECKS,
+    ),
 ]
 Rows = Annotated[
     int | None,

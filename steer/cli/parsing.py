@@ -35,6 +35,12 @@ def one_of(first: str, second: str, given: tuple[object, object]) -> None:
         raise SteerError(f"found {which} of {first} and {second}; give one of them")
 
 
+def alone(option: str, others: Mapping[str, object]) -> None:
+    """Raises `SteerError` where one of `others` is given beside the `option`."""
+    if beside := [name for name, value in others.items() if value]:
+        raise SteerError(f"found {option} and {beside[0]}; give one of them")
+
+
 def new_file(path: Path) -> Path:
     """Gives `path` back. Raises `SteerError` where a new file cannot be made there."""
     if path.exists() or path.is_symlink():
@@ -47,6 +53,20 @@ def new_file(path: Path) -> Path:
 def given(values: Mapping[str, Any]) -> dict[str, Any]:
     """The options that were given: `values` without those that are None."""
     return {name: value for name, value in values.items() if value is not None}
+
+
+def names(text: str | None) -> list[str]:
+    """Reads names with commas between them; none from None."""
+    return [name.strip() for name in (text or "").split(",") if name.strip()]
+
+
+def parts(name: str, text: str) -> tuple[float, float, float]:
+    """Reads three parts such as "80:10:10". Raises `SteerError` for any other form."""
+    try:
+        first, second, third = (float(part) for part in text.split(":"))
+    except ValueError:
+        raise SteerError(f"{name} is {text!r}: write three parts, such as 80:10:10") from None
+    return first, second, third
 
 
 def values(name: str, text: str) -> list[float]:

@@ -9,11 +9,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from steer.cli.progress import duration
 from steer.cli.terminal import indented, safe
 from steer.config import Config
 from steer.correction.outcome import Correction, describe
 from steer.data.characters import printable
 from steer.methods import Method
+from steer.runs import advice
 from steer.runs.store import Run
 
 if TYPE_CHECKING:  # these load model libraries, which `steer show` does without
@@ -21,6 +23,7 @@ if TYPE_CHECKING:  # these load model libraries, which `steer show` does without
     from steer.experiments.tuning import Tuning
     from steer.models.cache import Cache
     from steer.models.expert import Expert
+    from steer.runs.forecast import Forecast
 
 
 def show_expert(expert: "Expert") -> None:
@@ -50,14 +53,35 @@ def show_outcome(run: Run) -> None:
     """Prints how a run ended: counts, reject reasons, and what can be done with it."""
     out = open_console()
     accepted, wanted = len(run.records), run.config.total
-    ending = "" if run.complete else f" when the {run.config.attempts} attempts were used up"
+    spent = accepted + len(run.rejects) >= run.config.attempts
+    ending = f" when the {run.config.attempts} attempts were used up" if spent else ""
+    ending = "" if run.complete else ending or " when the budget was spent"
     out.print(f"[bold]{accepted} of {wanted} records accepted[/bold]{ending}: {safe(run.path)}")
     if run.rejects:
         out.print(f"{len(run.rejects)} rejected: {safe(run.reasons_in_words)}")
     if run.correction:
         show_correction(run.correction)
-    if not run.complete:
-        out.print("What was accepted stays. More attempts need a new run with --max-attempts.")
+    if not run.complete and not spent:
+        out.print("The same command continues; --budget and --max-tokens count anew.")
+    elif not run.complete:
+        for line in (*advice.reasons(run), advice.going_on(run)):
+            out.print(f"- {line}", highlight=False, markup=False)
+
+
+def show_forecast(seen: "Forecast") -> None:
+    """Prints what a run would take."""
+    sure = "at the rate so far" if seen.known else "if 4 of 5 pass"
+    out = open_console()
+    out.print(
+        f"about {seen.attempts:,} attempts ({sure}) and {seen.tokens:,} tokens, "
+        f"{seen.streams} streams each",
+        highlight=False,
+    )
+    out.print(
+        f"about {duration(seen.seconds)} here, at {seen.tokens_per_second:,.0f} tokens a second; "
+        f"{seen.memory / 2**30:.1f} GiB of memory so far",
+        highlight=False,
+    )
 
 
 def show_correction(correction: Correction) -> None:

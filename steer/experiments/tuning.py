@@ -23,14 +23,13 @@ from steer.experiments.tuning_file import (
     TuneSettings,
     TuningInputs,
     locked,
-    parse_budget,
     read_trials,
     write,
 )
 from steer.runs.generation import generate
 from steer.runs.store import Run
 
-__all__ = ["Trial", "TuneProgress", "TuneSettings", "Tuning", "command", "parse_budget", "tune"]
+__all__ = ["Trial", "TuneProgress", "TuneSettings", "Tuning", "command", "tune"]
 
 _ATTEMPTS = 2  # for each record wanted: settings that write nonsense also write it at length
 _SAVE_SECONDS = 10.0  # the most of a trial's time that is forgotten when the process is killed

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -22,7 +21,6 @@ from steer.version import __version__
 FORMAT = 1
 _FILE = "tuning.json"
 _RAISED = ("settings.budget", "settings.trials")  # may change when a tuning is continued
-_UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
 class TuneSettings(Config):
@@ -59,15 +57,6 @@ class TuningInputs(Config):
     real: str
     train: str
     towards: str | None
-
-
-def parse_budget(text: str) -> float:
-    """Reads seconds from such as "90s", "20m" or "1.5h". Raises `SteerError` for any other form."""
-    parts = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh])", text.strip())
-    seconds = float(parts[1]) * _UNITS[parts[2]] if parts else 0.0
-    if not seconds:
-        raise SteerError(f"--budget is {text!r}: write a time such as 90s, 20m or 1.5h")
-    return seconds
 
 
 @contextmanager

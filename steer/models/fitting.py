@@ -1,5 +1,6 @@
 """Fitting of experts: a LoRA adapter trained on real texts and saved with its card."""
 
+import logging
 import math
 import shutil
 from collections import Counter
@@ -25,6 +26,7 @@ from steer.models.expert import CARD, EpochLoss, Expert, FitSettings, Lengths
 from steer.models.fingerprints import adapter_fingerprint
 from steer.models.packaged import default_model
 from steer.models.splitting import FEWEST, Split, split_texts
+from steer.models.suiting import costly, hardly_falls
 from steer.models.training import (
     Encoded,
     FitProgress,
@@ -36,7 +38,10 @@ from steer.models.training import (
 from steer.quiet import quiet_logs
 from steer.version import __version__
 
+log = logging.getLogger(__name__)
+
 _CHECKPOINTS = "checkpoints"
+_LOOKED_AT = 1_000
 
 
 def fit(
@@ -106,6 +111,8 @@ def _load(corpus: Corpus, task: Task, base: str | None, settings: FitSettings) -
     encoded = encode(corpus, task, tokenizer)
     limit = min(settings.max_tokens, context_length(base_model))
     split = split_texts(corpus, encoded, limit, settings)
+    if warning := _costly(corpus, encoded, name):
+        log.warning(warning)  # before the hours that follow
     model = _add_adapter(base_model, settings)
     return _Job(corpus, task, settings, name, model, int(tokenizer.pad_token_id), encoded, split)
 
@@ -145,7 +152,13 @@ def _describe(job: _Job, losses: Sequence[EpochLoss], path: Path, fingerprint: s
         losses=tuple(losses),
         best_epoch=_best_epoch(losses),
         settings=job.settings,
-        warnings=_warnings(job.corpus, losses, job.split, job.settings),
+        warnings=_warnings(
+            job.corpus,
+            losses,
+            job.split,
+            job.settings,
+            _costly(job.corpus, job.encoded, job.base),
+        ),
         steer_version=__version__,
     )
 
@@ -195,13 +208,25 @@ def _best_epoch(losses: Sequence[EpochLoss]) -> int:
     return min(losses[1:], key=lambda loss: loss.held_out).epoch
 
 
+def _costly(corpus: Corpus, encoded: Sequence[Encoded], base: str) -> str | None:
+    some = range(min(_LOOKED_AT, len(encoded)))
+    counts = [len(encoded[row]["input_ids"]) - encoded[row]["prompt"] - 1 for row in some]
+    return costly(corpus.texts[: len(some)], counts, base)
+
+
 def _warnings(
-    corpus: Corpus, losses: Sequence[EpochLoss], split: Split, settings: FitSettings
+    corpus: Corpus,
+    losses: Sequence[EpochLoss],
+    split: Split,
+    settings: FitSettings,
+    costly: str | None,
 ) -> tuple[str, ...]:
     possible = (
+        costly,
         _left_out(split),
         _few_of_a_label(corpus, split),
         _no_help(losses),
+        hardly_falls(losses),
         _bad_end(losses, settings),
     )
     return tuple(warning for warning in possible if warning)

@@ -1,5 +1,6 @@
 """Fitting on completions: encoded texts, batches, and the Trainer that reports what happens."""
 
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -24,6 +25,9 @@ from steer.data.tasks import Task
 from steer.errors import SteerError
 from steer.models.base import encode_prompt, encode_texts
 from steer.models.expert import EpochLoss, FitSettings
+from steer.models.suiting import hardly_falls
+
+log = logging.getLogger(__name__)
 
 IGNORE = -100
 
@@ -145,6 +149,8 @@ class CompletionTrainer(Trainer):
         loss = self._held_out_loss()
         train = self._nats / self._counted if self._counted else None
         self.losses.append(EpochLoss(epoch=len(self.losses), train=train, held_out=loss))
+        if len(self.losses) == 2 and (warning := hardly_falls(self.losses)):
+            log.warning(warning)
         self._nats, self._counted = 0.0, 0
         self._report("evaluate", loss=train, held_out_loss=loss)
         metrics = {"eval_loss": loss}

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from steer.config import RunConfig, Sources
 from steer.correction.outcome import Correction
+from steer.data.forbidden import Forbidden
 from steer.data.tasks import Task
 from steer.runs.correcting import Batch, Choice, Corrector
 from steer.runs.records import UNLIKE, Attempt, Checker, Record, Reject, Verdict, finite_log_probs
@@ -21,7 +22,8 @@ class Checked:
 
 
 class RoundChecker:
-    """Checks the rounds of a run against its `task`, its `real` texts and its records so far."""
+    """Checks the rounds of a run against its `task`, its `real` texts, its records so far and the
+    `forbidden` texts."""
 
     def __init__(
         self,
@@ -30,9 +32,10 @@ class RoundChecker:
         task: Task,
         real: tuple[str, ...],
         corrector: Corrector | None = None,
+        forbidden: Forbidden | None = None,
     ) -> None:
         self._config, self._sources, self._corrector = config, sources, corrector
-        self._checker = Checker(task, real)
+        self._checker = Checker(task, real, config.near, forbidden)
 
     def keep(self, records: Iterable[Record]) -> None:
         """Takes in accepted records: from now on, texts like theirs are duplicates."""

@@ -47,6 +47,7 @@ def generate_on_ray(
     on_progress: Callable[[RunProgress], None] | None = None,
     *,
     towards: Corpus | None = None,
+    forbid: Corpus | None = None,
 ) -> Run:
     """Generates a run as `steer.runs.generation.generate` does, its rounds made by workers of a Ray
     cluster.
@@ -64,7 +65,9 @@ def generate_on_ray(
     with _connected(cluster) as ray:
         crew = RayCrew(ray, spec, cluster.workers, config.sampling, expert)
         engine = crew.first()
-        (run,) = run_rounds({out: config}, real, expert, engine, crew, on_progress, towards=towards)
+        (run,) = run_rounds(
+            {out: config}, real, expert, engine, crew, on_progress, towards=towards, forbid=forbid
+        )
     return run
 
 

@@ -1,188 +1,208 @@
-"""A run's records as a file of another kind, or as a Hugging Face dataset."""
+"""A run's records as a file of another kind, or as a Hugging Face dataset, read and written one
+round after the other."""
 
-import csv
-import io
-import json
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field, model_validator
+
+from steer.config import Config
 from steer.errors import SteerError
-from steer.files import disk_errors, new_folder, refuse_existing, write_atomic
-from steer.runs.records import STREAMS, Record
-from steer.runs.store import Run
+from steer.files import new_file, new_folder, refuse_existing
+from steer.runs.atlas import atlas
+from steer.runs.card import CardFacts, CardSettings, dataset_card
+from steer.runs.formats import WRITERS, Csv, Row, Writer, flattened
+from steer.runs.lineage import check_ids, held
+from steer.runs.records import Record
+from steer.runs.store import Stream
+from steer.seeds import derive
 
-_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"))
+SPLITS = ("train", "validation", "test")
+_SHOWN = 5
 
 
-def export(run_path: str | Path, out: str | Path) -> int:
-    """Writes the accepted records of a run to `out` and gives their number.
+class ExportSettings(Config):
+    """Settings of an export.
 
-    `out` ends in .jsonl, .csv or .parquet, or is a folder: a Hugging Face dataset with its
-    dataset card. It appears whole or not at all. Raises `SteerError` when it exists, has another
-    ending, or the run has no records.
+    `columns` are those to write (all when empty), in this order. `without` are ids of real texts or
+    records: every record whose panel held one is left out. `split` is the parts of train,
+    validation and test; a record's part follows from its id, so it stays there when the run grows.
+    `atlas` adds coordinates and neighbours by the `embedder`. `guard` keeps spreadsheets from
+    running cells of a CSV.
     """
-    run, out = Run.open(run_path), Path(out)
-    if out.suffix and out.suffix not in _WRITERS:
+
+    columns: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    split: tuple[float, float, float] | None = None
+    atlas: bool = False
+    embedder: str | None = None
+    guard: bool = True
+    card: CardSettings = Field(default_factory=CardSettings)
+
+    @model_validator(mode="after")
+    def _check(self) -> "ExportSettings":
+        check_ids("--without", self.without)
+        if self.split and (min(self.split) < 0 or not sum(self.split)):
+            raise SteerError(f"split is {self.split}: give three parts such as 80:10:10")
+        return self
+
+
+@dataclass
+class Exported:
+    """What was written: `records`, by their `splits`; `dropped` were left out as their panels held
+    what is withdrawn; `guarded` are the CSV's cells that a spreadsheet would have run."""
+
+    dropped: int = 0
+    guarded: int = 0
+    splits: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    sample: list[Record] = field(default_factory=list)
+
+    @property
+    def records(self) -> int:
+        """Number of records written."""
+        return self.splits.total()
+
+
+def export(
+    run_path: str | Path, out: str | Path, settings: ExportSettings | None = None
+) -> Exported:
+    """Writes the accepted records of a run to `out`.
+
+    `out` ends in .jsonl, .csv, .parquet or .md (a sample to read), or is a folder: a Hugging Face
+    dataset with its dataset card. It appears whole or not at all; memory hardly grows with the
+    records, but for an atlas. Raises `SteerError` when it exists, has another ending, or there are
+    no records to write.
+    """
+    stream, out, settings = Stream.open(run_path), Path(out), settings or ExportSettings()
+    if out.suffix and out.suffix not in WRITERS:
         raise SteerError(
-            f"{out} ends in {out.suffix}; end it in {', '.join(_WRITERS)}, or in nothing for a "
+            f"{out} ends in {out.suffix}; end it in {', '.join(WRITERS)}, or in nothing for a "
             "folder with a Hugging Face dataset"
         )
-    if not run.records:
-        raise SteerError(f"{run.path} has no records yet; continue the run first")
     refuse_existing(out)
+    job = _Job(stream, settings, out.suffix)
     if out.suffix:
-        _write(out, _WRITERS[out.suffix](run))
+        with new_file(out) as path:
+            job.write(lambda _: path)
     else:
         with new_folder(out) as folder:
             (folder / "data").mkdir()
-            _write(folder / "data" / "train.parquet", _parquet(run))
-            _write(folder / "README.md", dataset_card(run).encode())
-    return len(run.records)
+            job.write(lambda split: folder / "data" / f"{split}.parquet")
+            (folder / "README.md").write_text(dataset_card(job.facts(), settings.card), "utf-8")
+    return job.done
 
 
-def dataset_card(run: Run) -> str:
-    """The README.md of a Hugging Face dataset: how the records were made, in full."""
-    return _CARD.format(
-        size=next((name for limit, name in _SIZES if len(run.records) < limit), "n>100K"),
-        task="text-generation" if run.config.n else "text-classification",
-        records=len(run.records),
-        wanted=run.config.total,
-        real=run.sources.real,
-        data=run.sources.data_fingerprint,
-        base=run.sources.base,
-        model=run.sources.model_fingerprint,
-        adapter=run.sources.adapter_fingerprint,
-        prompt=_indented(run.sources.prompt),
-        counts=_table("label", "records", {str(k or "(none)"): n for k, n in run.counts.items()}),
-        reasons=_table("reason", "rejected", run.reasons or {"(none)": 0}),
-        version=run.version,
-        config=_indented(run.config.model_dump_json(indent=2)),
-    )
+class _Job:
+    """One export: rows are made from the stream and given to the writer of their split."""
+
+    def __init__(self, stream: Stream, settings: ExportSettings, suffix: str) -> None:
+        self._stream, self._settings, self._suffix = stream, settings, suffix
+        self._without = frozenset(settings.without)
+        self.done = Exported()
+
+    def write(self, place: Callable[[str], Path]) -> None:
+        """Writes every row to the file that `place` names for its split."""
+        writers: dict[str, Writer] = {}
+        with ExitStack() as stack:
+            for split, row in self._rows():
+                name = split if not self._suffix else SPLITS[0]
+                if name not in writers:
+                    writers[name] = self._writer(place(name))
+                    stack.callback(writers[name].close)
+                writers[name].add(row)
+                self.done.splits[split] += 1
+        self.done.guarded = sum(writer.guarded for writer in writers.values())
+        if not self.done.records:
+            raise SteerError(self._nothing())
+
+    def facts(self) -> CardFacts:
+        """Facts for the dataset card, once all is written."""
+        stream, done = self._stream, self.done
+        splits = {name: done.splits[name] for name in SPLITS if done.splits[name]}
+        return CardFacts(
+            stream.version,
+            stream.config,
+            stream.sources,
+            splits,
+            done.counts,
+            done.reasons,
+            tuple(done.sample),
+        )
+
+    def _writer(self, path: Path) -> Writer:
+        if self._suffix == ".csv":
+            return Csv(path, self._settings.guard)
+        return WRITERS[self._suffix or ".parquet"](path)
+
+    def _nothing(self) -> str:
+        if self.done.dropped:
+            return f"every record of {self._stream.path} was made with what --without names"
+        return f"{self._stream.path} has no records yet; continue the run first"
+
+    def _rows(self) -> Iterator[tuple[str, Row]]:
+        origin = _origin(self._stream)
+        places = iter(self._places())
+        for record in self._records():
+            row = record.to_json() | origin | next(places, {})
+            split = self._split(record.id)
+            if self._settings.split and self._suffix:
+                row["split"] = split
+            self.done.counts[record.label or "(none)"] += 1
+            if len(self.done.sample) < _SHOWN:
+                self.done.sample.append(record)
+            yield split, self._chosen(row if self._suffix == ".jsonl" else flattened(row))
+
+    def _records(self) -> Iterator[Record]:
+        """Reads the records that are kept, and counts the others."""
+        self.done.reasons.clear()
+        self.done.dropped = 0
+        for attempt in self._stream.attempts():
+            if not isinstance(attempt, Record):
+                self.done.reasons[attempt.reason] += 1
+            elif self._without & (held(attempt, self._stream.sources) | {attempt.id}):
+                self.done.dropped += 1
+            else:
+                yield attempt
+
+    def _places(self) -> list[dict[str, Any]]:
+        if not self._settings.atlas:
+            return []
+        texts = [record.text for record in self._records()]
+        return atlas(texts, self._settings.embedder) if texts else []
+
+    def _split(self, id: str) -> str:
+        parts = self._settings.split
+        if parts is None:
+            return SPLITS[0]
+        point = derive(self._stream.config.seed, "split", id) / 2**63 * sum(parts)
+        if point < parts[0]:
+            return SPLITS[0]
+        return SPLITS[1] if point < parts[0] + parts[1] else SPLITS[2]
+
+    def _chosen(self, row: Mapping[str, Any]) -> Row:
+        wanted = self._settings.columns
+        if self._suffix == ".md":
+            return row
+        if unknown := [name for name in wanted if name not in row]:
+            raise SteerError(
+                f"--columns names {unknown[0]!r}, which is none; the columns are {', '.join(row)}"
+            )
+        return {name: row[name] for name in wanted} if wanted else row
 
 
-def _write(path: Path, content: bytes) -> None:
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, content)
-
-
-def _origin(run: Run) -> dict[str, Any]:
+def _origin(stream: Stream) -> dict[str, Any]:
     """Columns that are equal for all records of a run, as the file has no run.json beside it."""
     return {
-        "method": run.config.method,
-        "settings": run.config.model_dump(mode="json", exclude={"method"}),
-        "expert": run.sources.expert,
-        "base": run.sources.base,
-        "run": str(run.path),
-        "steer": run.version,
+        "method": stream.config.method,
+        "settings": stream.config.model_dump(mode="json", exclude={"method"}),
+        "expert": stream.sources.expert,
+        "base": stream.sources.base,
+        "run": str(stream.path),
+        "steer": stream.version,
     }
-
-
-def _rows(run: Run) -> list[dict[str, Any]]:
-    """The records with their log-probabilities as columns of their own, and their origin with its
-    settings as JSON text."""
-    origin = _origin(run)
-    origin["settings"] = json.dumps(origin["settings"], ensure_ascii=False)
-    return [_row(record) | origin for record in run.records]
-
-
-def _row(record: Record) -> dict[str, Any]:
-    row = record.to_json() | {"score": record.score}
-    log_probs: Mapping[str, float | None] = row.pop("log_probs")
-    return row | {f"log_prob_{name}": log_probs.get(name) for name in STREAMS}
-
-
-def _jsonl(run: Run) -> bytes:
-    origin = _origin(run)
-    lines = (json.dumps(record.to_json() | origin, ensure_ascii=False) for record in run.records)
-    return "".join(f"{line}\n" for line in lines).encode()
-
-
-def _csv(run: Run) -> bytes:
-    rows = [
-        row | {name: " ".join(row[name]) for name in ("panel", "positive")} for row in _rows(run)
-    ]
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]))
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().encode()
-
-
-def _parquet(run: Run) -> bytes:
-    import pyarrow
-    import pyarrow.parquet
-
-    rows = _rows(run)
-    # Types are set where a column may be all null or empty, so that parts always fit together.
-    ids = pyarrow.list_(pyarrow.string())
-    types = {"panel": ids, "positive": ids}
-    types |= {name: pyarrow.string() for name in ("label", "method", "expert")}
-    types["score"] = pyarrow.float64()
-    types |= {f"log_prob_{name}": pyarrow.float64() for name in STREAMS}
-    columns = {
-        name: pyarrow.array([row[name] for row in rows], type=types.get(name)) for name in rows[0]
-    }
-    sink = io.BytesIO()
-    pyarrow.parquet.write_table(pyarrow.table(columns), sink)
-    return sink.getvalue()
-
-
-_WRITERS: dict[str, Callable[[Run], bytes]] = {".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}
-
-
-def _indented(text: str) -> str:
-    return "\n".join(f"    {line}" for line in text.splitlines())
-
-
-def _table(name: str, value: str, rows: Mapping[str, int]) -> str:
-    cells = [(name, value), ("---", "---:"), *((k.replace("|", "\\|"), n) for k, n in rows.items())]
-    return "\n".join(f"| {left} | {right} |" for left, right in cells)
-
-
-_CARD = """\
----
-configs:
-- config_name: default
-  data_files:
-  - split: train
-    path: data/train.parquet
-size_categories:
-- {size}
-task_categories:
-- {task}
-tags:
-- synthetic
-- steer
----
-
-# Synthetic texts made with steer
-
-{records} synthetic texts (of {wanted} wanted), generated by a language model; none was written by
-a person. Texts that equal or nearly equal a real one or each other were rejected.
-
-| from | name | fingerprint |
-| --- | --- | --- |
-| real texts | `{real}` | `{data}` |
-| base model | `{base}` | `{model}` |
-| expert (LoRA adapter) | | `{adapter}` |
-
-Prompt:
-
-{prompt}
-
-## Counts
-
-{counts}
-
-{reasons}
-
-## How they were made
-
-With steer {version}: STEER, arXiv 2308.07645. Every row says in its columns which method, settings,
-expert, panel and seed it came from; `panel` names real texts ("real:" and the row, from 0) and
-records of this run ("rec:" and the attempt). Log-probabilities are means in nats a token. Settings:
-
-{config}
-"""

@@ -16,6 +16,7 @@ from steer.errors import SteerError
 from steer.models.cache import Cache
 from steer.models.embedder import Embedder, load_embedder
 from steer.models.expert import Expert
+from steer.runs.growth import completed
 from steer.runs.rounds import Round
 from steer.runs.sources import EngineLike, Inputs, sources
 from steer.runs.state import RunState
@@ -82,18 +83,22 @@ def generate(
     on_progress: Callable[[RunProgress], None] | None = None,
     *,
     towards: Corpus | Sequence[str] | None = None,
+    forbid: Corpus | Sequence[str] | None = None,
 ) -> Run:
     """Generates records into the run at `out`, a folder or an address such as s3://bucket/run, or
     continues the run that is there.
 
     A run that was stopped, in whatever way, and continued has the records of one that was not. When
-    the attempts are used up first, the run returned is not `complete`. Positive panels (rho) are
-    drawn from the texts in `towards`, by default from the real ones. `on_progress` is called after
-    every step and may raise; so may Ctrl-C: the rounds committed before stay. Raises `SteerError`
-    as `open_store` does, for labels the expert does not know, for too few texts for a panel, when
-    the engine runs another base model, and when the disk is full.
+    the attempts are used up first, the run returned is not `complete`. A run may be asked for more
+    records, or more attempts, than before, finished or not. Positive panels (rho) are drawn from
+    the texts in `towards`, by default from the real ones. A record that comes close to a text in
+    `forbid`, such as a test set, is rejected (`steer.data.forbidden`). `on_progress` is called
+    after every step and may raise; so may Ctrl-C: the rounds committed before stay. Raises
+    `SteerError` as `open_store` does, for labels the expert does not know, for too few texts for a
+    panel, when the engine runs another base model, and when the disk is full.
     """
-    return generate_together({out: config}, real, expert, engine, on_progress, towards=towards)[0]
+    extra = {"towards": towards, "forbid": forbid}
+    return generate_together({out: config}, real, expert, engine, on_progress, **extra)[0]
 
 
 def finished(
@@ -104,12 +109,13 @@ def finished(
     out: Path | str,
     *,
     towards: Corpus | None = None,
+    forbid: Corpus | None = None,
 ) -> Run | None:
     """Opens the run at `out` if there is nothing left to make, so that no engine need be loaded;
     `engine` is the name of the one. Raises `SteerError` when the run is damaged."""
     if config.panel_selection != "random":  # what the run reads is known with the embedder only
         return None
-    read = sources(config, real, towards, expert, engine, None)
+    read = sources(config, real, towards, expert, engine, None, forbid=forbid)
     return Run.open(out) if is_over(out, config, read) else None
 
 
@@ -121,18 +127,20 @@ def generate_together(
     on_progress: Callable[[RunProgress], None] | None = None,
     *,
     towards: Corpus | Sequence[str] | None = None,
+    forbid: Corpus | Sequence[str] | None = None,
 ) -> list[Run]:
     """Generates several runs, by their folders, whose rounds share the engine's batches: as many
     runs at a time as a round of the first one has room for. Each run has its own pool and the
     records it would have alone, up to the rounding of low precision. Raises `SteerError` also when
     the runs differ in their sampling."""
-    jobs = {out: with_length(config, expert, out) for out, config in jobs.items()}
+    jobs = {out: complete_config(config, expert, out) for out, config in jobs.items()}
     configs = list(jobs.values())
     if any(config.sampling != configs[0].sampling for config in configs):
         raise SteerError("runs made together must have the same sampling; make them one by one")
     crew = _Here(engine, configs[0])
-    moved = None if towards is None else as_corpus(towards)
-    return run_rounds(jobs, as_corpus(real), expert, engine, crew, on_progress, towards=moved)
+    given = {"towards": towards, "forbid": forbid}
+    extra = {name: as_corpus(texts) for name, texts in given.items() if texts is not None}
+    return run_rounds(jobs, as_corpus(real), expert, engine, crew, on_progress, **extra)
 
 
 def run_rounds(
@@ -144,6 +152,7 @@ def run_rounds(
     on_progress: Callable[[RunProgress], None] | None = None,
     *,
     towards: Corpus | None = None,
+    forbid: Corpus | None = None,
 ) -> list[Run]:
     """Generates runs as `generate_together` does, but `crew` makes the rounds, with engines such as
     `engine`."""
@@ -154,8 +163,8 @@ def run_rounds(
         )
     selecting = any(config.panel_selection != "random" for config in jobs.values())
     embedder = load_embedder(cache=Cache()) if selecting else None
-    inputs = Inputs(real, towards, expert, engine, embedder, _selector(jobs, real))
-    jobs = {out: with_length(config, expert, out) for out, config in jobs.items()}
+    inputs = Inputs(real, towards, expert, engine, embedder, _selector(jobs, real), forbid)
+    jobs = {out: complete_config(config, expert, out) for out, config in jobs.items()}
     runs = [RunState(config, inputs) for config in jobs.values()]
     with ExitStack() as stack:
         for run, out in zip(runs, jobs, strict=True):
@@ -178,15 +187,16 @@ def _selector(jobs: Jobs, real: Corpus) -> Embedder | None:
     return load_embedder(names.pop()) if names and enough(real.texts) else None
 
 
-def with_length(config: RunConfig, expert: Expert, out: Path | str) -> RunConfig:
-    """Completes `config` with the most tokens of a record. Where it does not say, they are those of
-    the run at `out`, else of the expert: the longest text that it was fitted on, or its task's
-    limit."""
+def complete_config(config: RunConfig, expert: Expert, out: Path | str) -> RunConfig:
+    """Completes `config` with what it leaves open. The most tokens of a record are those of the run
+    at `out`, else of the expert: the longest text that it was fitted on, or its task's limit. The
+    attempts are those of the run at `out`, if that one names any."""
+    begun = begun_with(out)
+    if begun:
+        config = completed(config, begun[0])
     if config.says_how_long:
         return config
-    begun = begun_with(out)
-    most = begun[0].sampling.max_new_tokens if begun else expert.max_completion_tokens
-    return config.up_to(most)
+    return config.up_to(begun[0].sampling.max_new_tokens if begun else expert.max_completion_tokens)
 
 
 def _warn_of_rounding(begun: Sources, now: Sources) -> None:

@@ -7,11 +7,15 @@ from pathlib import Path
 from steer.config import RunConfig
 from steer.data.corpus import Corpus
 from steer.engines.choice import EngineSpec
+from steer.errors import SteerError
 from steer.models.base import DTYPES, pick_device
 from steer.models.expert import Expert
 from steer.models.machine import computes, cpus
+from steer.runs.budget import Budget, BudgetSpent
 from steer.runs.cluster import Cluster, generate_on_ray
-from steer.runs.generation import RunProgress, finished, generate, with_length
+from steer.runs.forecast import Forecast, forecast
+from steer.runs.generation import RunProgress, complete_config, finished, generate
+from steer.runs.sources import Inputs
 from steer.runs.store import Run, begun_with
 
 
@@ -24,26 +28,53 @@ def launch(
     on_progress: Callable[[RunProgress], None] | None = None,
     *,
     towards: Corpus | None = None,
+    forbid: Corpus | None = None,
     cluster: Cluster | None = None,
+    budget: Budget | None = None,
 ) -> Run:
     """Generates a run as `steer.generate` does, in this process or by the workers of a Ray
     `cluster`. An engine is loaded from `spec` if there is anything left to make.
 
     A run that is continued computes with the dtype and the threads that it was begun with, as far
-    as this machine has them. `spec` may name others. Raises `SteerError` also for a sampling that
+    as this machine has them. `spec` may name others. Where the `budget` is spent before all records
+    are there, the run is returned as far as it is. Raises `SteerError` also for a sampling that
     the engine does not know, and when the engine cannot be loaded.
     """
     spec.require(config.sampling)
-    config = with_length(config, expert, out)
-    run = finished(config, real, expert, spec.name, out, towards=towards)
+    config = complete_config(config, expert, out)
+    extra = {"towards": towards, "forbid": forbid}
+    run = finished(config, real, expert, spec.name, out, **extra)
     if run is not None:
         return run
     spec = as_begun(spec, out)
-    if cluster is not None:
-        return generate_on_ray(
-            config, real, expert, spec, out, cluster, on_progress, towards=towards
-        )
-    return generate(config, real, expert, spec.load(), out, on_progress, towards=towards)
+    if budget is not None:
+        on_progress = budget.watched(on_progress or (lambda _: None))
+    try:
+        if cluster is not None:
+            return generate_on_ray(config, real, expert, spec, out, cluster, on_progress, **extra)
+        return generate(config, real, expert, spec.load(), out, on_progress, **extra)
+    except BudgetSpent:
+        return Run.open(out)
+
+
+def foresee(
+    config: RunConfig,
+    real: Corpus,
+    expert: Expert,
+    spec: EngineSpec,
+    out: Path | str,
+    *,
+    towards: Corpus | None = None,
+) -> Forecast:
+    """Forecasts what `launch` would take with an engine in this process, and makes nothing. Raises
+    `SteerError` as `launch` does, and for panels that are selected by embeddings."""
+    config = complete_config(config, expert, out)
+    spec.require(config.sampling)
+    if config.panel_selection != "random":
+        raise SteerError("a dry run knows random panels only; leave --panel-selection out")
+    engine = as_begun(spec, out).load()
+    begun = Run.open(out) if begun_with(out) else None
+    return forecast(config, Inputs(real, towards, expert, engine, None), engine, begun)
 
 
 def as_begun(spec: EngineSpec, out: Path | str) -> EngineSpec:

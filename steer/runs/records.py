@@ -7,7 +7,9 @@ from functools import lru_cache
 from typing import Any, Final, Literal, NamedTuple, Self
 
 from steer.config import Weights
+from steer.data.forbidden import Forbidden
 from steer.data.neardup import NearIndex
+from steer.data.scripts import reading_length
 from steer.data.tasks import Task
 
 Reason = Literal[
@@ -18,6 +20,7 @@ Reason = Literal[
     "near-copy",
     "duplicate",
     "near-duplicate",
+    "forbidden",
     "surplus",
     "unlike the real texts",
 ]
@@ -122,11 +125,19 @@ class Checker:
     """Checks completions against the task, the real texts and the records kept so far.
 
     Exact means equal once folded (`steer.data.words.fold`); near means a Jaccard index of character
-    5-grams of at least `threshold`.
+    5-grams of at least `threshold`. Characters are counted as `reading_length` does, so that a
+    short text of Han characters is not too short. What is too close to a `forbidden` text is
+    rejected for that before it is compared with any other.
     """
 
-    def __init__(self, task: Task, real: Sequence[str], threshold: float = 0.8) -> None:
-        self._task = task
+    def __init__(
+        self,
+        task: Task,
+        real: Sequence[str],
+        threshold: float = 0.8,
+        forbidden: Forbidden | None = None,
+    ) -> None:
+        self._task, self._forbidden = task, forbidden
         self._known = NearIndex(threshold)
         for row, text in enumerate(real):
             self.keep(f"real:{row}", text)
@@ -144,8 +155,10 @@ class Checker:
         if finish_reason == "length" or text is None:
             reason: Reason = "unfinished" if finish_reason == "length" else "unparsed"
             return Verdict(self._task.record(completion), reason)
-        if len(text) < self._task.min_chars:
+        if reading_length(text) < self._task.min_chars:
             return Verdict(text, "short")
+        if self._forbidden and (row := self._forbidden.find(text)) is not None:
+            return Verdict(text, "forbidden", f"forbid:{row}")
         verdict = _compare(self._known, text)
         return _compare(others, text) if others is not None and verdict.reason is None else verdict
 

@@ -33,11 +33,20 @@ class Inputs:
     engine: EngineLike
     embedder: Embedder | None
     selector: Embeds | None = None
+    forbid: Corpus | None = None
 
     def sources(self, config: RunConfig) -> Sources:
         """Sources of a run with these settings: what it reads, and how it computes."""
         embedder = self.embedder.name if self.embedder else None
-        read = sources(config, self.real, self.towards, self.expert, self.engine.name, embedder)
+        read = sources(
+            config,
+            self.real,
+            self.towards,
+            self.expert,
+            self.engine.name,
+            embedder,
+            forbid=self.forbid,
+        )
         how = self.engine.arithmetic
         return read.model_copy(update={"dtype": how.dtype, "threads": how.threads})
 
@@ -49,6 +58,8 @@ def sources(
     expert: Expert,
     engine: str,
     embedder: str | None,
+    *,
+    forbid: Corpus | None = None,
 ) -> Sources:
     """Sources of a run with these settings, with an engine and an embedder of these names."""
     moved = towards if config.guidance.reads_positive else None
@@ -61,6 +72,7 @@ def sources(
         base=expert.base,
         real=real.source,
         expert=str(expert.path),
+        forbid_fingerprint=forbid.fingerprint if forbid else None,
         towards_fingerprint=moved.fingerprint if moved else None,
         embedder=embedder if config.panel_selection != "random" else None,
     )

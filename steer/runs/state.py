@@ -12,6 +12,8 @@ from dataclasses import replace
 
 from steer.config import RunConfig
 from steer.correction.selector import LEAST, enough
+from steer.data.forbidden import Forbidden
+from steer.data.scripts import strange
 from steer.data.tasks import Task
 from steer.engines.interface import Completion
 from steer.errors import SteerError
@@ -25,6 +27,12 @@ from steer.runs.sources import Inputs
 from steer.runs.store import Store
 
 log = logging.getLogger(__name__)
+
+_SEARCHED = 5_000
+"""Real texts of which at most it is looked whether they are forbidden, and at their script."""
+
+_FEW = 5
+"""Records of a round whose script says something."""
 
 
 class RunState:
@@ -44,8 +52,16 @@ class RunState:
         # Where nothing can be corrected, the run is planned as one that asks for no correction.
         alone = config.model_copy(update={"candidates": 1})
         self._planned_by = config if self._corrector else alone
-        self._checker = RoundChecker(config, self.sources, task, inputs.real.texts, self._corrector)
+        self._checker = RoundChecker(
+            config,
+            self.sources,
+            task,
+            inputs.real.texts,
+            self._corrector,
+            _forbidden(inputs, config.near),
+        )
         self._committed = 0
+        self._real, self._looked = inputs.real.texts, False
         self._planned: deque[Round] = deque()
         self._known = deque([self._now()], maxlen=config.lag)
 
@@ -119,10 +135,24 @@ class RunState:
             self.tokens += sum(completion.tokens for completion in round.completions or ())
             checked = self._checker.check(round, self._missing())
             self._store.commit(round.number, checked.attempts, checked.corrections)
+            self._look_at_scripts(checked.attempts)
             self._planned.popleft()
             self._absorb(checked.attempts)
             if self._over:
                 self._planned.clear()  # what these rounds would bring, nobody asked for
+
+    def _look_at_scripts(self, attempts: Sequence[Record | Reject]) -> None:
+        """Warns once, early, of records in another script than the real texts."""
+        if self._looked or len(texts := [record.text for record in _accepted(attempts)]) < _FEW:
+            return
+        self._looked = True
+        if name := strange(self._real[:_SEARCHED], texts):
+            log.warning(
+                "most records are in %s script, which hardly any real text is in: the base model "
+                "may not know their language; stop, look at some (steer show), and fit on another "
+                "--base",
+                name,
+            )
 
     def _missing(self) -> dict[str | None, int]:
         return {
@@ -179,6 +209,23 @@ def _corrector(config: RunConfig, inputs: Inputs) -> Corrector | None:
         return None
     assert inputs.selector is not None
     return Corrector(config, inputs.real, inputs.selector)
+
+
+def _forbidden(inputs: Inputs, near: float) -> Forbidden | None:
+    """Reads the forbidden texts, and warns of real ones that are too close to them: the expert may
+    have learned these."""
+    if inputs.forbid is None:
+        return None
+    forbidden = Forbidden(inputs.forbid.texts, near)
+    real = inputs.real.texts[:_SEARCHED]
+    if overlap := sum(forbidden.find(text) is not None for text in real):
+        log.warning(
+            "%d of %d real texts are too close to a forbidden one themselves: an expert that was "
+            "fitted on them knows the test set; fit one without them",
+            overlap,
+            len(real),
+        )
+    return forbidden
 
 
 def _accepted(attempts: Iterable[Record | Reject]) -> list[Record]:

@@ -1,6 +1,7 @@
 """Storage of a run: its identity, and one file for each finished round.
 
     RUN/run.json              format, version of steer, settings, sources; written once
+    RUN/grown-1.json          more records or attempts than that, asked for later; and so on
     RUN/lock                  held by the process that writes; in a local folder
     RUN/rounds/000000.jsonl   a header line, then the attempts of the round in their order
 
@@ -23,6 +24,7 @@ from steer.config import RunConfig, Sources, differences
 from steer.correction.outcome import Correction, overall
 from steer.errors import SteerError
 from steer.files import check_format, json_bytes
+from steer.runs.growth import SIZES, grown, shrinking, sizes
 from steer.runs.places import Place, place_of, reason
 from steer.runs.records import Record, Reject, read_attempt
 from steer.version import __version__
@@ -51,16 +53,13 @@ class Run:
     def open(cls, path: str | Path) -> "Run":
         """Reads a run, in a folder or at an address, without locking it. Raises `SteerError` when
         there is no run or a file in it is damaged."""
-        place = place_of(path)
-        if not place.has(_IDENTITY):
-            raise SteerError(f"{place.path} is no run: there is no run.json in it")
-        version, config, sources = _read_identity(place)
+        place, path, version, config, sources = _open(path)
         rounds = list(_read_rounds(place))
         attempts = [attempt for round in rounds for attempt in round.attempts]
         records = tuple(attempt for attempt in attempts if isinstance(attempt, Record))
         rejects = tuple(attempt for attempt in attempts if isinstance(attempt, Reject))
         corrections = tuple(round.corrections for round in rounds if round.corrections)
-        return cls(place.path, version, config, sources, records, rejects, len(rounds), corrections)
+        return cls(path, version, config, sources, records, rejects, len(rounds), corrections)
 
     @property
     def counts(self) -> dict[str | None, int]:
@@ -97,6 +96,27 @@ class Run:
     def complete(self) -> bool:
         """Whether every record wanted was accepted."""
         return self.counts == self.config.wanted
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A run whose attempts are read one round after the other and not kept, however many they
+    are."""
+
+    path: Path | str
+    version: str
+    config: RunConfig
+    sources: Sources
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Stream":
+        """Reads what a run is; raises `SteerError` as `Run.open` does."""
+        return cls(*_open(path)[1:])
+
+    def attempts(self) -> Iterator[Record | Reject]:
+        """Reads the attempts in their order. Raises `SteerError` when a round is damaged."""
+        for round in _read_rounds(place_of(self.path)):
+            yield from round.attempts
 
 
 class _RoundFile(NamedTuple):
@@ -142,9 +162,11 @@ class Store:
 def open_store(out: Path | str, config: RunConfig, sources: Sources) -> Iterator[Store]:
     """Opens the run at `out`, a folder or an address, for writing, made if there is none.
 
-    Raises `SteerError` when `out` is something else, when another process writes to it (a folder
-    is locked; at an address the second to commit a round is refused), or when its settings or
-    sources differ from those given, naming what differs. A folder that was made here goes again
+    A run may grow: where `config` asks for more records or attempts than the run has been asked for
+    before, that is kept with it. Raises `SteerError` when `out` is something else, when another
+    process writes to it (a folder is locked; at an address the second to commit a round is
+    refused), or when its other settings or its sources differ from those given, naming what
+    differs. A folder that was made here goes again
     when a `SteerError` comes before the first round.
     """
     place = place_of(out)
@@ -156,6 +178,7 @@ def open_store(out: Path | str, config: RunConfig, sources: Sources) -> Iterator
         if not place.has(_IDENTITY):
             place.write(_IDENTITY, _identity(config, sources))
         _compare(place, config, sources)
+        _grow(place, config)
         yield Store(place)
 
 
@@ -181,9 +204,20 @@ def is_over(out: Path | str, config: RunConfig, sources: Sources) -> bool:
     return attempts >= config.attempts or accepted >= Counter(config.wanted)
 
 
+def _open(path: str | Path) -> tuple[Place, Path | str, str, RunConfig, Sources]:
+    place = place_of(path)
+    if not place.has(_IDENTITY):
+        raise SteerError(f"{place.path} is no run: there is no run.json in it")
+    return place, place.path, *_read_identity(place)
+
+
 def _differences(place: Place, config: RunConfig, sources: Sources) -> list[str]:
     _, old_config, old_sources = _read_identity(place)
-    return differences(old_config, config, _NAMES) + differences(old_sources, sources, _NAMES)
+    return [
+        *shrinking(old_config, config),
+        *differences(old_config, config, (*_NAMES, *SIZES)),
+        *differences(old_sources, sources, _NAMES),
+    ]
 
 
 def _compare(place: Place, config: RunConfig, sources: Sources) -> None:
@@ -192,6 +226,26 @@ def _compare(place: Place, config: RunConfig, sources: Sources) -> None:
             f"{place.path} is a run with other settings: {'; '.join(differing)}; "
             "use the same settings to continue it, or another folder"
         )
+
+
+def _grow(place: Place, config: RunConfig) -> None:
+    """Keeps the sizes of a run that are larger than those it had."""
+    if sizes(_read_identity(place)[1]) == sizes(config):
+        return
+    values = {"format": FORMAT, "steer": __version__, **sizes(config)}
+    place.write(_grown_name(_growths(place) + 1), json_bytes(values))
+
+
+def _growths(place: Place) -> int:
+    """Counts how often the run has grown."""
+    times = 0
+    while place.has(_grown_name(times + 1)):
+        times += 1
+    return times
+
+
+def _grown_name(time: int) -> str:
+    return f"grown-{time}.json"
 
 
 def _identity(config: RunConfig, sources: Sources) -> bytes:
@@ -205,15 +259,31 @@ def _identity(config: RunConfig, sources: Sources) -> bytes:
 
 
 def _read_identity(place: Place) -> tuple[str, RunConfig, Sources]:
-    path = place.where(_IDENTITY)
+    """Reads the version of steer, the settings, as far as they have grown, and the sources."""
+    values = _read_json(place, _IDENTITY)
+    times = _growths(place)
+    later = _read_json(place, _grown_name(times)) if times else None
     try:
-        values: dict[str, Any] = json.loads(place.read(_IDENTITY))
+        config, sources = RunConfig(**values["config"]), Sources(**values["sources"])
+        return str(values["steer"]), grown(config, later) if later else config, sources
+    except (TypeError, KeyError) as error:
+        raise _damaged(place.where(_IDENTITY), error) from None
+
+
+def _read_json(place: Place, name: str) -> dict[str, Any]:
+    path = place.where(name)
+    try:
+        values: dict[str, Any] = json.loads(place.read(name))
         check_format(path, values, FORMAT)
-        return str(values["steer"]), RunConfig(**values["config"]), Sources(**values["sources"])
+        return values
     except OSError as error:
         raise SteerError(f"cannot read {path}: {reason(error)}") from None
     except (ValueError, TypeError, KeyError) as error:
-        raise SteerError(f"{path} is damaged or not of a steer run: {error!r}") from None
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: str, error: Exception) -> SteerError:
+    return SteerError(f"{path} is damaged or not of a steer run: {error!r}")
 
 
 def _read_rounds(place: Place) -> Iterator[_RoundFile]:

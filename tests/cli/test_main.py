@@ -17,6 +17,7 @@ from steer.version import __version__
 from tests import tiny
 
 COMMANDS = (
+    "look",
     "fit",
     "generate",
     "evaluate",
@@ -165,6 +166,19 @@ def test_labels(
     assert labels <= {"why", "how"}
     assert main(["show", str(tmp_path / "run")]) == 0
     assert "accepted, why" in capsys.readouterr().out
+
+
+def test_balance_asks_for_what_is_missing(
+    tiny_label_expert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = list(zip(tiny.TEXTS, tiny.LABELS, strict=True))
+    few = rows[:50] + [row for row in rows if row[1] == "how"][:47]
+    kept = [{"text": text, "kind": label} for text, label in few]
+    path = tmp_path / "few.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in kept))
+    wanted = ("--label-column", "kind", "--balance", "--max-attempts", "9")
+    assert generate(tiny_label_expert, path, tmp_path / "run", *wanted) in (0, 3)
+    assert Run.open(tmp_path / "run").config.labels == {"how": 3}
 
 
 def test_show_has_settings_counts_and_records(

@@ -24,8 +24,9 @@ from steer.experiments import measuring, tuning
 from steer.experiments.setup import Setup
 from steer.experiments.spaces import SPACES, Space, find_starts, propose
 from steer.experiments.trials import Trial, conclude, front, luck, noise
-from steer.experiments.tuning import TuneProgress, TuneSettings, Tuning, command, parse_budget, tune
+from steer.experiments.tuning import TuneProgress, TuneSettings, Tuning, command, tune
 from steer.methods import METHODS, find_method
+from steer.runs.budget import parse_budget
 from steer.runs.store import Run
 from tests import stub
 

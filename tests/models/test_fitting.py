@@ -181,14 +181,14 @@ def test_labels_with_few_texts_are_named() -> None:
 def test_warnings_are_plain_sentences(held_out: tuple[float, ...], found: list[str]) -> None:
     split = Split(train=(0,), held_out=(1,), too_long=(), limit=512)
     settings = FitSettings(epochs=max(1, len(held_out) - 1))
-    given = module._warnings(NO_LABELS, losses(*held_out), split, settings)
+    given = module._warnings(NO_LABELS, losses(*held_out), split, settings, None)
     assert len(given) == len(found)
     assert all(part in sentence for part, sentence in zip(found, given, strict=True))
 
 
 def test_an_early_stop_is_not_called_still_falling() -> None:
     split = Split(train=(0,), held_out=(1,), too_long=(), limit=512)
-    assert module._warnings(NO_LABELS, losses(3, 2), split, FitSettings(epochs=2)) == ()
+    assert module._warnings(NO_LABELS, losses(3, 2), split, FitSettings(epochs=2), None) == ()
 
 
 @pytest.mark.parametrize(

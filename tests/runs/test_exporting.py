@@ -1,5 +1,8 @@
 import csv
 import json
+import math
+import re
+from collections import Counter
 from pathlib import Path
 
 import pyarrow.parquet
@@ -9,11 +12,14 @@ import yaml
 from steer.config import Guidance, RunConfig, Sources
 from steer.errors import SteerError
 from steer.methods import find_method
-from steer.runs.exporting import export
+from steer.runs.card import CardSettings, size_category
+from steer.runs.exporting import ExportSettings, export
 from steer.runs.generation import generate
+from steer.runs.lineage import held, lineage
 from steer.runs.records import Record
 from steer.runs.store import Run, open_store
 from tests import stub
+from tests.runs.test_generation import WordEmbedder
 
 ORIGIN = ("method", "settings", "expert", "base", "run", "steer")
 
@@ -30,7 +36,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_jsonl_holds_the_records(run: Run, tmp_path: Path) -> None:
-    assert export(run.path, tmp_path / "out.jsonl") == 10
+    assert export(run.path, tmp_path / "out.jsonl").records == 10
     lines = (tmp_path / "out.jsonl").read_text("utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
     for row in rows:
@@ -126,7 +132,9 @@ def test_nothing_is_overwritten(run: Run, tmp_path: Path, name: str) -> None:
 
 
 def test_user_errors(run: Run, tmp_path: Path) -> None:
-    with pytest.raises(SteerError, match=r"ends in \.xlsx; end it in \.jsonl, \.csv, \.parquet"):
+    with pytest.raises(
+        SteerError, match=r"ends in \.xlsx; end it in \.jsonl, \.csv, \.parquet, \.md"
+    ):
         export(run.path, tmp_path / "out.xlsx")
     with pytest.raises(SteerError, match="is no run"):
         export(tmp_path, tmp_path / "out.csv")
@@ -139,3 +147,145 @@ def test_user_errors(run: Run, tmp_path: Path) -> None:
     with pytest.raises(SteerError, match="has no records"):
         export(tmp_path / "empty", tmp_path / "out.csv")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "file"]
+
+
+def test_chosen_columns(run: Run, tmp_path: Path) -> None:
+    settings = ExportSettings(columns=("label", "text", "log_prob_base"))
+    export(run.path, tmp_path / "out.csv", settings)
+    rows = list(csv.reader((tmp_path / "out.csv").open(newline="", encoding="utf-8")))
+    assert rows[0] == ["label", "text", "log_prob_base"] and len(rows) == 11
+    with pytest.raises(SteerError, match="'colour', which is none; the columns are id, text"):
+        export(run.path, tmp_path / "out.parquet", ExportSettings(columns=("text", "colour")))
+    assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
+
+
+def test_splits_are_files_of_a_folder_or_a_column(run: Run, tmp_path: Path) -> None:
+    """A record's part follows from its id alone, so it stays there when the run grows."""
+    import datasets
+
+    settings = ExportSettings(split=(60, 20, 20))
+    done = export(run.path, tmp_path / "dataset", settings)
+    export(run.path, tmp_path / "out.jsonl", settings)
+    lines = (tmp_path / "out.jsonl").read_text("utf-8").splitlines()
+    column = {row["id"]: row["split"] for row in map(json.loads, lines)}
+    loaded = datasets.load_dataset(str(tmp_path / "dataset"), cache_dir=str(tmp_path / "cache"))
+    assert {id: name for name in loaded for id in loaded[name]["id"]} == column
+    assert done.splits == Counter(column.values()) and len(done.splits) > 1
+
+
+def written(folder: Path, texts: list[str], sources: Sources, **changed: object) -> Path:
+    """A run with such texts."""
+    records = [
+        Record(**stub.FIELDS | {"id": f"rec:{n}", "text": text} | changed)
+        for n, text in enumerate(texts)
+    ]
+    with open_store(folder, RunConfig(n=len(texts)), sources) as store:
+        store.commit(0, records)
+    return folder
+
+
+FORMULAS = ["=1+1", "+A1", "-2", "@SUM(A1)", "\tx", "plain", "1=1"]
+
+
+@pytest.mark.parametrize("guard", [True, False])
+def test_no_spreadsheet_runs_a_cell(run: Run, tmp_path: Path, guard: bool) -> None:
+    path = written(tmp_path / "run", FORMULAS, run.sources)
+    done = export(path, tmp_path / "out.csv", ExportSettings(guard=guard))
+    rows = list(csv.DictReader((tmp_path / "out.csv").open(newline="", encoding="utf-8")))
+    runs = [row["text"] for row in rows if row["text"][0] in "=+-@\t\r\n"]
+    assert (len(runs), done.guarded) == ((0, 5) if guard else (5, 0))
+    assert all(float(row["log_prob_expert"]) == -1.25 for row in rows)  # numbers stay numbers
+
+
+def test_a_sample_in_markdown(run: Run, tmp_path: Path) -> None:
+    path = written(tmp_path / "run", [f"<b>{n}*" for n in range(120)], run.sources)
+    export(path, tmp_path / "out.md")
+    lines = (tmp_path / "out.md").read_text("utf-8").splitlines()
+    assert lines[0] == "# 50 of 120 synthetic texts" and len(lines) == 52
+    assert all("<b>" not in line for line in lines)
+    numbers = [int(re.findall(r"&lt;b\\>(\d+)\\\*", line)[0]) for line in lines[2:]]
+    assert numbers == sorted(numbers) and numbers != list(range(50))
+
+
+def test_an_atlas_has_places_and_neighbours(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("steer.runs.atlas.load_embedder", lambda *_, **__: WordEmbedder())
+    for name in ("out.parquet", "out.csv", "out.jsonl"):
+        export(run.path, tmp_path / name, ExportSettings(atlas=True))
+    rows = pyarrow.parquet.read_table(tmp_path / "out.parquet").to_pylist()
+    vectors = WordEmbedder().embed([row["text"] for row in rows])
+    for number, row in enumerate(rows):
+        near = row["neighbors"]
+        assert number not in near["ids"] and len(near["ids"]) == 9
+        assert near["distances"] == sorted(near["distances"])
+        expected = 1 - vectors[number] @ vectors[near["ids"][0]]
+        assert near["distances"][0] == pytest.approx(expected, abs=1e-6)
+        assert math.isfinite(row["projection_x"] + row["projection_y"])
+    (line, *_) = (tmp_path / "out.jsonl").read_text("utf-8").splitlines()
+    assert json.loads(line)["neighbors"] == rows[0]["neighbors"]
+
+
+def test_withdrawal_drops_every_record_whose_panel_held_the_text(run: Run, tmp_path: Path) -> None:
+    gone = next(member for member in run.records[0].panel if member.startswith("real:"))
+    kept = [record.text for record in run.records if gone not in record.panel]
+    done = export(run.path, tmp_path / "out.jsonl", ExportSettings(without=(gone,)))
+    lines = (tmp_path / "out.jsonl").read_text("utf-8").splitlines()
+    assert [json.loads(line)["text"] for line in lines] == kept
+    assert (done.records, done.dropped) == (len(kept), 10 - len(kept))
+    assert lineage(run, gone)[1].startswith(f"{done.dropped} records of 10")
+    everything = tuple(f"real:{row}" for row in range(30))
+    with pytest.raises(SteerError, match="every record"):
+        export(run.path, tmp_path / "none.jsonl", ExportSettings(without=everything))
+
+
+def test_lineage_of_a_record(run: Run) -> None:
+    made, *_ = lineage(run, run.records[-1].id)
+    assert all(member in made for member in run.records[-1].panel)
+    chosen = Sources(**dict(run.sources) | {"towards_fingerprint": "other"})
+    record = Record(**stub.FIELDS | {"panel": ("real:1",), "positive": ("real:2",)})
+    assert held(record, chosen) == {"real:1"}
+    assert held(record, run.sources) == {"real:1", "real:2"}
+
+
+@pytest.mark.parametrize(
+    ("records", "category"),
+    [
+        (999, "n<1K"),
+        (1000, "1K<n<10K"),
+        (99_999, "10K<n<100K"),
+        (100_000, "100K<n<1M"),
+        (5 * 10**6, "1M<n<10M"),
+        (10**9, "1B<n<10B"),
+        (10**12, "n>1T"),
+    ],
+)
+def test_size_categories_are_the_hubs(records: int, category: str) -> None:
+    assert size_category(records) == category
+
+
+def test_the_card_says_what_only_the_user_knows_where_it_is_given(run: Run, tmp_path: Path) -> None:
+    said = CardSettings(license="cc-by-4.0", languages=("en",), measured="| a | b |")
+    for name, card in (("bare", CardSettings()), ("full", said)):
+        export(run.path, tmp_path / name, ExportSettings(card=card))
+    bare, full = (
+        (tmp_path / name / "README.md").read_text("utf-8").split("---\n", 2)[1:]
+        for name in ("bare", "full")
+    )
+    assert not {"license", "language"} & set(yaml.safe_load(bare[0]))
+    assert yaml.safe_load(full[0])["license"] == "cc-by-4.0"
+    assert yaml.safe_load(full[0])["language"] == ["en"]
+    assert "not measured" in bare[1] and "| a | b |" in full[1]
+    assert all(f"`{record.text}`" in bare[1] for record in run.records[:5])
+
+
+def test_an_interrupted_export_leaves_nothing(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("steer.runs.formats.Jsonl.add", stop)
+    with pytest.raises(KeyboardInterrupt):
+        export(run.path, tmp_path / "out.jsonl")
+    assert list(tmp_path.iterdir()) == []

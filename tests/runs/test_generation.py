@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from steer.config import Guidance, RunConfig, Sampling
+from steer.data.corpus import Corpus
 from steer.errors import SteerError
 from steer.guidance import Shown
 from steer.runs.generation import RunProgress, generate, generate_together
@@ -211,6 +212,26 @@ def test_the_pattern_and_length_are_the_runs(tmp_path: Path) -> None:
     made = run(tmp_path / "run", config)
     assert all(r.text.startswith("b") and len(r.text) >= 40 for r in made.records)
     assert isinstance(made.records[0], Record)
+
+
+@pytest.mark.parametrize(("near", "kept"), [(0.3, False), (0.8, False), (0.99, True)])
+def test_how_near_is_too_near_is_the_runs(tmp_path: Path, near: float, kept: bool) -> None:
+    """The stub also writes sentences that exist already with one letter more."""
+    made = run(tmp_path / "run", RunConfig(**dict(CONFIG) | {"near": near, "max_attempts": 240}))
+    texts = {*REAL.texts, *made.texts}
+    assert any(f"{text}s" in texts for text in texts) == kept
+
+
+def test_records_in_another_script_are_warned_of_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    real = Corpus(tuple(f"今天天气很好我们去公园散步{n}" for n in range(30)), None, "han")
+    with caplog.at_level("WARNING"):
+        generate(CONFIG, real, stub.StubExpert(), stub.StubEngine(REAL), tmp_path / "run")
+    assert caplog.text.count("most records are in Latin script") == 1
+    caplog.clear()
+    run(tmp_path / "fine")
+    assert "script" not in caplog.text
 
 
 def test_runs_made_together_are_the_runs_made_alone(tmp_path: Path, finished: Run) -> None:

@@ -90,8 +90,8 @@ def test_two_drivers_at_once_make_one_run(tmp_path: Path, memory: Any) -> None:
 def test_other_settings_and_foreign_objects_are_refused(memory: Any) -> None:
     make("memory://bucket/run")
     before = objects(memory, "/")
-    with pytest.raises(SteerError, match="n is 40 there and 41 now"):
-        make("memory://bucket/run", RunConfig(**dict(SETTINGS) | {"n": 41}))
+    with pytest.raises(SteerError, match="n is 40 there and 39 now"):
+        make("memory://bucket/run", RunConfig(**dict(SETTINGS) | {"n": 39}))
     memory.pipe_file("/bucket/notes/mine.txt", b"mine")
     with pytest.raises(SteerError, match="is no run folder"):
         make("memory://bucket/notes")

@@ -60,11 +60,11 @@ def test_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
 def test_what_differs_is_named(tmp_path: Path) -> None:
     write_run(tmp_path)
     before = files(tmp_path)
-    other = RunConfig(n=3, seed=7, guidance=Guidance(eta=0.5))
+    other = RunConfig(n=1, seed=7, guidance=Guidance(eta=0.5))
     with pytest.raises(SteerError) as caught, open_store(tmp_path, other, SOURCES):
         pass
     for phrase in (
-        "n is 2 there and 3 now",
+        "n is 2 there and 1 now, and may only grow",
         "guidance.eta is 0.2 there and 0.5 now",
         "seed is 0 there and 7 now",
     ):

@@ -1,0 +1,52 @@
+"""Lineage: which texts the panels of a record held, and which records came after a text."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+
+from steer.config import Sources
+from steer.errors import SteerError
+from steer.runs.records import Attempt, Record
+from steer.runs.store import Run
+
+_ID = re.compile(r"(real|rec):\d+")
+
+
+def check_ids(option: str, ids: Iterable[str]) -> None:
+    """Raises `SteerError` for what is no id of a real text or a record."""
+    for id in ids:
+        if not _ID.fullmatch(id):
+            raise SteerError(
+                f"{option} is {id!r}: write real:17 for row 17 (from 0) of the real texts, "
+                "or rec:12 for attempt 12"
+            )
+
+
+def held(attempt: Attempt, sources: Sources) -> frozenset[str]:
+    """Ids of the texts that the panels of an attempt held. Positive panels drawn from texts of
+    their own hold no real ones, though their ids look like it."""
+    apart = sources.towards_fingerprint not in (None, sources.data_fingerprint)
+    return frozenset(attempt.panel if apart else (*attempt.panel, *attempt.positive))
+
+
+def lineage(run: Run, id: str) -> list[str]:
+    """Lists, as lines to read, what the panel of a record held, and the records whose panels held
+    `id`, a real text or a record. Raises `SteerError` for an id that the run does not know."""
+    check_ids("--lineage", [id])
+    by_id: dict[str, Attempt] = {each.id: each for each in (*run.records, *run.rejects)}
+    if id.startswith("rec:") and id not in by_id:
+        raise SteerError(f"{run.path} has no {id}; its attempts are rec:0 to rec:{len(by_id) - 1}")
+    lines = [_made(by_id[id], run.sources)] if id in by_id else [f"{id}: a real text"]
+    after = [record for record in run.records if id in held(record, run.sources)]
+    lines.append(f"{len(after)} records of {len(run.records)} were made with it in their panel")
+    return lines + [f"{record.id}  {record.text}" for record in after]
+
+
+def _made(attempt: Attempt, sources: Sources) -> str:
+    members = sorted(held(attempt, sources), key=lambda id: (id[:3], int(id.partition(":")[2])))
+    kinds = Counter(id.partition(":")[0] for id in members)
+    what = "a record" if isinstance(attempt, Record) else "a rejected attempt"
+    return (
+        f"{attempt.id}: {what} of round {attempt.round}; its panels held {kinds['real']} real "
+        f"texts and {kinds['rec']} records: {', '.join(members) or 'none'}"
+    )

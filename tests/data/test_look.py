@@ -1,0 +1,103 @@
+"""What a look at texts counts, against counting by hand."""
+
+import random
+import shlex
+
+import pytest
+
+from steer.cli.main import main
+from steer.data import look as looking
+from steer.data.corpus import Corpus
+from steer.data.look import guessed_prompt, likely_labels, look, suggestion
+from tests import stub
+
+WORDS = [stub.sentence(random.Random(row)) for row in range(30)]
+
+
+def count_words(texts: list[str]) -> list[int]:
+    return [len(text.split()) for text in texts]
+
+
+def test_the_figures() -> None:
+    texts = [*WORDS, WORDS[0].upper(), f"{WORDS[1]}s", "kurz", "word " * 50, "为什么呢"]
+    corpus = Corpus(tuple(texts), tuple("ab"[row < 4] for row in range(35)), "data.jsonl")
+    seen = look(corpus, ("text", "kind"), count_words, max_tokens=20)
+    assert (seen.rows, seen.columns, seen.equal, seen.near) == (35, ("text", "kind"), 1, 1)
+    assert (seen.too_long, seen.short) == (1, 1)
+    assert seen.labels == {"a": 31, "b": 4}
+    assert (seen.characters.least, seen.characters.most) == (4, 250)
+    assert seen.tokens is not None
+    assert (seen.tokens.least, seen.tokens.median, seen.tokens.most) == (1, 9, 50)
+    assert seen.scripts == pytest.approx({"Latin": 34 / 35, "Han": 1 / 35})
+    assert len(set(seen.samples)) == 5 and set(seen.samples) <= set(texts)
+    assert look(corpus, (), count_words, max_tokens=20).samples == seen.samples
+
+
+def test_large_data_is_looked_at_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes long is done for texts drawn at random; what is quick, for all."""
+    for name in ("TOKENISED", "COMPARED"):
+        monkeypatch.setattr(looking, name, 10)
+    asked: list[int] = []
+
+    def count(texts: list[str]) -> list[int]:
+        asked.append(len(texts))
+        return [9 if len(text) < 100 else 99 for text in texts]
+
+    texts = [*(f"{text} {n}" for n in range(20) for text in WORDS), *("long " * 60,) * 200]
+    seen = look(Corpus(tuple(texts), None, "big"), count_tokens=count, max_tokens=90)
+    assert max(asked) <= 10 and seen.counted == seen.compared == 10
+    assert (seen.rows, seen.equal) == (800, 199)
+    assert 150 <= (seen.too_long or 0) <= 200
+
+
+def test_no_tokenizer() -> None:
+    seen = look(Corpus(tuple(WORDS), None, "d"))
+    assert seen.tokens is seen.per_letter is seen.too_long is None
+
+
+def test_likely_labels() -> None:
+    rows = range(200)
+    columns = {
+        "text": ["same"] * 200,
+        "kind": ["ab"[row % 2] for row in rows],
+        "id": list(rows),
+        "one": [1] * 200,
+        "long": ["x" * 50, "y" * 50] * 100,
+        "stars": [row % 5 for row in rows],
+    }
+    assert likely_labels(columns, "text") == {"kind": 2, "stars": 5}
+
+
+@pytest.mark.parametrize(
+    ("source", "labelled", "prompt"),
+    [
+        ("/a/b/support_tickets.jsonl", False, "A text from support tickets:"),
+        ("org/movie-reviews:train", True, "A {label} text from movie reviews:"),
+    ],
+)
+def test_the_prompt_is_guessed_from_the_name(source: str, labelled: bool, prompt: str) -> None:
+    assert guessed_prompt(source, labelled) == prompt
+
+
+def test_the_suggested_command_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+    seen = look(Corpus(tuple(WORDS), None, "no such folder/it's.jsonl"))
+    words = shlex.split(suggestion(seen, ["--text-column", "body"]))
+    assert words[0] == "steer" and main(words[1:]) == 2
+    assert "no such file" in capsys.readouterr().err
+
+
+def test_the_command(tmp_path, tiny_model, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "lines.csv"
+    rows = [f"{text},{'ab'[row % 2]}" for row, text in enumerate(WORDS)]
+    path.write_text("\n".join(["body,kind", *rows, "esc\x1b[31m red line,a"]))
+    arguments = ["look", str(path), "--text-column", "body", "--base", str(tiny_model)]
+    assert main(arguments) == 0
+    shown = capsys.readouterr().out
+    assert "31 texts; columns body, kind" in shown
+    assert "--label-column kind (2 values)" in shown
+    assert "\x1b" not in shown
+    assert len(shown.splitlines()) <= 14
+    assert f"next: steer fit {path}" in shown and "--text-column body" in shown
+    assert main([*arguments, "--label-column", "kind"]) == 0
+    shown = capsys.readouterr().out
+    assert "labels: a 16, b 15" in shown and "{label}" in shown
