@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from steer.cli import options
+from steer.cli import options, terminal
 from steer.cli import progress as console
 from steer.cli.groups import with_groups
 from steer.cli.reading import ReadingOptions
@@ -15,6 +15,7 @@ from steer.data.characters import printable
 from steer.errors import SteerError
 
 if TYPE_CHECKING:
+    from steer.data.corpus import Corpus
     from steer.data.look import CountTokens, Look, Spread
 
 Data = Annotated[
@@ -56,7 +57,7 @@ def look(
             columns = first_columns(data, reading.settings())
             if reading.label_column is None and "label" in columns:
                 reading = replace(reading, label_column="label")
-            corpus = reading.load(data)
+            corpus, reading = _load(data, reading)
             labelled = reading.label_column is not None
             others = {} if labelled else likely_labels(columns, reading.text_column or "text")
             meter.update("looking")
@@ -70,6 +71,19 @@ def look(
         print(f"  | {_one_line(sample)}")
     words = [*reading.words(), *(("--base", base) if base else ())]
     print(printable(f"next: {suggestion(seen, words)}"))
+
+
+def _load(data: str, reading: ReadingOptions) -> "tuple[Corpus, ReadingOptions]":
+    """Loads the texts, without the rows that would be refused; gives the options that do so."""
+    try:
+        return reading.load(data), reading
+    except SteerError as refused:
+        lenient = replace(reading, skip_blank=True, skip_control=True)
+        if data == "-" or lenient == reading:
+            raise
+        corpus = lenient.load(data)
+        terminal.say([f"refused without the options below: {refused}"])
+        return corpus, lenient
 
 
 def _counter(base: str | None) -> tuple[str, "CountTokens | None"]:
