@@ -22,6 +22,7 @@ import numpy as np
 
 from steer.data.catalog import load_task
 from steer.data.corpus import Corpus, load_corpus
+from steer.data.reading.settings import Reading
 from steer.files import write_atomic
 from steer.seeds import derive
 
@@ -105,4 +106,6 @@ def _folds(order: Sequence[int], cell: Cell) -> Rows:
 def load_part(work: Path, cell: Cell, name: str) -> Corpus:
     """Loads the real texts of a part, with their labels where the task has labels."""
     labelled = "label" if load_task(cell.task).labels else None
-    return load_corpus(str(part(work, cell.name, name)), "text", labelled)
+    # One comment has a control character.
+    reading = Reading(skip_control=True)
+    return load_corpus(str(part(work, cell.name, name)), "text", labelled, reading)
