@@ -32,7 +32,9 @@ from steer.evaluation.summary import NO_SUMMARY, SUMMARY, summarise
 from steer.evaluation.table import COLUMNS, Evaluation, Histogram, Row
 from steer.models.cache import Cache
 from steer.models.embedder import Embedder, load_embedder
-from steer.models.judge import Judge, Readings, load_judge
+from steer.models.judge import Judge, load_judge
+from steer.models.ngrams import NgramJudge
+from steer.models.readings import Readings
 
 __all__ = ["Evaluation", "EvaluationProgress", "EvaluationSettings", "Labelled", "evaluate"]
 
@@ -240,7 +242,7 @@ class _Evaluator:
     def _counted(self, stage: str) -> Callable[[int, int], None]:
         return lambda done, total: self.report(EvaluationProgress(stage, done, total))
 
-    def _note_cut(self, reader: Embedder | Judge, what: str, texts: list[str]) -> None:
+    def _note_cut(self, reader: Embedder | Judge | NgramJudge, what: str, texts: list[str]) -> None:
         if cut := reader.cut(texts):
             self.notes.append(f"texts longer than {what} reads: {cut}; their ends have no effect")
 

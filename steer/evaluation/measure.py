@@ -34,7 +34,7 @@ from steer.evaluation.estimate import (
 )
 from steer.evaluation.sets import Labelled
 from steer.evaluation.settings import EvaluationSettings
-from steer.models.judge import Readings
+from steer.models.readings import Readings
 from steer.seeds import derive
 
 GROUPS = 6
@@ -241,7 +241,7 @@ def _readings(tools: Instruments, row: Subject) -> np.ndarray | None:
     if tools.judge is None or not read:
         return None
     both = [tools.judge(given) for given in (row.given, tools.reference)]
-    return np.concatenate([each.figures for each in both])
+    return np.concatenate([each.table for each in both])
 
 
 def _mauve(rows: np.ndarray, reference: np.ndarray, seeds: int) -> Estimate:

@@ -2,7 +2,6 @@
 an expert or a model as it is."""
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -25,37 +24,10 @@ from steer.models.base import (
 )
 from steer.models.cache import Cache, OnTexts, remembered
 from steer.models.expert import CARD, Expert
+from steer.models.ngrams import PREFIX, NgramJudge, load_ngram_judge
 from steer.models.reading import Reader
+from steer.models.readings import RARE, Readings, figures
 from steer.quiet import quiet_logs
-
-RARE = math.log(1 / 1000)
-"""Log-probability below which a token counts as rare, in nats. A probability means the same for
-every vocabulary, and no text is needed to set it."""
-
-
-@dataclass(frozen=True, eq=False)
-class Readings:
-    """How likely each text is to a judge, token by token: fp64 arrays (texts,).
-
-    `tokens` is the number of tokens that were read; `mean`, `sd` (of these tokens, not of others
-    like them: 0 for a single one) and `minimum` are of their log-probabilities, in nats; `rare` is
-    the share of them below `RARE`. A text without any token has 0 tokens, and else NaN.
-    """
-
-    tokens: np.ndarray
-    mean: np.ndarray
-    sd: np.ndarray
-    minimum: np.ndarray
-    rare: np.ndarray
-
-    def pick(self, places: Sequence[int]) -> "Readings":
-        """Picks the readings at `places`, in that order."""
-        return Readings(*(getattr(self, each.name)[list(places)] for each in fields(self)))
-
-    @property
-    def figures(self) -> np.ndarray:
-        """All of them side by side, (texts, 5)."""
-        return np.stack([getattr(self, each.name) for each in fields(self)], axis=1)
 
 
 @dataclass(frozen=True)
@@ -137,7 +109,7 @@ class Judge:
         reader = Reader(self.model, encode_prompt(self.tokenizer, context))
 
         def compute(some: list[str]) -> np.ndarray:
-            return np.array([_figures(values) for values in reader.read(self._tokens(some))])
+            return np.array([figures(values) for values in reader.read(self._tokens(some))])
 
         return remembered(self.cache, space, texts, compute, on_texts)
 
@@ -148,13 +120,6 @@ class Judge:
 
     def _completion(self, text: str) -> str:
         return self.task.completion(text) if self.task else text
-
-
-def _figures(values: np.ndarray) -> tuple[float, ...]:
-    """Figures of one text for `Readings`, in its order, from its tokens' log-probabilities."""
-    if not len(values):
-        return 0, math.nan, math.nan, math.nan, math.nan
-    return len(values), values.mean(), values.std(), values.min(), (values < RARE).mean()
 
 
 def _shifted(on_texts: OnTexts | None, before: int, total: int) -> OnTexts | None:
@@ -170,15 +135,17 @@ def load_judge(
     prompt: str | None = None,
     labels: Sequence[str] = (),
     cache: Cache | None = None,
-) -> Judge:
-    """Loads the judge called `name`: an expert's folder, or a causal model's folder, hub id or
-    package (`steer.models.base`).
+) -> Judge | NgramJudge:
+    """Loads the judge called `name`: an expert's folder, a causal model's folder, hub id or package
+    (`steer.models.base`), or `ngrams:DATA` (`steer.models.ngrams`), which needs no model.
 
     An expert reads a text after its own prompt and expects the end of text after it; it judges
     fairly if it was fitted on other real texts than those that are evaluated or generated from.
     Any other model reads it after `prompt` (which may hold `{label}`, for the `labels` there are)
     or after nothing. Raises SteerError when the judge cannot be loaded.
     """
+    if name.startswith(PREFIX):
+        return load_ngram_judge(name)
     if (Path(name).expanduser() / CARD).is_file():
         return replace(_expert(Expert.load(Path(name).expanduser())), name=name, cache=cache)
     task = None
