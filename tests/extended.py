@@ -9,6 +9,8 @@ import numpy as np
 import steer
 from steer.data.corpus import Corpus
 from steer.evaluation import measure, table
+from steer.evaluation.estimate import draws
+from steer.evaluation.sets import Labelled
 from steer.guidance import Contexts, Stream, build_streams
 from steer.methods import find_method
 from steer.runs.panels import Panels
@@ -24,9 +26,13 @@ assert build_streams(blank.guidance, Contexts("p")) == (
 
 texts = [f"{a} and {a} and {b}" for a in "xyz" for b in "uvw"]
 tools = SimpleNamespace(
-    settings=steer.EvaluationSettings(bootstrap=100), equal_words=40, counts=np.ones((100, 9), int)
+    settings=steer.EvaluationSettings(bootstrap=100),
+    equal_words=40,
+    reference=Labelled(texts),
+    vectors=lambda some: np.eye(len(some)),
 )
-measured = measure._diversity(tools, texts, np.eye(9))
+row = SimpleNamespace(texts=texts, rows=np.eye(9), draws=draws(9, 100, 0, "row"))
+measured = measure._diversity(tools, row, measure.Measured())
 assert measured["variety"].value == 3 / 5
 assert list(measured) == [each.key for each in table.COLUMNS if each.group == "diversity"]
 

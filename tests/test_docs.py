@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import steer
+from steer.evaluation import table
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -38,6 +39,12 @@ def test_links_resolve(page):
 
 def test_lines_fit(page):
     assert [line for line in prose(page.read_text()) if len(line) > COLUMNS] == []
+
+
+def test_every_column_of_the_table_is_explained():
+    page = (ROOT / "docs" / "measures.md").read_text()
+    explained = set(re.findall(r"\*\*(.+?)\*\*", page))
+    assert {column.title for column in table.COLUMNS} - explained == set()
 
 
 def test_only_paths_of_the_repository_are_looked_for():

@@ -28,8 +28,8 @@ LAZY_MODULES = {"steer.__init__", "steer.engines.choice", "steer.engines.vllm.en
 # Slow to load, or optional: imported where they are used.
 LAZY_LIBRARIES = (
     "accelerate charset_normalizer datasets fsspec gguf huggingface_hub mauve openpyxl optuna "
-    "pandas peft pyarrow ray "
-    "sacrebleu safetensors sentence_transformers sklearn torch transformers vllm xgboost"
+    "pandas peft pyarrow ray sacrebleu safetensors scipy sentence_transformers sklearn torch "
+    "transformers umap vllm xgboost"
 )
 
 

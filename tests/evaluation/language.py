@@ -13,7 +13,7 @@ from math import log
 
 import numpy as np
 
-from steer.models.judge import RARE, Readings
+from steer.models.readings import Readings, gather
 
 SYLLABLES = ("ba", "de", "gi", "ko", "lu", "ma", "ne", "ri", "so", "tu", "va", "ze")
 WORDS = [a + b for a in SYLLABLES for b in SYLLABLES]
@@ -93,9 +93,7 @@ class PairJudge:
 
 def readings(tokens: Sequence[Sequence[float]]) -> Readings:
     """What a judge says of texts, from the log-probabilities of their tokens."""
-    rows = [np.array(each) for each in tokens]
-    figures = [(len(r), r.mean(), r.std(), r.min(), (r < RARE).mean()) for r in rows]
-    return Readings(*np.array(figures, dtype=np.float64).T)
+    return gather([np.array(each) for each in tokens])
 
 
 class StubEmbedder:

@@ -226,3 +226,21 @@ def test_the_bootstrap_is_as_wide_as_the_formula() -> None:
     assert sampled.value == pytest.approx(found.auroc)
     formula = found.estimate.high - found.estimate.low
     assert sampled.high - sampled.low == pytest.approx(formula, rel=0.35)
+
+
+def test_intervals_are_wider_as_other_texts_would_have_made_other_classifiers() -> None:
+    # With two folds the variance is 1 + 2 / (2 - 1) times that of classifiers as they are.
+    found = scored([2, 1, 1, 0] * 2, [1, 0, 1, 0] * 2, [0, 1, 2, 3], [4, 5, 6, 7])
+    drawn = draws(4, 500, 0, "row")
+    fixed = drawn.of(found.auroc, found.own, found.reference).samples.var()
+    assert found.sampled(drawn).samples.var() == pytest.approx(3 * fixed)
+    assert (found.estimate.low, found.estimate.high) == auroc_interval(found.auroc, 2 / 3, 2 / 3)
+
+
+def test_the_interval_holds_one_half_for_real_texts() -> None:
+    held = []
+    for seed in range(12):
+        own, real = language.texts(40, 2 * seed), language.texts(40, 2 * seed + 1)
+        found = detect(sides(own, real), 3, 0)[STACK].estimate
+        held.append(found.low <= 0.5 <= found.high)
+    assert sum(held) >= 10

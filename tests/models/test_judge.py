@@ -12,7 +12,8 @@ from steer.errors import SteerError
 from steer.models.base import load_model
 from steer.models.cache import Cache
 from steer.models.expert import Expert
-from steer.models.judge import RARE, Readings, load_judge
+from steer.models.judge import load_judge
+from steer.models.readings import RARE, Readings
 from steer.models.training import IGNORE, collate, encode
 from tests import tiny
 
@@ -71,9 +72,9 @@ def test_readings_are_picked_in_the_order_that_is_asked_for(tiny_model: Path) ->
     assert read.table.shape == (6, 5)
     picked = read.pick([3, 0, 3])
     assert isinstance(picked, Readings)
-    assert (picked.figures == read.table[[3, 0, 3]]).all()
+    assert (picked.table == read.table[[3, 0, 3]]).all()
     assert (picked.mean == read.mean[[3, 0, 3]]).all()
-    assert read.pick([]).figures.shape == (0, 5)
+    assert read.pick([]).table.shape == (0, 5)
 
 
 def test_figures_stand_in_the_order_of_the_fields(tiny_model: Path) -> None:
