@@ -27,7 +27,7 @@ LAZY_MODULES = {"steer.__init__", "steer.engines.choice", "steer.engines.vllm.en
 # Slow to load, or optional: imported where they are used.
 LAZY_LIBRARIES = (
     "accelerate datasets fsspec gguf huggingface_hub mauve optuna pandas peft pyarrow ray "
-    "sacrebleu safetensors sentence_transformers sklearn torch transformers vllm xgboost"
+    "sacrebleu safetensors sentence_transformers sklearn torch transformers umap vllm xgboost"
 )
 
 
