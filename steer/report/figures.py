@@ -22,8 +22,8 @@ VISIBLE = 8
 
 MAPPED = (
     "summary",
-    "auroc_trees",
-    "auroc_logistic",
+    "auroc",
+    "nonsense",
     "three_grams",
     "three_grams_equal_words",
     "mauve",
@@ -160,14 +160,15 @@ def label_symbols(labels: Iterable[str | None]) -> dict[str, str]:
 def text_map(
     sets: Sequence[Points], looks: Mapping[str, Style], symbols: Mapping[str, str]
 ) -> Figure:
-    """Draws every text as a point, the real ones beneath the others."""
+    """Draws every text as a point, the real ones beneath the others. The axes have no meaning
+    of their own."""
     ordered = sorted(sets, key=lambda each: each.name != REAL)
     clouds = [
         _cloud(each, looks[each.name], symbols, i <= VISIBLE) for i, each in enumerate(ordered)
     ]
     layout = {
-        "xaxis": {"title": {"text": "first direction"}, "showticklabels": False},
-        "yaxis": {"title": {"text": "second direction"}, "showticklabels": False},
+        "xaxis": {"showticklabels": False},
+        "yaxis": {"showticklabels": False},
         "showlegend": True,
         "hovermode": "closest",
     }
@@ -201,7 +202,7 @@ def length_histograms(
     words = {name: lengths(each) for name, each in {**texts, REAL: real}.items()}
     edges = length_bins(list(words.values()))
     shares = {name: np.histogram(each, edges)[0] / len(each) for name, each in words.items()}
-    tallest = 1.05 * max(float(share.max()) for share in shares.values())
+    tallest = min(1.0, 1.05 * max(float(share.max()) for share in shares.values()))
     # The last bin has all longer texts: it is drawn as wide as the others, not as far as it goes.
     edges[-1] = edges[-2] + edges[1] - edges[0]
     return [

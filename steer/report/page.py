@@ -14,15 +14,18 @@ from plotly.offline import get_plotlyjs
 from steer.correction.outcome import describe
 from steer.data.corpus import Corpus
 from steer.report import figures
-from steer.report.features import Rows, closest_pairs, project
+from steer.report.features import Plane, Rows, closest_pairs, project
 from steer.report.figures import Figure, Points, Style
 from steer.report.material import REAL, Material, answer_shares
-from steer.report.tables import headlines, measure_tables
+from steer.report.tables import headlines, measure_tables, verdict
 from steer.report.texts import Texts, listed, shared_words
 from steer.report.tradeoff import trade_offs
 from steer.runs.records import Record
 from steer.seeds import derive
 from steer.version import __version__
+
+MAPPED_TEXTS = 2000
+"""Texts on the map at the most, of all sets together: more take long to place and hide another."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ def build(material: Material, real: Corpus, rows: Rows, choices: Choices) -> Pag
     texts = Texts(choices.masked)
     looks = figures.styles([method.name for method in material.methods])
     symbols = figures.label_symbols(_all_labels(material, real))
-    points, share = _points(material, real, rows, choices, texts)
+    points, plane = _points(material, real, rows, choices, texts)
     drawn = _figures(material, real, points, looks, symbols)
     data = {
         "figures": {name: [asdict(figure) for figure in group] for name, group in drawn.items()},
@@ -85,10 +88,11 @@ def build(material: Material, real: Corpus, rows: Rows, choices: Choices) -> Pag
         "material": material,
         "real": real,
         "embedder": rows.embedder,
-        "share": share,
+        "plane": plane,
         "looks": looks,
         "symbols": symbols,
         "titles": {name: [figure.title for figure in group] for name, group in drawn.items()},
+        "verdict": verdict(material.evaluation or {}),
         "headlines": headlines(material.evaluation) if material.evaluation else [],
         "tables": measure_tables(material.evaluation) if material.evaluation else [],
         "efforts": _efforts(material),
@@ -165,21 +169,23 @@ def _figures(
 
 def _points(
     material: Material, real: Corpus, rows: Rows, choices: Choices, texts: Texts
-) -> tuple[list[Points], float]:
-    """Finds a place on the plane for at most `choices.points` texts of each set, and the share of
-    the variance that the plane shows; nothing where there are too few texts."""
+) -> tuple[list[Points], Plane | None]:
+    """Finds a place on the plane for at most `choices.points` texts of each set; nothing where
+    there are too few texts."""
     labels: dict[str, Sequence[str | None]] = {
         method.name: [record.label for record in method.run.records] for method in material.methods
     }
     labels[REAL] = real.labels or (None,) * len(real.texts)
     written = {method.name: method.texts for method in material.methods} | {REAL: [*real.texts]}
+    most = min(choices.points, MAPPED_TEXTS // len(written))
     picked = {
-        name: _sample(len(those), choices.points, choices.seed, "map", name)
+        name: _sample(len(those), most, choices.seed, "map", name)
         for name, those in written.items()
     }
-    plane = project(np.concatenate([rows.by_set[name][picked[name]] for name in written]))
+    chosen = np.concatenate([rows.by_set[name][picked[name]] for name in written])
+    plane = project(chosen, derive(choices.seed, "map") % 2**32)
     if plane is None:
-        return [], 0.0
+        return [], None
     ends = np.cumsum([len(picked[name]) for name in written])
     points = [
         Points(
@@ -190,7 +196,7 @@ def _points(
         )
         for name, place in zip(written, np.split(plane.points, ends[:-1]), strict=True)
     ]
-    return points, plane.share
+    return points, plane
 
 
 def _sample(size: int, count: int, seed: int, *what: str) -> list[int]:

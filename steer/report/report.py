@@ -21,7 +21,8 @@ OnProgress = Callable[[EvaluationProgress], None]
 
 class ReportSettings(Config):
     """Settings of a report: for each method `records` drawn at random with `seed`, the `neighbours`
-    nearest to a real text, and at most `points` on the map.
+    nearest to a real text, and at most `points` on the map, which is by UMAP where the extra `umap`
+    is installed and by t-SNE elsewhere.
 
     `mask` shows only the first letter of every word; None does so for the task "comments".
     The `embedder` is the evaluation's, or all-MiniLM-L6-v2, unless one is named; what it computes

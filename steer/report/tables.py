@@ -10,15 +10,21 @@ from steer.report.material import REAL
 SUMMARY = "summary"
 NONE = "\N{EN DASH}"
 INTRODUCTIONS = {
-    SUMMARY: "Every score runs from 0 to 1, and the real texts score 1 or close to it. The last "
-    "one is the harmonic mean of the others: one weak side pulls it down.",
-    "fidelity": "Are the texts like the real ones? Judged by sentence embeddings.",
+    SUMMARY: "A score is about 1 for real texts; above 1 is possible, by chance or where sampling "
+    "was kind. The last one is the harmonic mean of the others: one weak side pulls it down.",
+    "fidelity": "Are the texts like the real ones? Detectors try to tell them apart by words and "
+    "meaning.",
     "diversity": "Do the texts differ from one another as much as real ones do?",
     "coherence": "Do the texts make sense? A language model that wrote none of them judges.",
     "copying": "How much repeats the texts the expert was fitted on? This is copying, not privacy.",
     "utility": "Does a classifier trained on the synthetic texts work on real ones?",
     "length": "Many measures depend on length, so compare lengths first.",
 }
+
+_CLIPPED = (
+    "Every score runs from 0 to 1, and the real texts score 1 or close to it. The last one is the "
+    "harmonic mean of the others: one weak side pulls it down."
+)
 
 Estimates = Mapping[str, Any]
 """A row of the evaluation: its name, and an estimate under each column's key."""
@@ -59,13 +65,12 @@ class MeasureTable:
 
 @dataclass(frozen=True)
 class Headline:
-    """Best methods by one score, and those whose interval overlaps with theirs."""
+    """A method that is ahead of all others by one score, by more than chance."""
 
     title: str
-    names: tuple[str, ...]
+    name: str
     shown: str
     real: str
-    rivals: tuple[str, ...]
 
 
 def measure_tables(evaluation: Mapping[str, Any]) -> list[MeasureTable]:
@@ -73,15 +78,31 @@ def measure_tables(evaluation: Mapping[str, Any]) -> list[MeasureTable]:
     columns = evaluation["columns"]
     groups = list(dict.fromkeys(str(column["group"]) for column in columns))
     groups.sort(key=lambda group: group != SUMMARY)
-    tables = [_table(group, columns, evaluation["rows"]) for group in groups]
+    introductions = INTRODUCTIONS | ({SUMMARY: _CLIPPED} if is_clipped(evaluation) else {})
+    tables = [
+        _table(group, introductions.get(group, ""), columns, evaluation["rows"]) for group in groups
+    ]
     return [table for table in tables if table.columns]
 
 
+def is_clipped(evaluation: Mapping[str, Any]) -> bool:
+    """Whether scores end at 1, as in the evaluations of older versions."""
+    return "differences" not in evaluation
+
+
+def verdict(evaluation: Mapping[str, Any]) -> str:
+    """Sentence on which differences are more than chance; "" in older evaluations."""
+    said = str(evaluation.get("verdict") or "")
+    return f"{said[0].upper()}{said[1:]}." if said else ""
+
+
 def headlines(evaluation: Mapping[str, Any]) -> list[Headline]:
-    """Finds the best by each score of the summary, the overall score first."""
+    """Finds who is ahead of all others by each score of the summary, the overall score first.
+    Where nobody is, or that is not known, there is no headline."""
     columns = [c for c in evaluation["columns"] if c["group"] == SUMMARY]
     columns.sort(key=lambda column: column["key"] != SUMMARY)
-    headings = (_headline(column, evaluation["rows"]) for column in columns)
+    apart = evaluation.get("differences", ())
+    headings = (_headline(column, evaluation["rows"], apart) for column in columns)
     return [headline for headline in headings if headline]
 
 
@@ -117,7 +138,10 @@ def best_names(column: Mapping[str, str], rows: Sequence[Estimates]) -> tuple[st
 
 
 def _table(
-    group: str, columns: Sequence[Mapping[str, str]], rows: Sequence[Estimates]
+    group: str,
+    introduction: str,
+    columns: Sequence[Mapping[str, str]],
+    rows: Sequence[Estimates],
 ) -> MeasureTable:
     measured = tuple(
         column
@@ -127,7 +151,7 @@ def _table(
     )
     by_column = [_column(column, rows) for column in measured]
     cells = {str(row["name"]): tuple(each[i] for each in by_column) for i, row in enumerate(rows)}
-    return MeasureTable(group, INTRODUCTIONS.get(group, ""), measured, cells)
+    return MeasureTable(group, introduction, measured, cells)
 
 
 def _column(column: Mapping[str, str], rows: Sequence[Estimates]) -> list[Cell]:
@@ -185,29 +209,50 @@ def _whisker(
     return Whisker(percent(bounds[0]), percent(min(bounds)), percent(max(bounds)), percent(real))
 
 
-def _headline(column: Mapping[str, str], rows: Sequence[Estimates]) -> Headline | None:
-    names = best_names(column, rows)
-    if not names:
-        return None
-    key = column["key"]
-    best = next(row for row in rows if row["name"] in names)
+def _headline(
+    column: Mapping[str, str], rows: Sequence[Estimates], differences: Sequence[Estimates]
+) -> Headline | None:
+    names, key = best_names(column, rows), column["key"]
+    measured = [row for row in rows if row["name"] != REAL and value_of(row, key) is not None]
+    best = [row for row in measured if row["name"] in names]
+    others = [row for row in measured if row["name"] not in names]
     real = value_of(real_row(rows), key)
+    if len(best) != 1 or not all(
+        _is_ahead(column, best[0], other, real, differences) for other in others
+    ):
+        return None
     return Headline(
         "overall" if key == SUMMARY else column["title"],
-        names,
-        show(key, best[key]["value"]),
+        names[0],
+        show(key, best[0][key]["value"]),
         "" if real is None else show(key, real),
-        tuple(_rivals(best, key, rows, names)),
     )
 
 
-def _rivals(
-    best: Estimates, key: str, rows: Sequence[Estimates], names: Sequence[str]
-) -> Iterator[str]:
-    low, high = best[key].get("low"), best[key].get("high")
-    for row in rows:
-        other = row.get(key, {})
-        if row["name"] in (*names, REAL) or None in (low, other.get("low"), other.get("high")):
-            continue
-        if other["low"] <= high and low <= other["high"]:
-            yield str(row["name"])
+def _is_ahead(
+    column: Mapping[str, str],
+    best: Estimates,
+    other: Estimates,
+    real: float | None,
+    differences: Sequence[Estimates],
+) -> bool:
+    """Whether the best of a column is ahead of another by more than chance: by their difference,
+    which is paired, and where there is none by their intervals."""
+    key, pair = column["key"], {best["name"], other["name"]}
+    for each in differences:
+        if each["key"] == key and {each["one"], each["other"]} == pair:
+            return bool(each["low"] > 0 or each["high"] < 0)
+    mine, theirs = (_good_bounds(column["aim"], row[key], real) for row in (best, other))
+    return bool(mine and theirs and mine[0] > theirs[1])
+
+
+def _good_bounds(
+    aim: str, estimate: Mapping[str, Any], real: float | None
+) -> tuple[float, float] | None:
+    """Least and most that is good within an estimate's interval; None where there is none."""
+    low, high = estimate.get("low"), estimate.get("high")
+    if low is None or high is None:
+        return None
+    ends = sorted(goodness(aim, float(end), real) for end in (low, high))
+    within = aim == "as real" and low <= (real or 0.0) <= high
+    return ends[0], 0.0 if within else ends[1]

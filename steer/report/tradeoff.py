@@ -2,12 +2,13 @@
 what."""
 
 from collections.abc import Mapping, Sequence
+from math import inf
 from typing import Any
 
 from steer.evaluation.summary import pareto_front
 from steer.report.figures import Figure, Style, Values
 from steer.report.material import REAL
-from steer.report.tables import Estimates, value_of
+from steer.report.tables import Estimates, is_clipped, value_of
 
 TRADES = (("diversity_score", "coherence_score"), ("diversity_score", "fidelity_score"))
 LABELLED = 12
@@ -36,6 +37,7 @@ Box = tuple[float, float, float, float]
 def trade_offs(evaluation: Mapping[str, Any], looks: Mapping[str, Style]) -> list[Figure]:
     """Draws a figure for each pair of scores that was measured, of at least two methods."""
     columns = {column["key"]: column for column in evaluation["columns"]}
+    most = 1.0 if is_clipped(evaluation) else inf
     made = []
     for x, y in TRADES:
         rows = [
@@ -44,7 +46,8 @@ def trade_offs(evaluation: Mapping[str, Any], looks: Mapping[str, Style]) -> lis
             if value_of(row, x) is not None and value_of(row, y) is not None
         ]
         if len([row for row in rows if row["name"] != REAL]) > 1:
-            made.append(_trade_off(columns[x]["title"], columns[y]["title"], x, y, rows, looks))
+            titles = columns[x]["title"], columns[y]["title"]
+            made.append(_trade_off(*titles, x, y, rows, looks, most))
     return made
 
 
@@ -55,6 +58,7 @@ def _trade_off(
     y: str,
     rows: Sequence[Estimates],
     looks: Mapping[str, Style],
+    most: float,
 ) -> Figure:
     methods = {
         str(row["name"]): (float(row[x]["value"]), float(row[y]["value"]))
@@ -62,7 +66,7 @@ def _trade_off(
         if row["name"] != REAL
     }
     front = sorted(pareto_front(methods), key=lambda name: methods[name])  # from left to right
-    x_range, y_range = _range(rows, x), _range(rows, y)
+    x_range, y_range = _range(rows, x, most), _range(rows, y, most)
     few = len(methods) <= LABELLED
     named = list(methods) if few else front
     sides = _name_sides(rows, [*named, REAL], x, y, x_range, y_range)
@@ -130,11 +134,12 @@ def _error(estimate: Mapping[str, Any], look: Style) -> Values:
     }
 
 
-def _range(rows: Sequence[Estimates], key: str) -> list[float]:
-    """Range of the values, with room for a name at each side."""
+def _range(rows: Sequence[Estimates], key: str, most: float) -> list[float]:
+    """Range of the values, with room for a name at each side, within 0 and `most`, which no score
+    can leave."""
     values = [float(row[key]["value"]) for row in rows]
     room = 0.14 * max(max(values) - min(values), 0.05)
-    return [min(values) - room, max(values) + room]
+    return [max(0.0, min(values) - room), min(most, max(values) + room)]
 
 
 def _name_sides(

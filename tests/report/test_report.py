@@ -3,9 +3,12 @@ import hashlib
 import json
 import math
 import re
+import shutil
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,11 +21,12 @@ from steer.data.corpus import Corpus
 from steer.data.words import words
 from steer.errors import SteerError
 from steer.report.features import closest_pairs, project
-from steer.report.figures import styles
+from steer.report.figures import length_histograms, styles
 from steer.report.material import answer_shares, read_material
 from steer.report.report import ReportSettings, write_report
-from steer.report.tables import headlines, measure_tables
+from steer.report.tables import _good_bounds, headlines, measure_tables
 from steer.report.texts import Texts, mask, shared_words
+from steer.report.tradeoff import trade_offs
 from steer.runs.generation import generate
 from steer.runs.records import Record
 from tests import stub
@@ -35,9 +39,12 @@ HOSTILE = (
 )
 REAL = Corpus((*HOSTILE, *stub.corpus(40).texts), None, "real.jsonl")
 LABELLED = stub.corpus(40, labels=("toxic", "non-toxic"))
+OLD = Path(__file__).parent / "old-evaluation.json"
+"""What an evaluation wrote before scores could be above 1, of the sets `METHODS`."""
+
 METHODS = {"steer": Guidance(), "plain <b>": Guidance(gamma=0, eta=0), "gamma": Guidance(eta=0)}
 COLUMNS = [
-    ("auroc_trees", "fidelity", "as real"),
+    ("auroc", "fidelity", "as real"),
     ("near_copies", "copying", "lower"),
     ("fidelity_score", "summary", "higher"),
     ("diversity_score", "summary", "higher"),
@@ -67,8 +74,9 @@ class StubEmbedder:
 
 
 @pytest.fixture(autouse=True)
-def _embedder(monkeypatch: pytest.MonkeyPatch) -> None:
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("steer.report.report.load_embedder", lambda name, cache: StubEmbedder())
+    monkeypatch.setattr("steer.report.features.FEW", 10_000)  # the other maps take seconds
 
 
 def evaluation(names: list[str]) -> dict[str, Any]:
@@ -90,6 +98,8 @@ def evaluation(names: list[str]) -> dict[str, Any]:
         "judges": ["a judge"],
         "settings": {"seed": 0},
         "notes": ["a note <i>"],
+        "verdict": "by the summary, plain <b> is not told apart from steer; 10 texts a row show",
+        "differences": [],
         "columns": columns,
         "rows": rows,
     }
@@ -170,7 +180,24 @@ def test_the_page_has_every_part(comparison: Path, tmp_path: Path) -> None:
         "plain &lt;b&gt;",
     ):
         assert phrase in page
-    assert "needs an evaluation" not in page
+    assert "By the summary, plain &lt;b&gt; is not told apart from steer" in page
+
+
+def test_an_evaluation_of_an_older_steer_opens(comparison: Path, tmp_path: Path) -> None:
+    """Its scores end at 1, it has other columns, no differences and no verdict."""
+    folder = tmp_path / "out"
+    shutil.copytree(comparison, folder)
+    shutil.copy(OLD, folder / "evaluation.json")
+    page, data = split(write(folder, tmp_path / "report.html"))
+    assert "Every score runs from 0 to 1" in page and "AUROC, trees" in page
+    for figure in data["figures"]["trade"]:
+        for axis in ("xaxis", "yaxis"):
+            low, high = figure["layout"][axis]["range"]
+            assert 0 <= low < high <= 1
+    old = json.loads(OLD.read_text("utf-8"))
+    for row in old["rows"]:
+        row["summary"] = {"value": row["summary"]["value"]}
+    assert "overall" not in {each.title for each in headlines(old)}
 
 
 def test_nothing_is_loaded_and_nothing_else_may_run(comparison: Path, tmp_path: Path) -> None:
@@ -276,7 +303,7 @@ def test_best_follows_the_aim() -> None:
         for i, column in enumerate(table.columns)
     }
     assert best == {
-        "auroc_trees": {"steer"},
+        "auroc": {"steer"},
         "near_copies": {"plain <b>"},
         "fidelity_score": {"steer"},
         "diversity_score": {"steer"},
@@ -291,13 +318,64 @@ def test_sorting_puts_the_best_first() -> None:
     assert order == ["steer", "gamma", "plain <b>"]
 
 
-def test_headlines_name_rivals_within_the_noise() -> None:
+def test_headlines_are_of_those_ahead_beyond_their_intervals() -> None:
     found = {each.title: each for each in headlines(evaluation([*METHODS, "real"]))}
-    assert next(iter(found)) == "overall"
-    assert found["overall"].names == ("steer",)
-    assert found["overall"].rivals == ()
-    assert found["coherence"].names == ("plain <b>",)
-    assert found["coherence"].rivals == ("steer",)
+    assert list(found) == ["overall", "diversity"]  # fidelity and coherence overlap
+    assert (found["overall"].name, found["overall"].shown) == ("steer", "0.790")
+
+
+def differing(key: str, *pairs: tuple[str, str, float, float]) -> list[dict[str, Any]]:
+    names = ("one", "other", "low", "high")
+    return [{"key": key} | dict(zip(names, pair, strict=True)) for pair in pairs]
+
+
+@pytest.mark.parametrize(
+    ("key", "pairs", "winner"),
+    [
+        ("summary", [("steer", "plain <b>", 0.1, 0.2), ("steer", "gamma", -0.01, 0.3)], None),
+        ("summary", [("plain <b>", "steer", -0.2, -0.1), ("steer", "gamma", 0.01, 0.3)], "steer"),
+        ("fidelity_score", [("steer", "plain <b>", 0.1, 0.5), ("steer", "gamma", 0.01, 0.2)], None),
+    ],
+)
+def test_headlines_follow_paired_differences(
+    key: str, pairs: list[tuple[str, str, float, float]], winner: str | None
+) -> None:
+    found = evaluation([*METHODS, "real"]) | {"differences": differing(key, *pairs)}
+    names = {each.title: each.name for each in headlines(found)}
+    assert names.get("overall") == (winner if key == "summary" else "steer")
+    assert ("fidelity" in names) == (key == "fidelity_score")
+
+
+def test_there_is_no_headline_without_intervals_or_a_rival() -> None:
+    found = evaluation([*METHODS, "real"])
+    for row in found["rows"]:
+        for key, *_ in COLUMNS:
+            row[key] = {"value": row[key]["value"]}
+    assert headlines(found) == []
+    assert headlines(evaluation(["steer", "real"])) == []
+
+
+@pytest.mark.parametrize(
+    ("aim", "bounds"),
+    [("higher", (0.4, 0.9)), ("lower", (-0.9, -0.4)), ("as real", (-0.4, 0.0))],
+)
+def test_what_is_good_within_an_interval(aim: str, bounds: tuple[float, float]) -> None:
+    found = _good_bounds(aim, {"value": 0.5, "low": 0.4, "high": 0.9}, real=0.5)
+    assert found == pytest.approx(bounds)
+    assert _good_bounds(aim, {"value": 0.5}, real=0.5) is None
+
+
+def test_axes_keep_within_what_is_possible() -> None:
+    found = evaluation([*METHODS, "real"])
+    for row, value in zip(found["rows"], (0.0, 0.5, 1.2, 1.0), strict=True):
+        row["diversity_score"] = {"value": value}
+    looks = styles([*METHODS])
+    assert trade_offs(found, looks)[0].layout["xaxis"]["range"] == pytest.approx([0, 1.368])
+    same = {"one text": ["a b c"] * 9}
+    assert length_histograms(same, ["a b c"], styles(["one text"]))[0].layout["yaxis"]["range"] == [
+        0,
+        1,
+    ]
 
 
 def test_what_was_not_measured_is_left_out() -> None:
@@ -350,10 +428,50 @@ def test_the_plane_keeps_the_main_directions() -> None:
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(50, 6)) * [9, 5, 0.1, 0.1, 0.1, 0.1]
     plane = project(rows)
-    assert plane is not None and plane.share > 0.99
+    assert plane is not None and plane.share > 0.99 and plane.trust > 0.99
+    assert plane.method == "PCA" and plane.principal_trust == plane.trust
     apart = np.linalg.norm(rows[0] - rows[1])
     assert np.linalg.norm(plane.points[0] - plane.points[1]) == pytest.approx(apart, abs=0.5)
     assert project(np.ones((9, 4))) is None
+    assert project(np.eye(3)) is not None
+
+
+def knots(texts: int = 8, places: int = 12) -> np.ndarray:
+    """Texts around places that are all equally far apart, which no two directions show."""
+    noise = np.random.default_rng(0).normal(size=(texts * places, 40))
+    return np.repeat(np.eye(40)[:places], texts, axis=0) + 0.05 * noise
+
+
+@pytest.mark.parametrize("method", ["t-SNE", "UMAP"])
+def test_the_map_keeps_neighbours_together_where_directions_do_not(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if method == "UMAP":
+        pytest.importorskip("umap")
+    else:
+        monkeypatch.setattr("steer.report.features.find_spec", lambda name: None)
+    monkeypatch.setattr("steer.report.features.FEW", 30)
+    plane = project(knots(), seed=1)
+    assert plane is not None and plane.method == method
+    assert plane.share < 0.35 and plane.trust > plane.principal_trust + 0.05
+    again = project(knots(), seed=1)
+    assert again is not None and np.array_equal(again.points, plane.points)
+
+
+def test_umap_is_used_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class FakeUMAP:
+        def __init__(self, **settings: Any) -> None:
+            assert settings["random_state"] == 3
+
+        def fit_transform(self, rows: np.ndarray) -> np.ndarray:
+            return rows[:, :2]
+
+    monkeypatch.setattr("steer.report.features.find_spec", lambda name: name)
+    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=FakeUMAP))
+    monkeypatch.setattr("steer.report.features.FEW", 30)
+    plane = project(knots(), seed=3)
+    assert plane is not None and plane.method == "UMAP"
+    assert np.array_equal(plane.points, knots()[:, :2])
 
 
 def test_records_are_drawn_with_the_seed(comparison: Path, tmp_path: Path) -> None:
@@ -369,7 +487,9 @@ def test_records_are_drawn_with_the_seed(comparison: Path, tmp_path: Path) -> No
 def test_single_runs_do_without_an_evaluation(comparison: Path, tmp_path: Path) -> None:
     for source in (comparison / "runs/0", [comparison / "runs/0", comparison / "runs/1"]):
         page, data = split(write(source, tmp_path / "report.html"))
-        assert "steer compare EXPERT --real DATA --out OUT" in page
+        assert "steer compare EXPERT --real DATA --out OUT" in page.split('id="provenance"')[1]
+        assert not re.findall(r'<section id="(summary|trade-off|grid|measures)"', page)
+        assert re.findall(r'<section id="([\w-]+)"', page)[0] == "map"
         assert not data["figures"]["trade"] and data["figures"]["map"]
     (comparison / "evaluation.json").rename(tmp_path / "kept")
     page, _ = split(write(comparison, tmp_path / "report.html"))

@@ -1,0 +1,54 @@
+"""The demo, but for the work of its commands."""
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from examples import demo
+from steer.data.corpus import Corpus
+from steer.models.packaged import GEMMA, GEMMA_PACKAGE
+
+TEXTS = {name: [f"{name} [{i}]" for i in range(20)] for name in ("real", "steer", "plain")}
+
+
+def test_five_of_each_stand_side_by_side() -> None:
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(demo.side_by_side(TEXTS))
+    lines = [line.split() for line in console.export_text().splitlines()]
+    rows = [line for line in lines if len(line) == 6 and line[0] in TEXTS]
+    assert len(rows) == 5
+    assert all(row[::2] == ["real", "steer", "plain"] for row in rows)
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_the_judge_is_one_that_is_here(
+    installed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[tuple[object, ...]] = []
+    monkeypatch.setattr(demo, "FOLDER", tmp_path / "demo")
+    monkeypatch.setattr(demo, "screen", Console(width=200, record=True, file=io.StringIO()))
+    monkeypatch.setattr(demo, "is_installed", lambda name: installed)
+    monkeypatch.setattr(demo, "corpora", lambda: (tmp_path / "real", tmp_path / "held out"))
+    monkeypatch.setattr(demo, "load_corpus", lambda path: Corpus(("A text.",) * 20, None, "real"))
+    monkeypatch.setattr(demo, "run", lambda *parts: ran.append(parts))
+    monkeypatch.setattr(demo.Run, "open", lambda path: demo_run())
+    assert demo.main() == 0
+    (evaluate,) = (parts for parts in ran if parts[0] == "evaluate")
+    assert (GEMMA in evaluate) == installed
+    said = " ".join(demo.screen.export_text().split())
+    assert (f"pip install {GEMMA_PACKAGE}" in said) == (not installed)
+    assert "5 of each" in said
+
+
+def demo_run() -> object:
+    """Stands for a run."""
+
+    class Record:
+        text = "Return it."
+
+    class Made:
+        records = (Record(),) * 20
+
+    return Made()
