@@ -32,6 +32,9 @@ RARE = math.log(1 / 1000)
 """Log-probability below which a token counts as rare, in nats. A probability means the same for
 every vocabulary, and no text is needed to set it."""
 
+_CHUNK = {"cpu": 32}  # texts read between two reports: some seconds on two cores
+_LARGE_CHUNK = 512
+
 
 @dataclass(frozen=True, eq=False)
 class Readings:
@@ -123,7 +126,8 @@ class Judge:
         def compute(some: list[str]) -> np.ndarray:
             return np.array([_figures(values) for values in reader.read(self._tokens(some))])
 
-        return remembered(self.cache, space, texts, compute, on_texts)
+        chunk = _CHUNK.get(self.model.device.type, _LARGE_CHUNK)
+        return remembered(self.cache, space, texts, compute, on_texts, chunk)
 
     def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
         ids = encode_texts(self.tokenizer, [self._completion(text) for text in texts])
