@@ -74,14 +74,14 @@ class Cache:
     def kinds(self) -> dict[str, tuple[int, int]]:
         """Counts the entries of each kind, and their bytes; none where there is no file."""
         query = "SELECT kind, count(*), sum(length(key) + length(value)) FROM entries GROUP BY kind"
-        if not self.path.exists():
+        if not os.path.lexists(self.path):
             return {}
         rows = self._guarded(lambda file: file.execute(query).fetchall()) or []
         return {kind: (entries, size) for kind, entries, size in rows}
 
     def size(self) -> int:
-        """Size of the file in bytes, 0 where there is none."""
-        return self.path.stat().st_size if self.path.is_file() else 0
+        """Size of the file in bytes, 0 where there is none that can be seen."""
+        return os.path.getsize(self.path) if os.path.isfile(self.path) else 0
 
     def clear(self) -> None:
         """Removes the file. Raises SteerError when it cannot be removed, or is no cache."""

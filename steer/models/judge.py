@@ -23,7 +23,7 @@ from steer.models.base import (
     model_fingerprint,
     pick_dtype,
 )
-from steer.models.cache import Cache, OnTexts, remembered
+from steer.models.cache import CHUNK, Cache, OnTexts, remembered
 from steer.models.expert import CARD, Expert
 from steer.models.reading import Reader
 from steer.quiet import quiet_logs
@@ -33,7 +33,6 @@ RARE = math.log(1 / 1000)
 every vocabulary, and no text is needed to set it."""
 
 _CHUNK = {"cpu": 32}  # texts read between two reports: some seconds on two cores
-_LARGE_CHUNK = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,13 +119,13 @@ class Judge:
         """Computes the figures (texts, 5) of texts with one label, in the order of `Readings`."""
         context = self._context(label)
         what = [self.fingerprint, str(self.model.dtype), context, self._completion("-"), self.ends]
-        space = f"readings {json.dumps([*what, RARE, [each.name for each in fields(Readings)]])}"
+        space = f"reading {json.dumps([*what, RARE, [each.name for each in fields(Readings)]])}"
         reader = Reader(self.model, encode_prompt(self.tokenizer, context))
 
         def compute(some: list[str]) -> np.ndarray:
             return np.array([_figures(values) for values in reader.read(self._tokens(some))])
 
-        chunk = _CHUNK.get(self.model.device.type, _LARGE_CHUNK)
+        chunk = _CHUNK.get(self.model.device.type, CHUNK)
         return remembered(self.cache, space, texts, compute, on_texts, chunk)
 
     def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
