@@ -19,7 +19,11 @@ def register(app: typer.Typer) -> None:
 
 def cache(clear: Clear = False, models: Models = False) -> None:
     """Show what embedders and judges said of texts, kept so that no text is read twice, and the
-    converted models; or remove them. Nothing is lost but the time to make them again."""
+    converted models; or remove them. Nothing is lost but the time to make them again.
+
+    The environment sets where they are (STEER_CACHE: a folder; STEER_METRICS_CACHE: the file) and
+    how large the file may get (STEER_METRICS_CACHE_MB: 2000).
+    """
     from steer.cli import tables as views
     from steer.models.cache import Cache
     from steer.models.packaged import converted_models, remove_model

@@ -74,14 +74,14 @@ class Cache:
     def kinds(self) -> dict[str, tuple[int, int]]:
         """Counts the entries of each kind, and their bytes; none where there is no file."""
         query = "SELECT kind, count(*), sum(length(key) + length(value)) FROM entries GROUP BY kind"
-        if not self.path.exists():
+        if not os.path.lexists(self.path):
             return {}
         rows = self._guarded(lambda file: file.execute(query).fetchall()) or []
         return {kind: (entries, size) for kind, entries, size in rows}
 
     def size(self) -> int:
-        """Size of the file in bytes, 0 where there is none."""
-        return self.path.stat().st_size if self.path.is_file() else 0
+        """Size of the file in bytes, 0 where there is none that can be seen."""
+        return os.path.getsize(self.path) if os.path.isfile(self.path) else 0
 
     def clear(self) -> None:
         """Removes the file. Raises SteerError when it cannot be removed, or is no cache."""
@@ -165,9 +165,10 @@ def remembered(
     texts: Sequence[str],
     compute: Callable[[list[str]], np.ndarray],
     on_texts: OnTexts | None = None,
+    chunk: int = CHUNK,
 ) -> np.ndarray:
     """Gives one fp32 row for each of `texts`, from `cache` or else by `compute`, which gets each
-    distinct text once, at most `CHUNK` at a time; what it gives is kept chunk by chunk.
+    distinct text once, at most `chunk` at a time; what it gives is kept chunk by chunk.
 
     `on_texts(done, total)` counts distinct texts.
     """
@@ -178,9 +179,9 @@ def remembered(
     missing = [text for text in distinct if text not in known]
     report = on_texts or (lambda done, total: None)
     report(len(known), len(distinct))
-    for start in range(0, len(missing), CHUNK):
-        chunk = missing[start : start + CHUNK]
-        fresh = dict(zip(chunk, compute(chunk).astype(np.float32), strict=True))
+    for start in range(0, len(missing), chunk):
+        some = missing[start : start + chunk]
+        fresh = dict(zip(some, compute(some).astype(np.float32), strict=True))
         if cache:
             cache.write(space, fresh)
         known |= fresh

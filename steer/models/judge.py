@@ -22,12 +22,14 @@ from steer.models.base import (
     model_fingerprint,
     pick_dtype,
 )
-from steer.models.cache import Cache, OnTexts, remembered
+from steer.models.cache import CHUNK, Cache, OnTexts, remembered
 from steer.models.expert import CARD, Expert
 from steer.models.ngrams import PREFIX, NgramJudge, load_ngram_judge
 from steer.models.reading import Reader
 from steer.models.readings import RARE, Readings, figures
 from steer.quiet import quiet_logs
+
+_CHUNK = {"cpu": 32}  # texts read between two reports: some seconds on two cores
 
 
 @dataclass(frozen=True)
@@ -105,13 +107,14 @@ class Judge:
         """Computes the figures (texts, 5) of texts with one label, in the order of `Readings`."""
         context = self._context(label)
         what = [self.fingerprint, str(self.model.dtype), context, self._completion("-"), self.ends]
-        space = f"readings {json.dumps([*what, RARE, [each.name for each in fields(Readings)]])}"
+        space = f"reading {json.dumps([*what, RARE, [each.name for each in fields(Readings)]])}"
         reader = Reader(self.model, encode_prompt(self.tokenizer, context))
 
         def compute(some: list[str]) -> np.ndarray:
             return np.array([figures(values) for values in reader.read(self._tokens(some))])
 
-        return remembered(self.cache, space, texts, compute, on_texts)
+        chunk = _CHUNK.get(self.model.device.type, CHUNK)
+        return remembered(self.cache, space, texts, compute, on_texts, chunk)
 
     def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
         ids = encode_texts(self.tokenizer, [self._completion(text) for text in texts])

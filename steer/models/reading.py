@@ -24,7 +24,7 @@ from steer.models.base import context_length
 TOKENS = {"cpu": 2**10}
 """Most tokens read at once, padding included, by kind of device; `_MANY` on any other."""
 
-_MANY = 2**14
+_MANY = 2**12  # each text has a copy of what was computed of the start, which takes memory
 _LOGITS = 2**25  # at once, of a model that does more to its logits than its head does
 _PART = {"cpu": 2**20}  # logits at once: 4 MB in fp32
 _LARGE_PART = 2**26

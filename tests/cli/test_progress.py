@@ -50,6 +50,19 @@ def test_time_left_follows_the_pace_since_the_first_update(
     assert " left" not in text.splitlines()[0]
 
 
+def test_judging_shows_texts_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(0, 10_000, 100))
+    monkeypatch.setattr(console.time, "monotonic", lambda: float(next(clock)))
+    file = io.StringIO()
+    with Meter(Console(file=file)) as meter:
+        show = console.evaluating(meter)
+        for done in (0, 32):
+            show(SimpleNamespace(stage="judging", done=done, total=96))
+    first, second, *_ = file.getvalue().splitlines()
+    assert first == "judging: 0/96"
+    assert second.startswith("judging: 32/96, ") and second.endswith(" left")
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(0.2, "0 s"), (59, "59 s"), (60, "1 min"), (3540, "59 min"), (7500, "2 h 5 min")],

@@ -67,6 +67,12 @@ def test_progress_counts_distinct_texts_known_ones_first(cache: Cache) -> None:
     assert seen == [(10, CHUNK + 10), (CHUNK + 10, CHUNK + 10)]
 
 
+def test_progress_comes_after_each_chunk() -> None:
+    seen: list[tuple[int, int]] = []
+    remembered(None, "a", TEXTS, Model(), lambda *step: seen.append(step), chunk=2)
+    assert seen == [(0, 5), (2, 5), (4, 5), (5, 5)]
+
+
 def test_finished_chunks_survive_an_error(cache: Cache) -> None:
     many = [f"number {i:04}" for i in range(2 * CHUNK)]
 

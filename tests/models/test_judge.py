@@ -63,7 +63,7 @@ def test_a_prompt_may_hold_the_label(tiny_model: Path) -> None:
 def test_the_cache_is_used(tiny_expert: Path, tmp_path: Path) -> None:
     cache = Cache(tmp_path / "cache.sqlite")
     found = load_judge(str(tiny_expert), cache=cache).log_likelihoods(TEXTS)
-    assert cache.path.exists()
+    assert cache.kinds()["reading"][0] == len(TEXTS)
     assert (load_judge(str(tiny_expert), cache=cache).log_likelihoods(TEXTS) == found).all()
 
 
