@@ -15,7 +15,7 @@ import typer
 from pydantic import ValidationError
 from typer.exceptions import TyperException
 
-from steer.cli import compare, options, parsing
+from steer.cli import compare, options, parsing, push
 from steer.cli import export as exporting
 from steer.cli import generate as generating
 from steer.cli import look as looking
@@ -208,5 +208,6 @@ def _texts(source: str, text_column: str | None, label_column: str | None) -> "C
 
 looking.register(app)
 generating.register(app)
+push.register(app)
 exporting.register(app)
 compare.register(app)

@@ -16,6 +16,8 @@ from steer.version import __version__
 from tests import tiny
 
 COMMANDS = (
+    "adopt",
+    "push",
     "look",
     "fit",
     "generate",
