@@ -19,6 +19,7 @@ from steer.cli import compare, options, parsing, push
 from steer.cli import export as exporting
 from steer.cli import generate as generating
 from steer.cli import look as looking
+from steer.cli import make as making
 from steer.cli import progress as console
 from steer.data.corpus import Corpus, load_corpus
 from steer.errors import SteerError
@@ -209,5 +210,6 @@ def _texts(source: str, text_column: str | None, label_column: str | None) -> "C
 looking.register(app)
 generating.register(app)
 push.register(app)
+making.register(app)
 exporting.register(app)
 compare.register(app)

@@ -16,6 +16,7 @@ from steer.version import __version__
 from tests import tiny
 
 COMMANDS = (
+    "make",
     "adopt",
     "push",
     "look",
