@@ -16,11 +16,12 @@ import typer
 from pydantic import ValidationError
 from typer.exceptions import TyperException
 
-from steer.cli import cache, compare, options, parsing
+from steer.cli import cache, compare, options, parsing, push
 from steer.cli import correct as correcting
 from steer.cli import export as exporting
 from steer.cli import generate as generating
 from steer.cli import look as looking
+from steer.cli import make as making
 from steer.cli import progress as console
 from steer.cli.groups import with_groups
 from steer.cli.reading import ReadingOptions
@@ -245,6 +246,8 @@ def _texts(source: str, reading: ReadingOptions) -> "Corpus | Run":
 looking.register(app)
 generating.register(app)
 correcting.register(app)
+push.register(app)
+making.register(app)
 exporting.register(app)
 compare.register(app)
 cache.register(app)

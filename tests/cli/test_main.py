@@ -17,6 +17,9 @@ from steer.version import __version__
 from tests import tiny
 
 COMMANDS = (
+    "make",
+    "adopt",
+    "push",
     "look",
     "fit",
     "generate",

@@ -1,0 +1,236 @@
+"""`steer make`: every step from real texts to a measured dataset, each a command of its own."""
+
+import json
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from steer.cli import options, parsing
+from steer.cli import progress as console
+from steer.errors import SteerError
+from steer.files import disk_errors, reading, write_atomic, write_json
+
+SPENT, _STOPPED = 3, 130
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command to `app`."""
+    app.command(
+        epilog="Example: [b]steer make hypotheses.jsonl --n 500 --out made[/b]\n\n"
+        "The same command continues where it was stopped; a larger --n makes more."
+    )(make)
+
+
+def make(
+    context: typer.Context,
+    data: Annotated[str, typer.Argument(metavar="DATA", help="Your real texts.")],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder to make, or to continue.")],
+    n: Annotated[int, typer.Option(min=1, help="Records wanted.")] = 100,
+    prompt: options.Prompt = None,
+    task: options.TaskName = None,
+    text_column: options.TextColumn = None,
+    label_column: options.LabelColumn = None,
+    base: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Base model. (default: as fit)")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Of the fit, at most.")] = None,
+    method: options.MethodName = "steer",
+    max_attempts: options.MaxAttempts = None,
+    budget: options.TimeBudget = None,
+    seed: options.Seed = 0,
+) -> None:
+    """Make a dataset of your texts in one command: look, fit, generate, evaluate, report, export.
+
+    Each step is a command that you could type yourself; FOLDER/commands.sh has them all.
+    """
+    with console.on_stop(f"what is finished is in {out}; the same command continues"):
+        if prompt is not None and task is not None:
+            raise SteerError("found both of --task and --prompt; give one of them")
+        given = {"--text-column": text_column, "--label-column": label_column}
+        job = _begin(out, data, n, prompt, task, given, seed)
+        more = {
+            "fit": {"--base": base, "--epochs": epochs, "--seed": seed or None},
+            "generate": {
+                "--method": None if method == "steer" else method,
+                "--max-attempts": max_attempts,
+                "--budget": budget,
+                "--seed": seed or None,
+            },
+        }
+        code = _run(context, out, job, {name: _words(each) for name, each in more.items()})
+    if code:
+        raise typer.Exit(code)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What the folder is for: `data` as it was read with `reading` options, what a record is
+    (words for fit), and the records wanted (words for generate)."""
+
+    data: str
+    reading: tuple[str, ...]
+    what: tuple[str, ...]
+    wanted: tuple[str, ...]
+    held_out: int
+
+
+def _begin(
+    out: Path,
+    data: str,
+    n: int,
+    prompt: str | None,
+    task: str | None,
+    given: dict[str, str | None],
+    seed: int,
+) -> _Job:
+    """Reads the texts, divides them, and keeps in the folder what it is for. Raises `SteerError`
+    when the folder was made for other texts or another prompt."""
+    from steer.data.catalog import load_task, load_texts
+    from steer.data.look import guessed_prompt
+    from steer.data.parts import divide, shared_out, write_jsonl
+
+    declared = load_task(task) if task else None
+    corpus = load_texts(declared, data, given["--text-column"], given["--label-column"])
+    known = _known(out)
+    if known and known["texts"] != corpus.fingerprint:
+        raise SteerError(f"{out} was made of other texts ({known['data']}); choose another folder")
+    asked = ["--task", task] if task else ["--prompt", prompt] if prompt else known.get("what")
+    what = asked or ["--prompt", _prompt(guessed_prompt(data, bool(corpus.labels)))]
+    if known and known["what"] != what:
+        raise SteerError(
+            f"{out} was made with {shlex.join(known['what'])}, not {shlex.join(what)}; "
+            "choose another folder"
+        )
+    if not known:
+        _check_new(out)
+        fitted, held = divide(corpus, n, seed)
+        write_jsonl(fitted, out / "real.jsonl")
+        write_jsonl(held, out / "held_out.jsonl")
+        values = {"data": data, "texts": corpus.fingerprint, "what": what, "held": len(held.texts)}
+        write_json(out / "make.json", known := values)
+    counts = shared_out(corpus.labels, n) if corpus.labels else {}
+    wanted = [word for label, k in counts.items() for word in ("--label", f"{label}={k}")]
+    return _Job(
+        data,
+        tuple(_words(given)),
+        tuple(what),
+        tuple(wanted or ("--n", str(n))),
+        int(known["held"]),
+    )
+
+
+def _known(out: Path) -> dict[str, Any]:
+    path = out / "make.json"
+    if not path.is_file():
+        return {}
+    with reading(path, "choose another folder"):
+        values: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        return {name: values[name] for name in ("data", "texts", "what", "held")}
+
+
+def _check_new(out: Path) -> None:
+    parts = {"real.jsonl", "held_out.jsonl"}  # what a stop before make.json leaves
+    if out.exists() and (not out.is_dir() or {path.name for path in out.iterdir()} - parts):
+        raise SteerError(f"{out} exists and was not made by steer make; choose another folder")
+
+
+def _prompt(guess: str) -> str:
+    """Asks what a text is, where somebody can answer; else takes the guess, and says so."""
+    if sys.stdin.isatty():
+        return str(typer.prompt("What is one of these texts? (the prompt)", default=guess))
+    print(f"prompt: {guess!r}, guessed from the name; --prompt says it better", file=sys.stderr)
+    return guess
+
+
+def _run(context: typer.Context, out: Path, job: _Job, more: dict[str, list[str]]) -> int:
+    """Runs the steps that are still to do; gives the exit code."""
+    steps = list(_steps(out, job, more))
+    with disk_errors(out):
+        lines = (shlex.join(("steer", *words)) for words, _ in steps)
+        write_atomic(out / "commands.sh", "".join(f"{line}\n" for line in lines).encode())
+    ended = 0
+    for words, made in steps:
+        before = _rounds(out)
+        if made is not None and made.exists():
+            continue
+        if words[0] == "evaluate" and (few := _too_few(out, job)):
+            print(f"not measured: {few}")
+            continue
+        print(f"\n$ {shlex.join(('steer', *words))}", flush=True)
+        code = _command(context, words)
+        if isinstance(code, int) and code not in (0, SPENT):
+            return code
+        ended = code if code == SPENT else ended
+        if _rounds(out) != before:
+            _forget(steps[steps.index((words, made)) + 1 :])
+    print(f"\nmade: {out}; its commands are in {out / 'commands.sh'}")
+    return ended
+
+
+def _command(context: typer.Context, words: Sequence[str]) -> object:
+    """Runs a command of `steer` and gives its exit code; Ctrl-C stays Ctrl-C."""
+    command = context.find_root().command
+    try:
+        code: object = command.main(list(words), prog_name="steer", standalone_mode=False)
+    except typer.Abort:
+        raise KeyboardInterrupt from None
+    if code == _STOPPED:
+        raise KeyboardInterrupt
+    return code
+
+
+def _steps(
+    out: Path, job: _Job, more: dict[str, list[str]]
+) -> Iterator[tuple[list[str], Path | None]]:
+    """Lists the commands, each with what it makes; None where it is run every time."""
+    labels = ["--label-column", "label"] if "--label" in job.wanted else []
+    real, held, expert, run = (
+        str(out / name) for name in ("real.jsonl", "held_out.jsonl", "expert", "run")
+    )
+    yield ["look", job.data, *job.reading], out / "expert"
+    yield ["fit", real, *job.what, *labels, "--out", expert, *more["fit"]], out / "expert"
+    made = ["generate", expert, "--real", real, *labels, *job.wanted, "--out", run]
+    yield [*made, *more["generate"]], None
+    table, page = out / "table.json", out / "report.html"
+    yield ["evaluate", run, "--real", held, "--train", real, "--json", str(table)], table
+    yield ["report", run, "--real", held, "--out", str(page)], page
+    yield ["export", run, str(out / "records.jsonl")], out / "records.jsonl"
+    yield ["export", run, str(out / "dataset")], out / "dataset"
+
+
+def _rounds(out: Path) -> int:
+    return len(list((out / "run" / "rounds").glob("*.jsonl")))
+
+
+def _too_few(out: Path, job: _Job) -> str | None:
+    from steer.evaluation.settings import MIN_TEXTS
+    from steer.runs.store import Run
+
+    records = len(Run.open(out / "run").records)
+    if records >= MIN_TEXTS and job.held_out >= 2 * MIN_TEXTS:
+        return None
+    return (
+        f"{records} records and {job.held_out} real texts to measure them against; at least "
+        f"{MIN_TEXTS} and {2 * MIN_TEXTS} are needed"
+    )
+
+
+def _forget(steps: Sequence[tuple[list[str], Path | None]]) -> None:
+    """Removes what was made of the records before there were more."""
+    for _, made in steps:
+        if made is not None and made.is_dir():
+            shutil.rmtree(made)
+        elif made is not None:
+            made.unlink(missing_ok=True)
+
+
+def _words(given: dict[str, Any]) -> list[str]:
+    """Writes the options that were given as words of a command line."""
+    pairs = parsing.given(given).items()
+    return [word for name, value in pairs for word in (name, str(value))]

@@ -1,0 +1,97 @@
+"""`steer make`: all steps, continued where it was stopped, made more of."""
+
+import json
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from steer.cli.main import main
+from steer.runs.store import Run
+from tests import tiny
+
+PROMPT = "Question:"
+PARTS = ("real.jsonl", "held_out.jsonl", "expert", "run", "table.json", "report.html", "dataset")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "sky_questions.txt"
+    path.write_text("\n".join(tiny.TEXTS), "utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def expert(data: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An expert that ends its texts, which the settings of `make` do not give a tiny model."""
+    out = tmp_path_factory.mktemp("expert") / "expert"
+    arguments = ["fit", str(data), "--prompt", PROMPT, "--base", str(tiny_model)]
+    speed = ["--epochs", "4", "--lr", "0.01", "--rank", "8", "--batch", "16"]
+    assert main([*arguments, "--out", str(out), *speed]) == 0
+    return out
+
+
+def make(data: Path, out: Path, *more: str) -> int:
+    words = ["make", str(data), "--out", str(out), "--prompt", PROMPT]
+    return main([*words, "--max-attempts", "900", *more])
+
+
+def test_all_steps_and_more_of_it(
+    data: Path,
+    expert: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "made"
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:  # stopped while it fits
+        patch.setattr("steer.models.fitting.fit", stop)
+        assert make(data, out, "--n", "12") == 130
+    assert "the same command continues" in capsys.readouterr().err
+    assert json.loads((out / "make.json").read_text())["held"] == 40
+    shutil.copytree(expert, out / "expert")
+    assert make(data, out, "--n", "12") == 0
+    assert {path.name for path in out.iterdir()} >= set(PARTS)
+    assert len(Run.open(out / "run").records) == 12
+    table = (out / "table.json").read_text()
+
+    capsys.readouterr()
+    assert make(data, out, "--n", "12") == 0  # nothing is left to do but to look at the run
+    assert "$ steer fit" not in capsys.readouterr().out
+    assert make(data, out, "--n", "14") == 0
+    assert len(Run.open(out / "run").records) == 14
+    assert len((out / "records.jsonl").read_text("utf-8").splitlines()) == 14
+    assert (out / "table.json").read_text() != table
+
+    commands = (out / "commands.sh").read_text().splitlines()
+    steps = [shlex.split(line)[1] for line in commands]
+    assert steps == ["look", "fit", "generate", "evaluate", "report", "export", "export"]
+    again = shlex.split(commands[-1].replace("dataset", "again"))
+    assert main(again[1:]) == 0
+
+    other = tmp_path / "other.txt"
+    other.write_text("\n".join(tiny.TEXTS[:50]))
+    assert make(other, out, "--n", "12") == 2
+    assert "other texts" in capsys.readouterr().err
+    assert main(["make", str(data), "--out", str(out), "--prompt", "Another:"]) == 2
+    assert "--prompt" in capsys.readouterr().err
+
+
+def test_a_guessed_prompt_is_said(
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("steer.models.fitting.fit", stop)
+    assert main(["make", str(data), "--out", str(tmp_path / "made")]) == 130
+    assert "'A text from sky questions:', guessed" in capsys.readouterr().err
+    assert "A text from sky questions:" in (tmp_path / "made" / "commands.sh").read_text()
