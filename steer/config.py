@@ -157,7 +157,7 @@ class RunConfig(Config):
     def _check(self) -> "RunConfig":
         if (self.n is None) == (not self.labels):
             which = "both" if self.labels else "neither"
-            raise SteerError(f"found {which} of n and labels; say how many records with one")
+            raise SteerError(f"found {which} of n and labels; give --n, or --label LABEL=N")
         if self.panel_selection == "nearest" and self.guidance.negatives > 1:
             raise SteerError(
                 f"negatives is {self.guidance.negatives}, but there is one nearest panel; "

@@ -6,6 +6,7 @@ accepted, 130 Ctrl-C. Model libraries are imported by the command that needs the
 """
 
 import contextlib
+import re
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
@@ -76,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 warnings.simplefilter("ignore")
             code = app(args=arguments, prog_name="steer", standalone_mode=False)
     except SteerError as error:
-        return _mistake(str(error))
+        return _mistake(str(error) + _option(str(error), arguments or sys.argv[1:]))
     except TyperException as error:
         return _mistake(error.format_message() + _found(error.__cause__))
     except (KeyboardInterrupt, typer.Abort):
@@ -88,6 +89,19 @@ def _mistake(message: str) -> int:
     line = printable(" ".join(message.split()))
     print(f"error: {line}", file=sys.stderr)
     return MISTAKE
+
+
+def _option(message: str, arguments: Sequence[str]) -> str:
+    """The option to change, where a message begins with the name of a setting that is one of the
+    command's options."""
+    setting = re.match(r"(\w+) is ", message)
+    command = typer.main.get_command(app)
+    if setting is None or not isinstance(command, typer.core.TyperGroup) or not arguments:
+        return ""
+    name = f"--{setting[1].replace('_', '-')}"
+    chosen = command.commands.get(arguments[0])
+    known = {each for option in (chosen.params if chosen else ()) for each in option.opts}
+    return f" ({name})" if name in known and name not in message else ""
 
 
 def _found(cause: BaseException | None) -> str:

@@ -39,7 +39,12 @@ Prompt = Annotated[
 ]
 ExpertFolder = Annotated[Path, typer.Argument(metavar="EXPERT", help="What `steer fit` made.")]
 Real = Annotated[
-    str, typer.Option("--real", metavar="DATA", help="The real texts: a file or dataset name.")
+    str,
+    typer.Option(
+        "--real",
+        metavar="DATA",
+        help="The real texts: a file, a folder or a dataset (docs/data.md).",
+    ),
 ]
 RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", help="A run: its folder, or an address as s3://bucket/run.")

@@ -100,7 +100,7 @@ def load_texts(
             "a column is named or another option of reading given, but no DATA; give DATA, or "
             "leave --text-column, --label-column and the like out"
         )
-    return load_hub(task.hub)
+    return load_hub(task.hub, task.whitespace or "single")
 
 
 def _read_yaml(path: Path) -> dict[Any, Any]:

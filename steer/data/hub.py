@@ -8,11 +8,13 @@ from steer.data.labels import spell
 from steer.data.questions import LETTERS, Question, render_question
 from steer.data.table import Table, read_hub
 from steer.data.tasks import Hub
+from steer.data.whitespace import Whitespace, kept
 from steer.errors import SteerError
 
 
-def load_hub(hub: Hub) -> Corpus:
-    """Loads the texts, and their labels if there is a column of them.
+def load_hub(hub: Hub, whitespace: Whitespace = "single") -> Corpus:
+    """Loads the texts with so much of their white space, and their labels if there is a column of
+    them.
 
     Raises `SteerError` when the dataset cannot be had, or a row has no text, not five options
     and their answer, or a label without a name.
@@ -22,7 +24,7 @@ def load_hub(hub: Hub) -> Corpus:
     except SteerError as error:
         raise SteerError(f"{error}; or give the real texts as a file") from None
     texts = _questions(table, hub) if hub.options else table.strings(hub.text, "text")
-    lines = [" ".join(text.split()) for text in texts]
+    lines = [kept(text, whitespace) for text in texts]
     labels = _labels(table, hub) if hub.label else None
     rows = _chosen(lines, labels, hub)
     if not rows:

@@ -23,8 +23,9 @@ class Hub(Config):
     `text` is the column of the texts. For multiple-choice questions it is the column of the
     questions, `options` that of the options, each {"label": ["A", ...], "text": [...]}, and
     `answer` that of the answer letters. `label` is the column of the labels, and `names` what
-    its values are called. Texts are put on one line; those shorter than `min_chars` or longer
-    than `max_chars` are left out, and of those with the same label the first `most` are taken.
+    its values are called. Texts have single spaces unless the task keeps more; those shorter than
+    `min_chars` or longer than `max_chars` are left out, and of those with the same label the first
+    `most` are taken.
     """
 
     dataset: str
@@ -95,7 +96,8 @@ class Task:
         if label is None and not self.labels:
             return self.prompt
         if label is None:
-            raise SteerError(f"a label is needed: choose one of {_names(self.labels)}")
+            first = f"--label {self.labels[0]}=100"
+            raise SteerError(f"a label is needed: choose one of {_names(self.labels)}, as {first}")
         if label not in self.labels:
             known = f"the labels are {_names(self.labels)}" if self.labels else "there are none"
             raise SteerError(f"unknown label {label!r}; {known}")

@@ -132,7 +132,9 @@ def pick_device(device: str = "auto") -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise SteerError(f"device {device!r} cannot be used: {reason}") from None
+        raise SteerError(
+            f"device {device!r} cannot be used: {reason}; choose another --device"
+        ) from None
     return torch.device(device)
 
 
@@ -146,7 +148,8 @@ def pick_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
             log.warning(_EMULATED.format(dtype=dtype, device=device.type))
         return DTYPES[dtype]
     if dtype != "auto":
-        raise SteerError(f"unknown dtype {dtype!r}; choose one of auto, {', '.join(DTYPES)}")
+        names = ", ".join(DTYPES)
+        raise SteerError(f"unknown dtype {dtype!r}; choose one of auto, {names} with --dtype")
     return torch.bfloat16 if computes(torch.bfloat16, device) else torch.float32
 
 

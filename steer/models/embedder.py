@@ -88,7 +88,7 @@ def load_embedder(name: str | None = None, cache: Cache | None = None) -> Embedd
     except (OSError, ValueError, ImportError) as error:
         raise SteerError(
             f"embedder '{shown}' cannot be loaded ({_first_line(error)}): "
-            "name a sentence-transformers model or folder"
+            "name a sentence-transformers model or folder with --embedder"
         ) from None
     return Embedder(shown, model, cache)
 

@@ -41,7 +41,7 @@ def split_texts(
     if len(texts) < FEWEST:
         raise SteerError(
             f"{len(texts)} different texts can be fitted on ({len(too_long)} of {len(rows)} have "
-            f"more than {limit} tokens with the prompt); give at least {FEWEST}"
+            f"more than {limit} tokens with the prompt, see --max-tokens); give at least {FEWEST}"
         )
     labels = corpus.labels or (None,) * len(rows)
     chosen = _hold_out([(corpus.texts[row], labels[row]) for row in kept], settings)

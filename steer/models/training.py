@@ -171,7 +171,7 @@ class CompletionTrainer(Trainer):
         if not math.isfinite(nats):
             raise SteerError(
                 f"the held-out loss became {nats} after epoch {len(self.losses)}; "
-                f"fit with a learning rate lower than {self.args.learning_rate:g}"
+                f"fit with a learning rate lower than {self.args.learning_rate:g} (--lr)"
             )
         return nats / counted
 

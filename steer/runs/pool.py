@@ -65,7 +65,7 @@ class Pool:
                 which = f" with the label {label!r}" if self._labelled else ""
                 raise SteerError(
                     f"a panel needs {size} real texts{which} but there are {held}; "
-                    "give more, or choose a smaller panel or eta 0"
+                    "give more, or a smaller --panel-size, or --eta 0"
                 )
 
     def _of(self, label: str | None) -> list[Example]:

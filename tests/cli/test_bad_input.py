@@ -321,6 +321,26 @@ def test_one_line_and_exit_code_2(
     assert after == before
 
 
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        (f"{FIT} --epochs 0", "(--epochs)"),
+        (f"{FIT} --held-out 1.5", "(--held-out)"),
+        (GENERATE.replace("--n 2", "--n 0"), "(--n)"),
+        (GENERATE.replace("--n 2", ""), "--label LABEL=N"),
+        (GENERATE.replace("$d/expert", "$d/labels"), "--label-column"),
+        (f"{GENERATE} --max-attempts 1", "(--max-attempts)"),
+        (GENERATE.replace("good.jsonl", "five.txt"), "--panel-size"),
+        (f"{EVALUATE} --n 1", "(--n)"),
+    ],
+)
+def test_the_option_is_named(
+    command: str, option: str, places: dict[str, str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(shlex.split(Template(command).substitute(places))) == 2
+    assert option in capfd.readouterr().err.splitlines()[-1]
+
+
 def test_the_good_commands_are_good(places: dict[str, str], tmp_path: Path) -> None:
     """Otherwise the cases above could fail for another reason than theirs."""
     for command in (FIT + " --epochs 1 --rank 2", GENERATE + " --max-attempts 8"):

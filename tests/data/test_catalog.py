@@ -307,6 +307,17 @@ def test_a_file_overrides(
     assert load_texts(task, local, label_column=column) == Corpus(("a", "b"), labels, local)
 
 
+def test_a_task_may_keep_the_lines_of_the_hubs_texts(serve: Serve) -> None:
+    serve(Dataset.from_dict({"text": ["one\n  two", "three  four"]}))
+    hub = Hub(dataset="someone/functions")
+    assert load_texts(Task("A:", hub=hub)).texts == ("one two", "three four")
+    assert load_texts(Task("A:", hub=hub, whitespace="exact")).texts == (
+        "one\n  two",
+        "three  four",
+    )
+    assert load_texts(Task("A:", hub=hub, whitespace="line")).texts == ("one two", "three  four")
+
+
 def test_the_documented_file_works(write: Write) -> None:
     page = (Path(__file__).parent.parent.parent / "docs" / "tasks.md").read_text("utf-8")
     task = load_task(write(page.split("```yaml\n")[1].split("```")[0]))

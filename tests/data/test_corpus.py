@@ -175,7 +175,8 @@ def test_wrong_columns_are_told_the_right_ones(write: Write) -> None:
 
 
 @pytest.mark.parametrize(
-    ("label", "found"), [(None, "line 2 has no value"), (" ", "blank label"), ([1.5], "a list in")]
+    ("label", "found"),
+    [(None, "line 2 has no value"), (" ", "blank label"), ([1.5], "a list, which can be no label")],
 )
 def test_bad_labels(write: Write, label: Any, found: str) -> None:
     rows = [{"text": "a", "label": "x"}, {"text": "b", "label": label}]

@@ -1184,6 +1184,7 @@ BAD = [
         "OWNER/NAME",
         source="data/missing",
     ),
+    bad("an address", "", "", "", "https://", "download", source="https://example.org/x.csv"),
     bad("no match", "", files(a_txt="a\n"), "", "no such file", source="$d/*.csv"),
     bad(
         "one of several is not there",

@@ -41,6 +41,7 @@ class Gathered:
     notes: list[str] = field(default_factory=list)
     _texts: list[str] = field(default_factory=list)
     _labels: list[str] = field(default_factory=list)
+    _spelt: dict[str, str] = field(default_factory=dict)
     _rows: int = 0
 
     def add(self, rows: Rows) -> None:
@@ -83,7 +84,12 @@ class Gathered:
         if is_blank(text):
             return blank.at(rows.where(number))
         if layout.label is not None:
-            self._labels.append(_label(layout.label(row), layout.label_column, rows, number))
+            value = layout.label(row)
+            known = self._spelt.get(value) if type(value) is str else None
+            label = known or _label(value, layout.label_column, rows, number)
+            if type(value) is str:
+                self._spelt[value] = label
+            self._labels.append(label)
         self._texts.append(text)
         return None
 
@@ -110,41 +116,39 @@ class Gathered:
 
 
 def _string(value: Any, column: str, rows: Rows, number: int) -> str:
-    where = rows.where(number)
+    """Gives a text back; raises `SteerError` where it is none."""
+    if isinstance(value, str):
+        try:
+            value.encode()
+            return value
+        except UnicodeEncodeError:
+            raise SteerError(
+                f"{rows.where(number)} holds half a character (a lone surrogate) in column "
+                f"{column!r}; correct the text or take it out"
+            ) from None
     if value is None or value is ABSENT:
         raise SteerError(
-            f"{where} has no value in column {column!r}; leave such rows out with --skip-blank, or "
-            "name another --text-column"
+            f"{rows.where(number)} has no value in column {column!r}; leave such rows out with "
+            "--skip-blank, or name another --text-column"
         )
-    if not isinstance(value, str):
-        raise SteerError(
-            f"{where} has a {type(value).__name__} in column {column!r}, not a string: "
-            f"{shown(value)}; name another --text-column"
-        )
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise SteerError(
-            f"{where} holds half a character (a lone surrogate) in column {column!r}; "
-            "correct the text or take it out"
-        ) from None
-    return value
+    raise SteerError(
+        f"{rows.where(number)} has a {type(value).__name__} in column {column!r}, not a string: "
+        f"{shown(value)}; name another --text-column"
+    )
 
 
 def _label(value: Any, column: str | None, rows: Rows, number: int) -> str:
-    where = rows.where(number)
+    """Spells a label; raises `SteerError` where it is none."""
     label = None if value is ABSENT else spell(value)
+    if label is not None and not is_blank(label) and not find_control(label):
+        return _string(label, str(column), rows, number)
     if value is None or value is ABSENT or value != value:
-        raise SteerError(
-            f"{where} has no value in column {column!r}; give each text a label, or name another "
-            "--label-column"
-        )
-    if label is None:
-        raise SteerError(
-            f"{where} has a {type(value).__name__} in column {column!r}, which can be no label: "
-            f"{shown(value)}; name another --label-column"
-        )
-    if is_blank(label) or find_control(label):
-        what = "a blank label" if is_blank(label) else "a label with control characters"
-        raise SteerError(f"{where} has {what} in column {column!r}; name another --label-column")
-    return _string(label, str(column), rows, number)
+        found = "no value"
+    elif label is None:
+        found = f"a {type(value).__name__}, which can be no label: {shown(value)},"
+    else:
+        found = "a blank label" if is_blank(label) else "a label with control characters"
+    raise SteerError(
+        f"{rows.where(number)} has {found} in column {column!r}; give each text a label, or name "
+        "another --label-column"
+    )

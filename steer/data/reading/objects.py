@@ -42,8 +42,7 @@ def read_json(stream: io.BufferedReader, name: str, reading: Reading) -> Rows:
 def _objects(lines: Iterable[str], name: str) -> Iterator[tuple[int, Row]]:
     for number, line in enumerate(lines, start=1):
         if line.strip():
-            where = f"{name}: line {number}"
-            yield number, _object(_parse(line, where), where)
+            yield number, _object(_parse(line, name, number), f"{name}: line {number}")
 
 
 def _within(lines: Lines, name: str) -> list[str]:
@@ -68,9 +67,10 @@ def _is_jsonl(text: Sequence[str]) -> bool:
         return False
 
 
-def _parse(text: str, where: str) -> Any:
+def _parse(text: str, name: str, line: int | None = None) -> Any:
+    where = name if line is None else f"{name}: line {line}"
     try:
-        return json.loads(text, object_pairs_hook=_once)
+        return _DECODER.decode(text)
     except _Twice as error:
         raise SteerError(
             f"{where} has the key {shown(error.args[0])} twice in one object; rename or remove one"
@@ -87,6 +87,9 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         raise _Twice(next(name for name in names if names.count(name) > 1))
     return values
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_once)
 
 
 def _object(value: Any, where: str) -> Row:

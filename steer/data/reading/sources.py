@@ -91,6 +91,8 @@ def _on_disk(source: str, notes: list[str]) -> list[Part] | None:
 
 def _on_hub(source: str) -> Part:
     """The dataset of that name, if it is one."""
+    if "://" in source:
+        raise SteerError(f"{source} is an address, no file; download it first, or pipe it into -")
     name = HUB_NAME.fullmatch(source)
     path = source.partition(":")[0]
     if name is None or file_kind(path) or Path(name[1]).is_dir():
