@@ -9,25 +9,29 @@ import numpy as np
 from datasketch import MinHash
 
 from steer.data.postings import Postings
+from steer.data.sketches import Rarest, Sketches
 from steer.data.words import fold
 from steer.errors import SteerError
 
 GRAM = 5
 PERMUTATIONS = 128
 MISS_RATE = 0.002
-_EMPTY = MinHash(PERMUTATIONS, seed=1, hashfunc=zlib.crc32)
+CROWD = 32
+"""Texts that share a part of a signature, and are all candidates; the next are not."""
+
+_EMPTY = MinHash(PERMUTATIONS, seed=1, hashfunc=int)  # of hashes already made
 _BITS = random.Random(1)
 # Odd factors: what differs in one row of a band always has another sum.
 _FACTORS = np.array([_BITS.getrandbits(64) | 1 for _ in range(PERMUTATIONS)], dtype=np.uint64)
 
 
-def shingles(text: str) -> frozenset[str]:
-    """Cuts the character 5-grams of the folded text; a shorter text is its only one."""
-    plain = fold(text)
-    return frozenset(plain[i : i + GRAM] for i in range(max(1, len(plain) - GRAM + 1)))
+def shingles(text: str) -> frozenset[bytes]:
+    """Cuts the character 5-grams of the folded text, each in UTF-8; a shorter text is its only
+    one."""
+    return _grams(fold(text))
 
 
-def jaccard(one: frozenset[str], other: frozenset[str]) -> float:
+def jaccard(one: frozenset[bytes], other: frozenset[bytes]) -> float:
     """Jaccard index: size of the intersection over size of the union."""
     common = len(one & other)
     return common / (len(one) + len(other) - common)
@@ -38,9 +42,12 @@ class NearIndex:
 
     Candidates come from MinHash signatures in a locality-sensitive index; each is then verified
     exactly, so nothing below the threshold is ever found and a pair right at it is missed with
-    a probability under 0.2%. The time of a look-up hardly grows with the texts added, which are
-    kept by reference. The same additions give the same answers in every process. Raises
-    `SteerError` for a threshold that is not above 0 and up to 1.
+    a probability under 0.2%. Sketches of the texts spare most of the work, and change no answer:
+    those that are surely unlike are not verified, and where very many texts share a part of a
+    signature, as those with a template do, they are found by their rarest shingles instead. So the
+    time of a look-up hardly grows with the texts added, which are kept by reference. The same
+    additions give the same answers in every process. Raises `SteerError` for a threshold that is
+    not above 0 and up to 1.
     """
 
     def __init__(self, threshold: float = 0.8) -> None:
@@ -48,7 +55,8 @@ class NearIndex:
             raise SteerError(f"threshold is {threshold}: it must be above 0 and at most 1")
         self.threshold = threshold
         self._bands, self._rows = _bands(threshold)
-        self._near, self._equal = Postings(self._bands), Postings(1)
+        self._near, self._equal = Postings(self._bands, CROWD), Postings(1)
+        self._sketches, self._rarest = Sketches(), Rarest(threshold)
         self._keys: list[str] = []
         self._texts: list[str] = []
 
@@ -56,8 +64,12 @@ class NearIndex:
         """Adds `text` under `key`. Of equal texts the first one added is kept."""
         plain = fold(text)
         if self._row(plain) is None:
-            self._near.add(self._band_keys(plain), len(self._texts))
-            self._equal.add(_text_key(plain), len(self._texts))
+            bands, hashes, row = self._band_keys(plain), _cut(plain)[1], len(self._texts)
+            if self._near.closed(bands):
+                self._rarest.add(hashes, row)
+            self._near.add(bands, row)
+            self._equal.add(_text_key(plain), row)
+            self._sketches.add(hashes)
             self._keys.append(key)
             self._texts.append(text)
 
@@ -81,10 +93,21 @@ class NearIndex:
     def _similar(self, plain: str) -> list[tuple[float, int, str]]:
         """Lists similarity, minus the row (of equally similar ones the first is the greatest), and
         key of the texts that reach the threshold."""
-        grams = shingles(plain)
-        rows = sorted(self._near.find(self._band_keys(plain)))
-        found = ((jaccard(grams, shingles(self._texts[row])), row) for row in rows)
-        return [(near, -row, self._keys[row]) for near, row in found if near >= self.threshold]
+        bands = self._band_keys(plain)
+        rows, closed = self._near.find(bands), self._near.closed(bands)
+        if not rows and not closed:
+            return []
+        grams, hashes = _cut(plain)
+        crowd = self._rarest.find(hashes) - rows if closed else set()
+        found = []
+        for row in self._sketches.near(rows | crowd, hashes, self.threshold):
+            similarity = jaccard(grams, shingles(self._texts[row]))
+            if similarity >= self.threshold and (row not in crowd or self._share_band(bands, row)):
+                found.append((similarity, -row, self._keys[row]))
+        return found
+
+    def _share_band(self, bands: np.ndarray, row: int) -> bool:
+        return bool((self._band_keys(fold(self._texts[row])) == bands).any())
 
     def _row(self, plain: str) -> int | None:
         candidates = self._equal.find(_text_key(plain))
@@ -98,16 +121,31 @@ class NearIndex:
         return (rows.reshape(factors.shape).astype(np.uint64) * factors).sum(axis=1)
 
 
+def _grams(plain: str) -> frozenset[bytes]:
+    starts = range(max(1, len(plain) - GRAM + 1))
+    if plain.isascii():  # so that each character is a byte
+        encoded = plain.encode()
+        return frozenset([encoded[i : i + GRAM] for i in starts])
+    return frozenset([plain[i : i + GRAM].encode(errors="surrogatepass") for i in starts])
+
+
+# A text is looked up and then added: it is cut, and its signature computed, once.
+@lru_cache(maxsize=1)
+def _cut(plain: str) -> tuple[frozenset[bytes], np.ndarray]:
+    """Cuts a folded text into its shingles, and hashes them, uint64 (shingles,)."""
+    grams = _grams(plain)
+    return grams, np.array(list(map(zlib.crc32, grams)), dtype=np.uint64)
+
+
 def _text_key(plain: str) -> np.ndarray:
     digest = hashlib.blake2b(plain.encode(errors="surrogatepass"), digest_size=8).digest()
     return np.frombuffer(digest, dtype=np.uint64)
 
 
-# A text is looked up and then added: its signature is computed once.
 @lru_cache(maxsize=1)
-def _signature(text: str) -> MinHash:
+def _signature(plain: str) -> MinHash:
     signature = _EMPTY.copy()
-    signature.update_batch([gram.encode(errors="surrogatepass") for gram in shingles(text)])
+    signature.update_batch(_cut(plain)[1].tolist())
     return signature
 
 

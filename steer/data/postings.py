@@ -17,21 +17,31 @@ class Postings:
     A log-structured merge: the latest are in a dictionary, earlier ones in sorted runs, and runs of
     like size are merged. A dictionary of sets, as locality-sensitive hashing is usually kept in,
     takes some thirty times the memory (docs/scaling.md).
+
+    A key that has more than `limit` numbers closes: nothing more is filed under it.
     """
 
-    def __init__(self, width: int) -> None:
-        self._width = width
+    def __init__(self, width: int, limit: int = 2**32) -> None:
+        self._width, self._limit = width, limit
+        self._closed: set[int] = set()
         self._latest: defaultdict[int, list[int]] = defaultdict(list)
         self._filed = 0
         self._runs: list[tuple[np.ndarray, np.ndarray]] = []
 
     def add(self, keys: np.ndarray, number: int) -> None:
-        """Files `number`, below 2**32, under its `width` keys (uint64)."""
+        """Files `number`, below 2**32, under those of its `width` keys (uint64) that are open."""
         for key in keys.tolist():
-            self._latest[key].append(number)
+            if key not in self._closed:
+                (filed := self._latest[key]).append(number)
+                if len(filed) > self._limit:
+                    self._closed.add(key)
         self._filed += 1
         if self._filed == BUFFER:
             self._sort()
+
+    def closed(self, keys: np.ndarray) -> bool:
+        """Whether any of `keys` is closed: numbers that have it may not be found by it."""
+        return not self._closed.isdisjoint(keys.tolist())
 
     def find(self, keys: np.ndarray) -> set[int]:
         """Finds the numbers filed under any of `keys`."""
@@ -47,13 +57,21 @@ class Postings:
 
     def _sort(self) -> None:
         pairs = [(key, number) for key, numbers in self._latest.items() for number in numbers]
-        keys = np.array([key for key, _ in pairs], dtype=np.uint64)
-        self._runs.append(_sorted(keys, np.array([number for _, number in pairs], np.uint32)))
         self._latest.clear()
         self._filed = 0
+        if not pairs:
+            return
+        keys = np.array([key for key, _ in pairs], dtype=np.uint64)
+        self._runs.append(_sorted(keys, np.array([number for _, number in pairs], np.uint32)))
         while len(self._runs) > 1 and self._alike(*self._runs[-2:]):
             (one, ones), (two, twos) = self._runs.pop(), self._runs.pop()
             self._runs.append(_sorted(np.concatenate([two, one]), np.concatenate([twos, ones])))
+        self._close(self._runs[-1][0])
+
+    def _close(self, filed: np.ndarray) -> None:
+        """Closes the keys that are more than `limit` times in a sorted run."""
+        again = filed[self._limit :]
+        self._closed.update(again[again == filed[: len(again)]].tolist())
 
     def _alike(
         self, older: tuple[np.ndarray, np.ndarray], newer: tuple[np.ndarray, np.ndarray]

@@ -7,9 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from steer.data.questions import LETTERS, Question
+from steer.evaluation import network
+from steer.evaluation.sets import Labelled, draw
+from steer.seeds import derive
 
 REPEATS = 5
 SHARE = 0.8
+NETWORKS = 3
+REAL_ROWS = 100
 
 
 @dataclass(frozen=True)
@@ -48,9 +53,38 @@ def label_scores(train: Examples, test: Examples, seed: int) -> list[float]:
             return []
         model = LogisticRegression(max_iter=1000, class_weight="balanced")
         model.fit(part.features, part.answers)
-        truth, said = test.answers, model.predict(test.features)
-        scores.append(float(np.mean([(said[truth == y] == y).mean() for y in set(truth)])))
+        scores.append(_balanced(test.answers, model.predict(test.features)))
     return scores
+
+
+def network_scores(train: Labelled, test: Labelled, seed: int) -> list[float]:
+    """Balanced accuracies on `test` of small networks trained on the texts of `train`, which must
+    both have labels: one for each of `NETWORKS` beginnings and orders, drawn from `seed`; none when
+    `train` has only one label.
+
+    Unlike `label_scores` it learns its own features, and needs no embedder.
+    """
+    names, numbers = np.unique(np.array(train.labels), return_inverse=True)
+    if len(names) < 2:
+        return []
+    truth, scores = np.array(test.labels), []
+    for repeat in range(NETWORKS):
+        trained = network.train(train.texts, numbers, derive(seed, "network", repeat))
+        scores.append(_balanced(truth, names[trained.predict(test.texts)]))
+    return scores
+
+
+def beside_real(synthetic: Labelled, real: Labelled, seed: int) -> Labelled:
+    """Joins `synthetic` with `REAL_ROWS` of `real`, or all where there are no more; the same rows
+    for every set."""
+    some = draw(real, REAL_ROWS, seed, "beside")
+    labels = [*(some.labels or ()), *(synthetic.labels or ())]
+    return Labelled([*some.texts, *synthetic.texts], labels)
+
+
+def _balanced(truth: np.ndarray, said: np.ndarray) -> float:
+    """Balanced accuracy: the mean over labels of the share of their texts that are named right."""
+    return float(np.mean([(said[truth == y] == y).mean() for y in set(truth)]))
 
 
 def answer_scores(train: Examples, test: Examples, seed: int) -> list[float]:

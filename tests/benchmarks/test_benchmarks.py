@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import curves, gpu, ideas, levers, report, scaling
+from benchmarks import curves, gpu, ideas, levers, neardup, report, scaling
 from benchmarks.__main__ import main
 from benchmarks.lab import Lab, prepare
 from benchmarks.memory import Peak
@@ -167,7 +167,7 @@ def test_a_part_that_is_left_out_is_one_that_a_step_goes_through(
     assert len(used) >= 3 * layers  # once a layer, at each of three steps
 
 
-@pytest.mark.parametrize("command", [main, curves.main, levers.main, scaling.main])
+@pytest.mark.parametrize("command", [main, curves.main, levers.main, neardup.main, scaling.main])
 def test_where_results_go_is_tried_before_anything_is_measured(
     command: Callable[[list[str]], int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -355,3 +355,12 @@ def test_scaling_writes_every_part(tmp_path: Path) -> None:
     assert found["sleeping"][0]["records_per_second"] > 0
     assert all(point["rounds_per_second"] > 0 for point in found["simulated"])
     assert found["extrapolated"]["mebibytes"] > found["memory"][-1]["mebibytes"]
+
+
+def test_near_duplicates_are_measured_at_every_size(tmp_path: Path) -> None:
+    out = tmp_path / "neardup.json"
+    assert neardup.main(["--quick", "--out", str(out)]) == 0
+    found = json.loads(out.read_text())
+    for points in (found["unrelated"], found["one_opening"]):
+        assert [point["records"] for point in points] == [200, 400]
+        assert all(point["milliseconds"] > 0 for point in points)

@@ -4,6 +4,7 @@ import unicodedata
 import pytest
 
 from steer.data.neardup import NearIndex, jaccard, shingles
+from steer.data.words import fold
 from steer.errors import SteerError
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz "
@@ -21,8 +22,14 @@ def edited(text: str, edits: int, rng: random.Random) -> str:
 
 
 def test_shingles_ignore_case_and_spacing_and_keep_short_texts() -> None:
-    assert shingles("ABCDEF") == {"abcde", "bcdef"}
-    assert shingles("Hi") == {"hi"}
+    assert shingles("ABCDEF") == {b"abcde", b"bcdef"}
+    assert shingles("Hi") == {b"hi"}
+    assert shingles("été, \t ÉTÉ") == {
+        "été, ".encode(),
+        "té, é".encode(),
+        "é, ét".encode(),
+        ", été".encode(),
+    }
     assert jaccard(shingles("abcdef"), shingles("abcdeg")) == pytest.approx(1 / 3)
 
 
@@ -94,16 +101,49 @@ def test_an_empty_index_and_odd_texts() -> None:
         assert index.find(odd) == odd
 
 
-def test_an_index_does_not_look_at_every_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What keeps a look-up flat: unrelated texts are never compared."""
+def templated(number: int, rng: random.Random) -> list[str]:
+    """Texts with one opening and an end of their own, some of them with a near one before."""
+    opening, texts = random_text(rng, 87), []
+    for _ in range(number):
+        if texts and rng.random() < 0.3:
+            texts.append(edited(rng.choice(texts), rng.randrange(1, 4), rng))
+        else:
+            texts.append(opening + random_text(rng, 24))
+    return texts
+
+
+@pytest.mark.parametrize("threshold", [0.7, 0.8, 0.9])
+def test_crowds_change_no_answer(threshold: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against all texts that share a part of a signature, where nearly all do."""
+    monkeypatch.setattr("steer.data.neardup.CROWD", 3)
+    monkeypatch.setattr("steer.data.postings.BUFFER", 16)
+    index, texts = NearIndex(threshold), templated(160, random.Random(5))
+    bands = [index._band_keys(fold(text)) for text in texts]
+    found = shared = 0
+    for number, text in enumerate(texts):
+        near = [i for i in range(number) if (bands[i] == bands[number]).any()]
+        alike = {texts[i]: jaccard(shingles(text), shingles(texts[i])) for i in near}
+        best = max(alike, key=alike.__getitem__, default=text)
+        expected = best if alike.get(best, 0) >= threshold else None
+        assert index.find(text) == expected
+        index.add(text, text)
+        found, shared = found + (expected is not None), shared + len(near)
+    assert 10 < found < 100  # both answers came up, out of crowds
+    assert shared > 3000
+
+
+@pytest.mark.parametrize("alike", [False, True], ids=["unrelated", "one opening"])
+def test_an_index_does_not_look_at_every_text(alike: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What keeps a look-up flat: texts that are not near are hardly ever compared."""
     rng = random.Random(4)
+    opening = random_text(rng, 87) if alike else ""
     index = NearIndex()
     for number in range(1500):
-        index.add(str(number), random_text(rng))
+        index.add(str(number), opening + random_text(rng, 24 if alike else 120))
     compared = []
     monkeypatch.setattr("steer.data.neardup.jaccard", lambda *pair: compared.append(pair) or 0.0)
     for _ in range(100):
-        index.find(random_text(rng))
+        index.find(opening + random_text(rng, 24 if alike else 120))
     assert len(compared) < 10
 
 

@@ -35,3 +35,27 @@ def test_few_runs_for_many_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(4 * 1023):
         index.add(np.array([number], dtype=np.uint64), number)
     assert len(index._runs) == 10
+
+
+def test_a_key_with_many_numbers_closes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once where they come together, and else when they have been sorted together."""
+    monkeypatch.setattr(postings, "BUFFER", 4)
+    index = Postings(2, limit=5)
+    common, slow = np.array([7, 8], dtype=np.uint64)
+    for number in range(64):
+        rare = np.uint64(100 + number)
+        index.add(np.array([common, slow if number % 4 == 0 else rare]), number)
+    assert index.closed(np.array([common])) and index.closed(np.array([slow, np.uint64(1)]))
+    assert not index.closed(np.array([np.uint64(101), np.uint64(1)]))
+    assert index.find(np.array([common])) == set(range(len(index.find(np.array([common])))))
+    assert 5 < len(index.find(np.array([common]))) <= 10
+    assert 5 < len(index.find(np.array([slow]))) < 16
+    assert index.find(np.array([np.uint64(101)])) == {1}
+
+
+def test_a_sort_when_all_keys_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postings, "BUFFER", 4)
+    index, key = Postings(1, limit=1), np.array([3], dtype=np.uint64)
+    for number in range(12):
+        index.add(key, number)
+    assert index.find(key) == {0, 1}

@@ -2,7 +2,17 @@ import numpy as np
 import pytest
 
 from steer.data.questions import LETTERS, Question
-from steer.evaluation.utility import Examples, answer_scores, label_scores, question_examples
+from steer.evaluation.sets import Labelled
+from steer.evaluation.utility import (
+    NETWORKS,
+    REAL_ROWS,
+    Examples,
+    answer_scores,
+    beside_real,
+    label_scores,
+    network_scores,
+    question_examples,
+)
 
 
 def labelled(n: int, seed: int, gap: float = 4.0, share: float = 0.5) -> Examples:
@@ -105,3 +115,56 @@ def test_the_place_of_the_answer_is_not_learnt() -> None:
 def test_no_questions_are_no_examples() -> None:
     assert len(question_examples([], vectors)) == 0
     assert len(question_examples([], vectors) + question_examples(asked(3, 0), vectors)) == 3
+
+
+def remarks(n: int, seed: int, share: float = 0.5) -> Labelled:
+    """Remarks with a kind or an unkind word in one of two scripts, among words without meaning."""
+    draw = np.random.default_rng(seed)
+    kind, unkind, rest = ["lovely", "好极了"], ["horrid", "糟透了"], [f"word{i}" for i in range(20)]
+    labels = ["toxic" if draw.random() < share else "fine" for _ in range(n)]
+    told = [draw.choice(unkind if label == "toxic" else kind) for label in labels]
+    texts = [" ".join(draw.permutation([word, *draw.choice(rest, 6)])) for word in told]
+    return Labelled(texts, labels)
+
+
+def test_a_network_learns_labels_from_texts() -> None:
+    scores = network_scores(remarks(200, 0), remarks(100, 1), 0)
+    assert len(scores) == NETWORKS
+    assert min(scores) > 0.95
+
+
+@pytest.mark.parametrize(("swap", "low", "high"), [("wrong", 0, 0.1), ("random", 0.3, 0.7)])
+def test_a_network_learns_no_more_than_the_labels_say(swap: str, low: float, high: float) -> None:
+    train = remarks(200, 0)
+    other = {"toxic": "fine", "fine": "toxic"}
+    mixed = np.random.default_rng(5).permutation(train.labels).tolist()
+    labels = [other[label] for label in train.labels] if swap == "wrong" else mixed
+    scores = network_scores(Labelled(train.texts, labels), remarks(100, 1), 0)
+    assert low <= np.mean(scores) <= high
+
+
+def test_a_rare_label_is_learnt_by_a_network() -> None:
+    assert min(network_scores(remarks(300, 0, share=0.1), remarks(100, 1), 0)) > 0.9
+
+
+def test_network_scores_depend_on_the_seed_alone() -> None:
+    train, test = remarks(12, 0), remarks(60, 1)
+    assert network_scores(train, test, 3) == network_scores(train, test, 3)
+    assert len({tuple(network_scores(train, test, seed)) for seed in range(4)}) > 1
+
+
+def test_a_network_needs_two_labels_and_no_words() -> None:
+    assert network_scores(remarks(20, 0, share=0), remarks(20, 1), 0) == []
+    wordless = Labelled(["?!", "", "lovely"], ["toxic", "toxic", "fine"])
+    assert min(network_scores(wordless, wordless, 0)) >= 0
+
+
+def test_texts_beside_real_ones() -> None:
+    synthetic, real = remarks(30, 0), remarks(300, 1)
+    joined = beside_real(synthetic, real, 7)
+    assert len(joined.texts) == REAL_ROWS + 30
+    assert joined.texts[REAL_ROWS:] == synthetic.texts
+    pairs = set(zip(real.texts, real.labels, strict=True))
+    assert set(list(zip(joined.texts, joined.labels, strict=True))[:REAL_ROWS]) <= pairs
+    assert beside_real(remarks(5, 2), real, 7).texts[:REAL_ROWS] == joined.texts[:REAL_ROWS]
+    assert len(beside_real(synthetic, remarks(9, 1), 7).texts) == 39
