@@ -612,6 +612,13 @@ GOOD = [
         LABELS,
     ),
     Case(
+        "xlsx: escapes of Excel",
+        "x.xlsx",
+        book([["text"], ["a_x000D_\nb"], ["_x005F_x000D_"], ["in\ncell"]]),
+        "",
+        ["a\r\nb", "_x000D_", "in\ncell"],
+    ),
+    Case(
         "xlsx: numbers as labels",
         "x.xlsx",
         book([["text", "kind"], ["a", 1], ["b", 2.0], [None, None], ["c", True]]),
