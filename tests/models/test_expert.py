@@ -43,7 +43,7 @@ def test_load_refuses_what_is_no_expert(tiny_expert: Path, tmp_path: Path) -> No
 def test_an_expert_from_before_tasks_had_names_loads(tiny_expert: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(tiny_expert, tmp_path / "old")
     card = json.loads((folder / "expert.json").read_text())
-    for name in ("task_name", "form", "pattern", "min_chars", "max_new_tokens"):
+    for name in ("task_name", "form", "whitespace", "pattern", "min_chars", "max_new_tokens"):
         del card[name]
     (folder / "expert.json").write_text(json.dumps(card))
     assert Expert.load(folder).task == Task(tiny.PROMPT)

@@ -4,8 +4,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from steer.data.characters import printable
-
 Row = Mapping[str, Any]
 
 
@@ -29,6 +27,7 @@ class Rows:
 
 
 def shown(value: object, most: int = 40) -> str:
-    """Writes the beginning of a value in quotes, for a message."""
+    """Writes the beginning of a value in quotes, for a message; what cannot be printed as escapes,
+    as \\x1b."""
     text = value if isinstance(value, str) else str(value)
-    return repr(printable(text[:most]))
+    return repr(text[:most])

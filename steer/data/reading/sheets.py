@@ -1,6 +1,7 @@
 """Rows of Excel workbooks (.xlsx), for which the extra `xlsx` is installed."""
 
 import io
+import re
 import zipfile
 from collections.abc import Iterator
 from itertools import chain, islice
@@ -11,6 +12,8 @@ from steer.data.reading.rows import Row, Rows
 from steer.data.reading.settings import Reading
 from steer.data.reading.streams import ALWAYS, EXPANSION, seekable
 from steer.errors import SteerError
+
+_ESCAPE = re.compile(r"_x([0-9A-Fa-f]{4})_")
 
 
 def read_xlsx(
@@ -72,4 +75,13 @@ def _filled(sheet: Any) -> Iterator[Any]:
 
 def _named(rows: Iterator[tuple[int, Any]], header: list[str]) -> Iterator[tuple[int, Row]]:
     for number, row in rows:
-        yield number, {name: cell for name, cell in zip(header, row, strict=False) if name}
+        cells = zip(header, map(_unescaped, row), strict=False)
+        yield number, {name: cell for name, cell in cells if name}
+
+
+def _unescaped(cell: Any) -> Any:
+    """A cell without the escapes of ECMA-376 (22.9.2.19), such as _x000D_, that Excel writes for
+    what XML cannot hold."""
+    if not isinstance(cell, str):
+        return cell
+    return _ESCAPE.sub(lambda match: chr(int(match[1], 16)), cell)
