@@ -20,6 +20,8 @@ if TYPE_CHECKING:  # `as` says to type checkers that a name is public
     from steer.data.catalog import load_texts as load_texts
     from steer.data.corpus import Corpus as Corpus
     from steer.data.corpus import load_corpus as load_corpus
+    from steer.data.look import Look as Look
+    from steer.data.look import look as look
     from steer.data.reading.settings import Reading as Reading
     from steer.data.tasks import Hub as Hub
     from steer.data.tasks import Task as Task
@@ -42,16 +44,22 @@ if TYPE_CHECKING:  # `as` says to type checkers that a name is public
     from steer.experiments.tuning import tune as tune
     from steer.methods import Method as Method
     from steer.methods import find_methods as find_methods
+    from steer.models.adopting import adopt as adopt
     from steer.models.expert import Expert as Expert
     from steer.models.expert import FitSettings as FitSettings
     from steer.models.fitting import fit as fit
     from steer.report.report import ReportSettings as ReportSettings
     from steer.report.report import write_report as write_report
+    from steer.runs.budget import Budget as Budget
     from steer.runs.cluster import Cluster as Cluster
+    from steer.runs.exporting import Exported as Exported
+    from steer.runs.exporting import ExportSettings as ExportSettings
     from steer.runs.exporting import export as export
     from steer.runs.generation import generate as generate
     from steer.runs.generation import generate_together as generate_together
     from steer.runs.launch import launch as launch
+    from steer.runs.publishing import PublishSettings as PublishSettings
+    from steer.runs.publishing import publish as publish
     from steer.runs.records import Record as Record
     from steer.runs.records import Reject as Reject
     from steer.runs.store import Run as Run
@@ -63,6 +71,7 @@ _NAMES = {
     "correction.selector": "Sample Selector",
     "data.catalog": "load_task load_texts",
     "data.corpus": "Corpus load_corpus",
+    "data.look": "Look look",
     "data.reading.settings": "Reading",
     "data.tasks": "Hub Task",
     "engines.choice": "EngineSpec",
@@ -78,13 +87,16 @@ _NAMES = {
     "experiments.setup": "Setup",
     "experiments.tuning": "TuneSettings Tuning tune",
     "methods": "Method find_methods",
+    "models.adopting": "adopt",
     "models.expert": "Expert FitSettings",
     "models.fitting": "fit",
     "report.report": "ReportSettings write_report",
-    "runs.exporting": "export",
+    "runs.budget": "Budget",
+    "runs.exporting": "ExportSettings Exported export",
     "runs.generation": "generate generate_together",
     "runs.cluster": "Cluster",
     "runs.launch": "launch",
+    "runs.publishing": "PublishSettings publish",
     "runs.records": "Record Reject",
     "runs.store": "Run",
 }

@@ -13,6 +13,7 @@ import typer
 
 from steer.cli import options, parsing
 from steer.cli import progress as console
+from steer.data.corpus import Corpus
 from steer.errors import SteerError
 from steer.files import disk_errors, reading, write_atomic, write_json
 
@@ -92,37 +93,53 @@ def _begin(
     """Reads the texts, divides them, and keeps in the folder what it is for. Raises `SteerError`
     when the folder was made for other texts or another prompt."""
     from steer.data.catalog import load_task, load_texts
-    from steer.data.look import guessed_prompt
-    from steer.data.parts import divide, shared_out, write_jsonl
+    from steer.data.parts import shared_out
 
     declared = load_task(task) if task else None
     corpus = load_texts(declared, data, given["--text-column"], given["--label-column"])
     known = _known(out)
     if known and known["texts"] != corpus.fingerprint:
         raise SteerError(f"{out} was made of other texts ({known['data']}); choose another folder")
-    asked = ["--task", task] if task else ["--prompt", prompt] if prompt else known.get("what")
-    what = asked or ["--prompt", _prompt(guessed_prompt(data, bool(corpus.labels)))]
+    what = _what(out, data, prompt, task, bool(corpus.labels), known)
+    counts = shared_out(corpus.labels, n) if corpus.labels else {}
+    wanted = [word for label, k in counts.items() for word in ("--label", f"{label}={k}")]
+    held = int(known["held"]) if known else _set_up(out, data, corpus, what, n, seed)
+    return _Job(data, tuple(_words(given)), what, tuple(wanted or ("--n", str(n))), held)
+
+
+def _what(
+    out: Path,
+    data: str,
+    prompt: str | None,
+    task: str | None,
+    labelled: bool,
+    known: dict[str, Any],
+) -> tuple[str, ...]:
+    """Finds the words that tell fit what a record is: as given, as in the folder, or guessed."""
+    from steer.data.look import guessed_prompt
+
+    given = ["--task", task] if task else ["--prompt", prompt] if prompt else known.get("what")
+    what = given or ["--prompt", _prompt(guessed_prompt(data, labelled))]
     if known and known["what"] != what:
         raise SteerError(
             f"{out} was made with {shlex.join(known['what'])}, not {shlex.join(what)}; "
             "choose another folder"
         )
-    if not known:
-        _check_new(out)
-        fitted, held = divide(corpus, n, seed)
-        write_jsonl(fitted, out / "real.jsonl")
-        write_jsonl(held, out / "held_out.jsonl")
-        values = {"data": data, "texts": corpus.fingerprint, "what": what, "held": len(held.texts)}
-        write_json(out / "make.json", known := values)
-    counts = shared_out(corpus.labels, n) if corpus.labels else {}
-    wanted = [word for label, k in counts.items() for word in ("--label", f"{label}={k}")]
-    return _Job(
-        data,
-        tuple(_words(given)),
-        tuple(what),
-        tuple(wanted or ("--n", str(n))),
-        int(known["held"]),
-    )
+    return tuple(what)
+
+
+def _set_up(out: Path, data: str, corpus: Corpus, what: Sequence[str], n: int, seed: int) -> int:
+    """Puts the divided texts into a new folder, and last what it is for; gives the number of those
+    that are kept to measure against."""
+    from steer.data.parts import divide, write_jsonl
+
+    _check_new(out)
+    fitted, held = divide(corpus, n, seed)
+    write_jsonl(fitted, out / "real.jsonl")
+    write_jsonl(held, out / "held_out.jsonl")
+    values = {"data": data, "texts": corpus.fingerprint, "what": list(what)}
+    write_json(out / "make.json", values | {"held": len(held.texts)})
+    return len(held.texts)
 
 
 def _known(out: Path) -> dict[str, Any]:
