@@ -17,6 +17,7 @@ from benchmarks.command import run
 from benchmarks.machine import machine
 from benchmarks.pairs import Ratio
 from steer.data.corpus import load_corpus
+from steer.errors import SteerError
 from steer.models.judge import Judge, load_judge
 from steer.models.machine import use_cpus
 from steer.models.packaged import GEMMA
@@ -39,6 +40,8 @@ def _measure(options: argparse.Namespace) -> None:
     use_cpus()
     texts = list(dict.fromkeys(load_corpus(options.data).texts))[: options.texts]
     judge = load_judge(options.judge, options.prompt)
+    if not isinstance(judge, Judge):
+        raise SteerError(f"the judge {options.judge} is no language model; name one (--judge)")
     tokens = int(judge.read(texts).tokens.sum())
     print(f"{len(texts)} texts, {tokens} tokens; {machine(judge.model.device.type)}")
     pairs = [_pair(judge, texts) for _ in range(options.repeats)]

@@ -13,6 +13,8 @@ import typer
 
 from steer.cli import options, parsing
 from steer.cli import progress as console
+from steer.cli.groups import with_groups
+from steer.cli.reading import ReadingOptions
 from steer.data.corpus import Corpus
 from steer.errors import SteerError
 from steer.files import disk_errors, reading, write_atomic, write_json
@@ -25,7 +27,7 @@ def register(app: typer.Typer) -> None:
     app.command(
         epilog="Example: [b]steer make hypotheses.jsonl --n 500 --out made[/b]\n\n"
         "The same command continues where it was stopped; a larger --n makes more."
-    )(make)
+    )(with_groups(make))
 
 
 def make(
@@ -35,8 +37,6 @@ def make(
     n: Annotated[int, typer.Option(min=1, help="Records wanted.")] = 100,
     prompt: options.Prompt = None,
     task: options.TaskName = None,
-    text_column: options.TextColumn = None,
-    label_column: options.LabelColumn = None,
     base: Annotated[
         str | None, typer.Option(metavar="NAME", help="Base model. (default: as fit)")
     ] = None,
@@ -45,6 +45,8 @@ def make(
     max_attempts: options.MaxAttempts = None,
     budget: options.TimeBudget = None,
     seed: options.Seed = 0,
+    *,
+    reading: ReadingOptions,
 ) -> None:
     """Make a dataset of your texts in one command: look, fit, generate, evaluate, report, export.
 
@@ -53,8 +55,7 @@ def make(
     with console.on_stop(f"what is finished is in {out}; the same command continues"):
         if prompt is not None and task is not None:
             raise SteerError("found both of --task and --prompt; give one of them")
-        given = {"--text-column": text_column, "--label-column": label_column}
-        job = _begin(out, data, n, prompt, task, given, seed)
+        job = _begin(out, data, n, prompt, task, reading, seed)
         more = {
             "fit": {"--base": base, "--epochs": epochs, "--seed": seed or None},
             "generate": {
@@ -87,16 +88,16 @@ def _begin(
     n: int,
     prompt: str | None,
     task: str | None,
-    given: dict[str, str | None],
+    chosen: ReadingOptions,
     seed: int,
 ) -> _Job:
     """Reads the texts, divides them, and keeps in the folder what it is for. Raises `SteerError`
     when the folder was made for other texts or another prompt."""
-    from steer.data.catalog import load_task, load_texts
+    from steer.data.catalog import load_task
     from steer.data.parts import shared_out
 
     declared = load_task(task) if task else None
-    corpus = load_texts(declared, data, given["--text-column"], given["--label-column"])
+    corpus = chosen.load_for(declared, data)
     known = _known(out)
     if known and known["texts"] != corpus.fingerprint:
         raise SteerError(f"{out} was made of other texts ({known['data']}); choose another folder")
@@ -104,7 +105,7 @@ def _begin(
     counts = shared_out(corpus.labels, n) if corpus.labels else {}
     wanted = [word for label, k in counts.items() for word in ("--label", f"{label}={k}")]
     held = int(known["held"]) if known else _set_up(out, data, corpus, what, n, seed)
-    return _Job(data, tuple(_words(given)), what, tuple(wanted or ("--n", str(n))), held)
+    return _Job(data, chosen.words(), what, tuple(wanted or ("--n", str(n))), held)
 
 
 def _what(

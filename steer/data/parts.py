@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from steer.data.corpus import Corpus
-from steer.data.neardup import normalise
+from steer.data.words import fold
 from steer.errors import SteerError
 from steer.files import disk_errors, write_atomic
 from steer.seeds import derive
@@ -24,7 +24,7 @@ def divide(corpus: Corpus, records: int, seed: int = 0) -> tuple[Corpus, Corpus]
     share = min(MOST, max(LEAST, 2 * records / len(corpus.texts)))
     groups: dict[str, list[int]] = {}
     for row, text in enumerate(corpus.texts):
-        groups.setdefault(normalise(text), []).append(row)
+        groups.setdefault(fold(text), []).append(row)
     by_label: dict[str, list[list[int]]] = {}
     for rows in groups.values():
         by_label.setdefault(corpus.labels[rows[0]] if corpus.labels else "", []).append(rows)
