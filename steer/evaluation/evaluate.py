@@ -14,6 +14,7 @@ from steer.evaluation.measure import (
     GROUPS,
     MAUVE_MISSING,
     NO_JUDGE,
+    NO_NETWORK,
     NO_READINGS,
     NO_SECOND,
     NO_UTILITY,
@@ -347,7 +348,7 @@ def _mauve_notes(settings: EvaluationSettings, n: int) -> Iterator[str]:
 
 def _reason_notes(rows: Sequence[Row], settings: EvaluationSettings) -> Iterator[str]:
     # Reasons that all rows share.
-    said = {NO_JUDGE, NO_SECOND, NO_UTILITY, NO_READINGS, NO_SUMMARY}
+    said = {NO_JUDGE, NO_SECOND, NO_UTILITY, NO_NETWORK, NO_READINGS, NO_SUMMARY}
     elsewhere = {"mauve", "utility_added"}  # noted for all rows, or under "utility"
     if not settings.judges:
         yield f"coherence is not measured, so there is no summary: {NO_JUDGE} (--judge)"

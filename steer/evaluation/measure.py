@@ -44,6 +44,8 @@ NO_SECOND = "no second judge"
 ALIKE = "the judge finds all real texts equally likely"
 NO_UTILITY = "not asked for: set utility"
 NO_READINGS = "no outside judge that reads every text"
+NO_NETWORK = "for labels only"
+ONE_LABEL = "the texts have only one label"
 TOO_FEW = "too few different texts to hold some out"
 BLEU_TEXTS = 500
 
@@ -313,17 +315,28 @@ def _copying(tools: Instruments, row: Subject, measured: Measured) -> dict[str, 
 
 
 def _utility(tools: Instruments, row: Labelled) -> dict[str, Estimate]:
+    keys = ("utility", "utility_added", "utility_network", "utility_network_added")
     if tools.settings.utility is None:
-        return dict.fromkeys(("utility", "utility_added"), Estimate(None, reason=NO_UTILITY))
-    examples = _labels if tools.settings.utility == "labels" else _answers
+        return dict.fromkeys(keys, Estimate(None, reason=NO_UTILITY))
+    labelled = tools.settings.utility == "labels"
+    examples = _labels if labelled else _answers
     mine, real, test = (examples(tools, s) for s in (row, tools.held_out, tools.reference))
     reason = _short(mine, len(row.texts))
     # Nothing can be added to the real texts but themselves, and no utility comes from nothing.
     added = mine if row is tools.held_out or not len(mine) else real + mine
-    return {
-        "utility": _trained(tools, mine, test, reason),
-        "utility_added": _trained(tools, added, test, reason),
-    }
+    networks = _networks(tools, row) if labelled else [Estimate(None, reason=NO_NETWORK)] * 2
+    found = [_trained(tools, mine, test, reason), _trained(tools, added, test, reason), *networks]
+    return dict(zip(keys, found, strict=True))
+
+
+def _networks(tools: Instruments, row: Labelled) -> list[Estimate]:
+    """Trains small networks on the row alone, and on few real texts with the row beside them; the
+    row of real texts itself is told by these few alone."""
+    seed = derive(tools.settings.seed, "utility")
+    beside = Labelled([], []) if row is tools.held_out else row
+    sets = (row, utility.beside_real(beside, tools.held_out, seed))
+    scores = (utility.network_scores(each, tools.reference, seed) for each in sets)
+    return [mean_with_sd(each, ONE_LABEL) for each in scores]
 
 
 def _trained(
@@ -333,7 +346,7 @@ def _trained(
     scores = utility.label_scores if labels else utility.answer_scores
     seed = derive(tools.settings.seed, "utility")
     accuracies = scores(train, test, seed) if len(train) and len(test) else []
-    estimate = mean_with_sd(accuracies, "the texts have only one label")
+    estimate = mean_with_sd(accuracies, ONE_LABEL)
     return replace(estimate, reason=reason or estimate.reason)
 
 

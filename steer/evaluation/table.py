@@ -247,6 +247,20 @@ COLUMNS = (
         "the same trained on the row of real texts and the set together",
     ),
     Column(
+        "utility_network",
+        "utility",
+        "network trained on it",
+        "higher",
+        "accuracy on the reference texts of a small network trained on the set alone",
+    ),
+    Column(
+        "utility_network_added",
+        "utility",
+        "network, 100 real + it",
+        "higher",
+        "the same with 100 real texts beside the set; in the row of real texts, these alone",
+    ),
+    Column(
         "fidelity_score",
         "summary",
         "fidelity",

@@ -4,6 +4,7 @@ import random
 import numpy as np
 import pytest
 
+from examples.docstrings import stdlib_summaries
 from steer.errors import SteerError
 from steer.models.judge import load_judge
 from steer.models.ngrams import FEWEST, ORDER, CharacterModel, NgramJudge
@@ -81,3 +82,23 @@ def test_progress_counts_texts() -> None:
     seen: list[tuple[int, int]] = []
     JUDGE.read(texts(150, 5), on_texts=lambda *counts: seen.append(counts))
     assert seen == [(100, 150), (150, 150)]
+
+
+def test_real_summaries_pass_and_nonsense_does_not() -> None:
+    real = stdlib_summaries()
+    random.Random(0).shuffle(real)
+    reference, fresh, own = real[:300], real[300:600], real[1200:]
+    draw, vocabulary = random.Random(1), [word for text in own for word in text.split()]
+
+    def torn(share: float) -> list[str]:
+        return [
+            " ".join(draw.choice(vocabulary) if draw.random() < share else w for w in t.split())
+            for t in fresh
+        ]
+
+    shuffled = [" ".join(draw.sample(words := text.split(), len(words))) for text in fresh]
+    judge = NgramJudge("own", tuple(own))
+    usual = np.quantile(judge.read(reference).mean, 0.05)
+    found = [np.mean(judge.read(each).mean < usual) for each in (fresh, torn(0.3), shuffled)]
+    print(found)
+    assert found[0] < 0.1 and found[1] > 0.12 and found[2] > 0.8
