@@ -7,7 +7,7 @@
   many real texts the selector reads. And the control: real texts as candidates.
 - *Files*: candidates corrected towards one half of the real texts, told from the other half by a
   logistic regression of character 2-5-grams, which the selector never saw (5 folds). The control
-  corrects a quarter of the real texts towards the first half.
+  corrects a quarter of the real texts towards the first half. Then again with fewer real texts.
 
 Writes benchmarks/results/correction.json and docs/pictures/correction.svg.
 """
@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -30,6 +31,7 @@ from benchmarks.known import OTHER, REAL, GroupEmbedder, log_ratio, texts
 from benchmarks.machine import RESULTS
 from benchmarks.pictures import draw_picture
 from benchmarks.table import Talk
+from steer.correction import selector
 from steer.correction.correct import correct
 from steer.data.corpus import load_corpus
 from steer.errors import SteerError
@@ -41,18 +43,20 @@ PICTURE = Path(__file__).parent.parent / "docs" / "pictures" / "correction.svg"
 @dataclass(frozen=True)
 class Plan:
     """Plan of the measurement: numbers of real texts, repetitions of each, candidates and how many
-    are taken; for files, how many are taken and how often."""
+    are taken; for files, how many are taken and how often, then with `fewer` real texts."""
 
-    real: tuple[int, ...] = (100, 200, 400, 800)
+    real: tuple[int, ...] = (50, 100, 200, 400, 800)
     repetitions: int = 12
     candidates: int = 600
     taken: int = 200
     fresh: int = 1000
     from_files: int = 300
     draws: int = 4
+    fewer: tuple[int, ...] = (50, 100, 200)
+    fewer_draws: int = 3
 
 
-TINY = Plan((110,), 1, 120, 40, 60, 110, 1)
+TINY = Plan((110,), 1, 120, 40, 60, 110, 1, (105,), 1)
 
 
 def known(plan: Plan, report: Callable[[str], None]) -> list[Point]:
@@ -61,7 +65,9 @@ def known(plan: Plan, report: Callable[[str], None]) -> list[Point]:
     points = []
     for real in plan.real:
         report(f"known distributions, {real} real texts")
-        rows = [_once(plan, real, seed) for seed in range(plan.repetitions)]
+        # What happens below the least number is what that number is chosen by.
+        with mock.patch.object(selector, "LEAST", min(real, selector.LEAST)):
+            rows = [_once(plan, real, seed) for seed in range(plan.repetitions)]
         points.append({"real": real} | _summary(rows))
     return points
 
@@ -118,6 +124,28 @@ def _halves(made: Sequence[str], whole: Sequence[str], n: int, seed: int) -> Poi
     }
     names = ("effective", "capped", "exponent", "before", "after")
     return found | {name: getattr(took.correction, name) for name in names}
+
+
+def by_real_texts(
+    candidates: Path, real: Path, plan: Plan, report: Callable[[str], None]
+) -> list[Point]:
+    """Measures the correction of a file towards few of the real texts."""
+    made = list(dict.fromkeys(load_corpus(str(candidates)).texts))
+    whole = list(dict.fromkeys(load_corpus(str(real)).texts))
+    rows: dict[int, list[Point]] = {n: [] for n in plan.fewer}
+    for seed in range(plan.fewer_draws):
+        rng = random.Random(seed)
+        mixed = rng.sample(whole, len(whole))
+        unread, n = mixed[len(mixed) // 2 :], plan.from_files
+        at_random = _by_characters(unread[:n], rng.sample(made, n))
+        for read in plan.fewer:
+            report(f"{candidates.name}, {read} real texts, draw {seed + 1}")
+            with mock.patch.object(selector, "LEAST", min(read, selector.LEAST)):
+                took = correct(made, mixed[:read], n, seed=seed)
+            corrected = _by_characters(unread[:n], took.texts)
+            effective = took.correction.effective
+            rows[read].append({"random": at_random, "corrected": corrected, "effective": effective})
+    return [{"real": read} | _summary(some) for read, some in rows.items()]
 
 
 def _by_characters(real: Sequence[str], made: Sequence[str]) -> float:
@@ -203,6 +231,7 @@ def _run(options: argparse.Namespace, plan: Plan, report: Callable[[str], None])
         raise SteerError(f"no such file: {options.candidates}; give texts with --candidates")
     results = {
         "files": files(options.candidates, options.real, plan, report),
+        "files_by_real": by_real_texts(options.candidates, options.real, plan, report),
         "known": known(plan, report),
     }
     write_results(options.out, json.dumps(results, indent=2) + "\n")

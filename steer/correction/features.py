@@ -34,6 +34,11 @@ class Space:
     shift: np.ndarray
     scale: np.ndarray
 
+    @property
+    def given(self) -> int:
+        """Number of scalars given of each text."""
+        return len(self.shift) - _OWN
+
     @classmethod
     def fit(
         cls, texts: Sequence[str], embeddings: np.ndarray, extra: np.ndarray | None = None

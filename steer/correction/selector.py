@@ -77,11 +77,13 @@ class Selector:
 
         `embedder` is one, or the name of one (default: MiniLM); do not measure with the same one.
         The order of the texts changes nothing. Raises `SteerError` for fewer than `LEAST`
-        different texts in a sample.
+        different texts in a sample, and for scalars that are given of one sample alone.
         """
         real, candidates = _sample(real), _sample(candidates)
         for sample, kind in ((real, "real texts"), (candidates, "candidates")):
             _require(sample, kind)
+        if (real.given is None) != (candidates.given is None):
+            raise SteerError("found scalars given of one sample; give them of both, or of none")
         rows = _Rows.of(real, candidates, embedder_of(embedder))
         placed, near = _folds(rows.texts, rows.real, seed)
         space, families = Space.fit(rows.texts, rows.embeddings, rows.given)
@@ -103,11 +105,18 @@ class Selector:
         """Estimates the log ratio of each text, fp64 (texts,).
 
         A text that is equal, or nearly, to one that was fitted on is scored by the models that were
-        fitted without it, any other by the mean over all of them.
+        fitted without it, any other by the mean over all of them. Raises `SteerError` unless the
+        texts are given as many further scalars as those that were fitted on.
         """
         sample = _sample(texts)
         if not sample.texts:
             return np.empty(0)
+        given = 0 if sample.given is None else sample.given.shape[1]
+        if given != self._space.given:
+            raise SteerError(
+                f"found {given} scalars given of each text, but the selector was fitted with "
+                f"{self._space.given}; give as many"
+            )
         families = self._space.families(sample.texts, sample.embedded(self.embedder), sample.given)
         by_fold = np.stack([stack(families) for stack in self._stacks])
         scores = by_fold.mean(axis=0)

@@ -107,7 +107,10 @@ class Corrector:
         selectors: Selectors,
         before: Choice,
     ) -> Choice:
-        """Adds the choice for one label to those `before`."""
+        """Adds the choice for one label to those `before`; where nothing is missing, none is
+        scored."""
+        if not missing:
+            return before
         rows = [row for row, other in enumerate(batch.labels) if other == label]
         ids = [batch.ids[row] for row in rows]
         n = min(missing, max(1, round(len(rows) / self._config.candidates)))

@@ -103,6 +103,10 @@ def test_further_scalars_count() -> None:
     assert selector.detectability > 0.65
     assert np.isnan(selector.real_scores[:50]).all()
     assert np.corrcoef(selector.candidate_scores, given[1][:, 0])[0, 1] > 0.8
+    with pytest.raises(SteerError, match="found 0 scalars given of each text"):
+        selector.score(FRESH)
+    with pytest.raises(SteerError, match="of one sample"):
+        Selector.fit(real, Sample(candidates, given=given[1]), embedder=GroupEmbedder())
 
 
 @pytest.mark.parametrize(
