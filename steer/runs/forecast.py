@@ -63,7 +63,7 @@ def forecast(
 def _to_come(config: RunConfig, inputs: Inputs, begun: Run | None) -> tuple[int, int]:
     """Counts the attempts and tokens still to come."""
     length = inputs.expert.completion_tokens.mean
-    passing, missing = PASSING, config.total
+    passing, missing = PASSING / config.candidates, config.total
     if begun is not None and begun.records:
         made = [*begun.records, *begun.rejects]
         length = sum(each.tokens for each in made) / len(made)

@@ -163,6 +163,7 @@ def flattened(row: Row) -> dict[str, Any]:
             flat[name] = json.dumps(value, ensure_ascii=False)
         else:
             flat[name] = value
+    flat.setdefault("score", None)
     return flat
 
 
@@ -173,6 +174,7 @@ def _types() -> dict[str, Any]:
     ids = pyarrow.list_(pyarrow.string())
     types = {"panel": ids, "positive": ids}
     types |= {name: pyarrow.string() for name in ("label", "method", "expert")}
+    types["score"] = pyarrow.float64()
     near = {"ids": pyarrow.list_(pyarrow.int64()), "distances": pyarrow.list_(pyarrow.float64())}
     types["neighbors"] = pyarrow.struct(near)
     return types | {f"log_prob_{name}": pyarrow.float64() for name in STREAMS}
