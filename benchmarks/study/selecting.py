@@ -7,14 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegressionCV
-from sklearn.model_selection import StratifiedKFold
 
+from steer.correction.acceptance import accept
+from steer.correction.selector import Selector
 from steer.runs.records import Record
 from steer.seeds import derive
-
-FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -49,33 +46,13 @@ def _log_prob(record: Record) -> float:
 
 
 def corrected(task: Task) -> np.ndarray:
-    """Keeps candidates at random, in proportion to how much likelier they are as real texts than as
-    candidates, as cross-fitted logistic regression on word 1-2-grams estimates it (Azadi et al.
-    2018, arXiv 1810.06758)."""
-    texts = [*task.real, *(each.text for each in task.candidates)]
-    labels = np.arange(len(texts)) < len(task.real)
-    scores = _held_out(texts, labels, task.seed)[len(task.real) :]
-    weights = np.exp(scores - scores.max())
-    keys = task.draw("corrected").exponential(size=len(weights)) / np.maximum(weights, 1e-12)
-    return np.argsort(keys)[: task.n]  # without replacement (Efraimidis and Spirakis 2006)
-
-
-def _held_out(texts: Sequence[str], labels: np.ndarray, seed: int) -> np.ndarray:
-    """Computes the log-odds of each text by a model that did not read it, (texts,)."""
-    rows = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2).fit_transform(texts)
-    scores = np.empty(len(texts))
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
-    for train, test in folds.split(rows, labels):
-        model = LogisticRegressionCV(
-            Cs=np.logspace(-2, 2, 5),
-            l1_ratios=(0,),
-            scoring="neg_log_loss",
-            class_weight="balanced",  # a ratio of densities does not depend on how many there are
-            max_iter=300,
-            use_legacy_attributes=False,
-        )
-        scores[test] = model.fit(rows[train], labels[train]).decision_function(rows[test])
-    return scores
+    """Keeps candidates as `steer generate --candidates` does (docs/correction.md)."""
+    texts = [each.text for each in task.candidates]
+    selector = Selector.fit(task.real, texts, seed=task.seed)
+    accepted = accept(
+        selector.candidate_scores, task.n, [each.id for each in task.candidates], task.seed
+    )
+    return np.array(accepted.rows)
 
 
 SELECTORS: Mapping[str, Callable[[Task], np.ndarray]] = {

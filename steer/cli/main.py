@@ -9,7 +9,7 @@ import contextlib
 import re
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +17,7 @@ import typer
 from pydantic import ValidationError
 from typer.exceptions import TyperException
 
-from steer.cli import cache, compare, options, parsing, push
+from steer.cli import cache, compare, options, parsing, push, terminal
 from steer.cli import correct as correcting
 from steer.cli import export as exporting
 from steer.cli import generate as generating
@@ -193,6 +193,7 @@ def evaluate(
         texts = {name: _texts(source, reading) for name, source in _names(sets).items()}
         whole = reading.load(real)
         known = reading.load_without_labels(train) if train else whole
+        terminal.say(_flattered(texts, embedder))
         who = {"judges": tuple(judge or ()), "judged": judged, "embedder": embedder}
         who["base"] = _base(texts.values()) if judge else None
         settings = EvaluationSettings(n=n, seed=seed, utility=utility, **who)
@@ -242,6 +243,20 @@ def _base(sets: Iterable["Corpus | Run"]) -> str | None:
         model_fingerprint(name := names.pop())
         return name
     return None
+
+
+def _flattered(sets: Mapping[str, "Corpus | Run"], embedder: str | None) -> Iterator[str]:
+    """Says of corrected runs that were selected with the embedder which is to measure them."""
+    from steer.runs.store import Run
+
+    for name, each in sets.items():
+        if not isinstance(each, Run) or each.config.candidates == 1:
+            continue
+        if each.config.selector == embedder:
+            yield (
+                f"the records of {name} were selected with the embedder that measures them, which "
+                "flatters them; name another one (--embedder)"
+            )
 
 
 def _texts(source: str, reading: ReadingOptions) -> "Corpus | Run":

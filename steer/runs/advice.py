@@ -21,8 +21,8 @@ _ADVICE = {
     "near-copy": "nearly repeat a real text: fit with fewer --epochs; or " + _NEAR,
     "duplicate": "repeat an earlier record: " + _STEER,
     "forbidden": "come too close to a text of --forbid: see whether the real texts overlap with it",
-    "unlike the real texts": "were told from real texts by the selector, as is meant: with more than "
-    "one of --candidates most are; give more --max-attempts",
+    "unlike the real texts": "were left out by the selector, as is meant with --candidates: give "
+    "more --max-attempts",
     "near-duplicate": "nearly repeat an earlier record: " + _STEER + "; or " + _NEAR,
 }
 
