@@ -93,11 +93,11 @@ def test_the_command(tmp_path, tiny_model, capsys: pytest.CaptureFixture[str]) -
     arguments = ["look", str(path), "--text-column", "body", "--base", str(tiny_model)]
     assert main(arguments) == 0
     shown = capsys.readouterr().out
-    assert "31 texts; columns body, kind" in shown
+    assert "30 texts; columns body, kind" in shown and "--skip-control" in shown
     assert "--label-column kind (2 values)" in shown
     assert "\x1b" not in shown
     assert len(shown.splitlines()) <= 14
     assert f"next: steer fit {path}" in shown and "--text-column body" in shown
     assert main([*arguments, "--label-column", "kind"]) == 0
     shown = capsys.readouterr().out
-    assert "labels: a 16, b 15" in shown and "{label}" in shown
+    assert "labels: a 15, b 15" in shown and "{label}" in shown

@@ -165,7 +165,7 @@ NO_LABELS = Corpus(("a", "b"), None, "none")
 def test_labels_with_few_texts_are_named() -> None:
     corpus = Corpus(tuple(map(str, range(14))), ("a",) * 12 + ("b", "c"), "made")
     split = Split(tuple(range(13)), (13,), (), limit=512)
-    (warning,) = module._warnings(corpus, losses(3, 2, 2), split, FitSettings())
+    (warning,) = module._warnings(corpus, losses(3, 2, 2), split, FitSettings(), None)
     assert "Fewer than 10 texts of 'b' (1), 'c' (1)" in warning
 
 

@@ -9,7 +9,7 @@ import torch
 from steer.data.tasks import Task
 from steer.errors import SteerError
 from steer.evaluation.coherence import gap
-from steer.evaluation.estimate import resample_counts
+from steer.evaluation.estimate import draws
 from steer.models import judge as module
 from steer.models import reading
 from steer.models.base import load_model, load_tokenizer
@@ -125,10 +125,10 @@ def test_shuffled_words_are_less_likely(tiny_expert: Path) -> None:
     draw = random.Random(0)
     texts = list(tiny.TEXTS[:100])
     shuffled = [" ".join(draw.sample(words := text.split(), len(words))) for text in texts]
-    counts = resample_counts(100, 200, seed=0)
+    counts = draws(100, 200, 0, "row")
     real = judge.log_likelihoods(tiny.TEXTS[100:])
-    same = gap(judge.log_likelihoods(texts), real, counts)
-    worse = gap(judge.log_likelihoods(shuffled), real, counts)
+    same = gap(judge.log_likelihoods(texts), real, counts).estimate
+    worse = gap(judge.log_likelihoods(shuffled), real, counts).estimate
     assert worse.high < -0.5
     assert worse.high < same.low
 
@@ -170,7 +170,7 @@ def test_texts_longer_than_the_model_reads(tmp_path: Path) -> None:
 def test_gap_by_hand_and_its_interval() -> None:
     draw = np.random.default_rng(0)
     scores, reference = draw.normal(-3, 1, size=400), draw.normal(-2, 1, size=400)
-    found = gap(scores, reference, resample_counts(400, 2000, seed=0))
+    found = gap(scores, reference, draws(400, 2000, 0, "row")).estimate
     assert found.value == pytest.approx(scores.mean() - reference.mean())
     # Both means vary: the standard deviation of their difference is sqrt(2) / 20.
     assert found.high - found.low == pytest.approx(2 * 1.96 * np.sqrt(2) / 20, rel=0.1)
@@ -178,6 +178,6 @@ def test_gap_by_hand_and_its_interval() -> None:
 
 def test_a_set_equal_to_the_reference_is_still_uncertain() -> None:
     scores = np.random.default_rng(0).normal(size=400)
-    found = gap(scores, scores, resample_counts(400, 2000, seed=0))
+    found = gap(scores, scores, draws(400, 2000, 0, "row")).estimate
     assert found.value == 0
     assert found.high - found.low == pytest.approx(2 * 1.96 * np.sqrt(2) / 20, rel=0.1)
