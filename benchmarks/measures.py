@@ -23,7 +23,7 @@ from steer.files import write_atomic
 from steer.models.packaged import GEMMA
 from steer.quiet import quiet_logs
 
-TEXTS = 250
+TEXTS = 500
 PROMPTS = {
     "hypotheses": "A research question in astronomy:",
     "commonsense": "A multiple-choice question with five options and its answer:",

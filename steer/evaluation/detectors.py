@@ -195,12 +195,14 @@ def _linear(products: np.ndarray, labels: np.ndarray, strength: float) -> Score:
     from scipy.linalg import solve
 
     targets = 2.0 * labels - 1
+    products = products.astype(np.float32)  # in half the time, and regularised well enough
 
     def score(fit: np.ndarray, test: np.ndarray) -> np.ndarray:
-        wanted = targets[fit] - targets[fit].mean()
-        kernel = products[np.ix_(fit, fit)] + strength * np.eye(len(fit))
-        found: np.ndarray = products[np.ix_(test, fit)] @ solve(kernel, wanted, assume_a="pos")
-        return found
+        wanted = (targets[fit] - targets[fit].mean()).astype(np.float32)
+        kernel = products[np.ix_(fit, fit)]
+        kernel[np.diag_indices_from(kernel)] += strength
+        found = products[np.ix_(test, fit)] @ solve(kernel, wanted, assume_a="pos")
+        return np.asarray(found, dtype=np.float64)
 
     return score
 
@@ -211,7 +213,7 @@ def _trees(vectors: np.ndarray, labels: np.ndarray, seed: int) -> Score:
     machine."""
     from xgboost import XGBClassifier
 
-    shape = {"n_estimators": 60, "max_depth": 3, "subsample": 0.8, "colsample_bytree": 0.3}
+    shape = {"n_estimators": 40, "max_depth": 3, "subsample": 0.8, "colsample_bytree": 0.3}
 
     def score(fit: np.ndarray, test: np.ndarray) -> np.ndarray:
         model = XGBClassifier(max_bin=64, n_jobs=1, random_state=seed % 2**31, **shape)

@@ -100,5 +100,4 @@ def test_real_summaries_pass_and_nonsense_does_not() -> None:
     judge = NgramJudge("own", tuple(own))
     usual = np.quantile(judge.read(reference).mean, 0.05)
     found = [np.mean(judge.read(each).mean < usual) for each in (fresh, torn(0.3), shuffled)]
-    print(found)
     assert found[0] < 0.1 and found[1] > 0.12 and found[2] > 0.8
