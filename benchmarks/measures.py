@@ -1,20 +1,28 @@
-"""Texts that the authors of the paper published, measured: `python -m benchmarks.measures --data
-FOLDER --reference FOLDER` (docs/measures.md).
+"""The measures measured (docs/measures.md): `python -m benchmarks.measures WHAT --data FOLDER`.
 
-FOLDER/TASK.jsonl are the real texts, and FOLDER/TASK-METHOD.jsonl what a method made of them. The
-judge is Gemma 3 270M, of another family than the model that wrote them (Falcon-7B).
+    table --reference FOLDER   texts that the authors of the paper published; the judge is Gemma 3
+                               270M, of another family than the model that wrote them (Falcon-7B)
+    fresh                      real texts as if they were a method's, on three tasks
+    speed                      1,000 texts against 1,000, without a judge
+
+DATA/TASK.jsonl are the real texts, and REFERENCE/TASK-METHOD.jsonl what a method made of them.
 """
 
 import argparse
 import json
 import sys
+import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.machine import machine
 from benchmarks.report import ROOT, replace_section, table
 from steer.data.corpus import load_corpus
+from steer.data.reading.settings import Reading
 from steer.errors import SteerError
 from steer.evaluation.evaluate import EvaluationProgress, evaluate
 from steer.evaluation.settings import EvaluationSettings
@@ -45,27 +53,63 @@ SHOWN = {
     "coherence_score": "coherence",
     "non_copying_score": "non-copying",
 }
+SCORES = ("fidelity_score", "diversity_score", "coherence_score", "non_copying_score", "summary")
 RESULTS = ROOT / "benchmarks" / "results" / "measures.json"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measures both tasks, and writes the results and their tables."""
+    """Measures one thing; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.measures", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("what", choices=("table", "fresh", "speed"))
     parser.add_argument("--data", type=Path, required=True, help="folder of the real texts")
-    parser.add_argument("--reference", type=Path, required=True, help="folder of the methods'")
+    parser.add_argument("--reference", type=Path, help="folder of the methods' texts")
     options = parser.parse_args(arguments)
+    if options.what == "table" and not options.reference:
+        parser.error("table needs --reference FOLDER")
     try:
         with quiet_logs():
-            found = {task: _measure(task, options) for task in PROMPTS}
+            {"table": _table, "fresh": _fresh, "speed": _speed}[options.what](options)
     except SteerError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    return 0
+
+
+def _fresh(options: argparse.Namespace) -> None:
+    """Prints the summary of real texts that pose as a method's, and of the row `real`."""
+    for task in ("hypotheses", "commonsense", "comments"):
+        path = options.data / f"{task}.jsonl"
+        texts = load_corpus(str(path), "text", reading=Reading(skip_control=True)).texts
+        n = min(TEXTS, len(texts) // 5)
+        order = np.random.default_rng(0).permutation(len(texts))
+        fresh, real = ([texts[i] for i in part] for part in (order[:n], order[n : 3 * n]))
+        with tempfile.TemporaryDirectory() as folder:
+            rest = Path(folder) / "rest.jsonl"
+            lines = (json.dumps({"text": texts[i]}) for i in order[3 * n :])
+            rest.write_text("\n".join(lines))
+            settings = EvaluationSettings(judges=(f"ngrams:{rest}",), mauve_seeds=0)
+            found = evaluate({"fresh": fresh}, real, settings=settings)
+        for row in found.rows:
+            parts = (f"{key} {_summary(row.estimates[key].to_json())}" for key in SCORES)
+            print(f"{task}, {n} texts, {row.name}: {', '.join(parts)}", flush=True)
+
+
+def _speed(options: argparse.Namespace) -> None:
+    """Prints how long 1,000 texts take against 1,000, nothing being known of them before."""
+    texts = load_corpus(str(options.data / "commonsense.jsonl"), "text").texts
+    began = time.monotonic()
+    evaluate({"a": texts[:1000]}, texts[1000:3000], settings=EvaluationSettings(cache=False))
+    print(f"{time.monotonic() - began:.0f} s on {machine('cpu')}")
+
+
+def _table(options: argparse.Namespace) -> None:
+    """Measures both tasks, and writes the results and their tables."""
+    found = {task: _measure(task, options) for task in PROMPTS}
     values = {"machine": machine("cpu"), "tasks": found}
     write_atomic(RESULTS, (json.dumps(values, indent=1) + "\n").encode())
     parts = [_section(task, each) for task, each in found.items()]
     replace_section(ROOT / "docs" / "measures.md", "\n\n".join(parts))
-    return 0
 
 
 def _measure(task: str, options: argparse.Namespace) -> dict[str, Any]:

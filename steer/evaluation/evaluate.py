@@ -1,23 +1,17 @@
 """Synthetic texts measured against real ones, beside the same figures for real texts."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from steer.data.words import length_bins, lengths
 from steer.errors import SteerError
-from steer.evaluation import fidelity
+from steer.evaluation import notes
 from steer.evaluation.copying import Known, closeness, closeness_among
 from steer.evaluation.differences import Difference, differences, verdict
 from steer.evaluation.measure import (
     GROUPS,
-    MAUVE_MISSING,
-    NO_JUDGE,
-    NO_NETWORK,
-    NO_READINGS,
-    NO_SECOND,
-    NO_UTILITY,
     Instruments,
     Measured,
     Read,
@@ -29,8 +23,8 @@ from steer.evaluation.measure import (
 )
 from steer.evaluation.sets import Labelled, Texts, as_labelled, check, check_labels, draw, without
 from steer.evaluation.settings import MIN_TEXTS, EvaluationSettings
-from steer.evaluation.summary import NO_SUMMARY, SUMMARY, summarise
-from steer.evaluation.table import COLUMNS, Evaluation, Histogram, Row
+from steer.evaluation.summary import SUMMARY, summarise
+from steer.evaluation.table import COLUMNS, REAL, Evaluation, Histogram, Row
 from steer.models.cache import Cache
 from steer.models.embedder import Embedder, load_embedder
 from steer.models.judge import Judge, load_judge
@@ -38,9 +32,6 @@ from steer.models.ngrams import NgramJudge
 from steer.models.readings import Readings
 
 __all__ = ["Evaluation", "EvaluationProgress", "EvaluationSettings", "Labelled", "evaluate"]
-
-REAL = "real"
-MAUVE_TEXTS = 500
 
 
 @dataclass(frozen=True)
@@ -87,19 +78,19 @@ def evaluate(
     found = evaluator.measure(evaluator.instruments(), trained is not None)
     measured = tuple(Row(name, each.estimates) for name, each in found.items())
     apart, said = _compared(found, n)
-    notes = (
-        *_size_notes(sets, whole, n, settings),
-        *_copying_notes(trained, n, without(known, rows[REAL].texts)[1]),
-        *_mauve_notes(settings, n),
+    told = (
+        *notes.size_notes(sets, whole, n, settings),
+        *notes.copying_notes(trained, n, without(known, rows[REAL].texts)[1]),
+        *notes.mauve_notes(settings, n),
         *evaluator.notes,
-        *_reason_notes(measured, settings),
+        *notes.reason_notes(measured, settings),
     )
     return Evaluation(
         measured,
         n,
         evaluator.embedder,
         settings.model_dump(mode="json"),
-        notes,
+        told,
         evaluator.judges,
         apart,
         said,
@@ -310,52 +301,3 @@ def _size(sets: Mapping[str, Labelled], real: Labelled, settings: EvaluationSett
             f"give at least {MIN_TEXTS} and {2 * MIN_TEXTS}"
         )
     return min(smallest, half, settings.n or half)
-
-
-def _size_notes(
-    sets: Mapping[str, Labelled], real: Labelled, n: int, settings: EvaluationSettings
-) -> Iterator[str]:
-    sizes = {name: len(given.texts) for name, given in sets.items()}
-    cut = [f"{n} of the {size} of {name}" for name, size in sizes.items() if size > n]
-    if len(real.texts) > 2 * n:
-        cut.append(f"2 x {n} of the {len(real.texts)} real ones")
-    if cut:
-        yield f"every row has {n} texts, drawn with seed {settings.seed}: {', '.join(cut)}"
-    if settings.n and settings.n > n:
-        yield f"{settings.n} texts a row were asked for; there are enough for {n}"
-
-
-def _copying_notes(train: Labelled | None, n: int, overlap: int) -> Iterator[str]:
-    if train is None:
-        yield f"no training texts were given: copying is measured against {n} real texts"
-        return
-    yield f"copying is measured against {len(train.texts)} training texts"
-    if overlap:
-        yield (
-            f"{overlap} of the {n} texts of the row '{REAL}' are training texts: "
-            "its copying is measured against the others"
-        )
-
-
-def _mauve_notes(settings: EvaluationSettings, n: int) -> Iterator[str]:
-    if not settings.mauve_seeds:
-        return
-    if not fidelity.mauve_installed():
-        yield MAUVE_MISSING
-    elif n < MAUVE_TEXTS:
-        yield f"MAUVE is not to be trusted below {MAUVE_TEXTS} texts a row: there are {n}"
-
-
-def _reason_notes(rows: Sequence[Row], settings: EvaluationSettings) -> Iterator[str]:
-    # Reasons that all rows share.
-    said = {NO_JUDGE, NO_SECOND, NO_UTILITY, NO_NETWORK, NO_READINGS, NO_SUMMARY}
-    elsewhere = {"mauve", "utility_added"}  # noted for all rows, or under "utility"
-    if not settings.judges:
-        yield f"coherence is not measured, so there is no summary: {NO_JUDGE} (--judge)"
-    for row in rows:
-        told = set(said)
-        for column in COLUMNS:
-            reason = row.estimates[column.key].reason
-            if reason and reason not in told and column.key not in elsewhere:
-                told.add(reason)
-                yield f"{row.name}, {column.title}: {reason}"

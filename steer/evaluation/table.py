@@ -10,6 +10,9 @@ from steer.evaluation.estimate import Estimate
 Group = Literal["length", "diversity", "fidelity", "coherence", "copying", "utility", "summary"]
 Aim = Literal["higher", "lower", "as real"]
 
+REAL = "real"
+"""Name of the row of real texts."""
+
 PLAIN, LARGE, SHARE = ".3f", ".1f", ".1%"
 
 
