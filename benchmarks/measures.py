@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -144,7 +145,8 @@ def _section(task: str, found: dict[str, Any]) -> str:
     body = table(["", *SHOWN.values(), "summary"], lines)
     verdict = found["verdict"]
     heading = f"### {task.capitalize()}, {found['n']} texts a row"
-    return f"{heading}\n\n{body}\n\n{verdict[:1].upper()}{verdict[1:]}."
+    sentence = fill(f"{verdict[:1].upper()}{verdict[1:]}.", 100)
+    return f"{heading}\n\n{body}\n\n{sentence}"
 
 
 def _cell(key: str, estimate: dict[str, Any]) -> str:
