@@ -38,21 +38,6 @@ class Stack:
         return self.over(np.stack([line(families[name]) for name, line in self.lines.items()], 1))
 
 
-def assign_folds(groups: Sequence[Sequence[int]], real: np.ndarray, folds: int) -> np.ndarray:
-    """Assigns each row to a fold, (rows,): rows of one group stay together, and both samples are
-    spread evenly. `real` (rows,) says which rows are real. The order of the groups decides."""
-    sizes = np.array([max(1, real.sum()), max(1, (~real).sum())])
-    loads = np.zeros((folds, 2))
-    fold = np.empty(len(real), dtype=int)
-    for group in groups:
-        rows = list(group)
-        share = np.array([real[rows].sum(), (~real[rows]).sum()]) / sizes
-        chosen = int(np.argmin(loads @ (share > 0)))
-        loads[chosen] += share
-        fold[rows] = chosen
-    return fold
-
-
 def cross_fit(
     families: Families, real: np.ndarray, weights: np.ndarray, fold: np.ndarray
 ) -> list[Stack]:

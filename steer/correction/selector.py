@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from steer.correction.crossfit import Stack, assign_folds, auroc, cross_fit, held_out_scores
+from steer.correction.crossfit import Stack, auroc, cross_fit, held_out_scores
 from steer.correction.features import Embeds, Space
+from steer.data.folds import split_folds
 from steer.data.neardup import NearIndex
 from steer.data.words import fold
 from steer.errors import SteerError
 from steer.models.cache import Cache
 from steer.models.embedder import load_embedder
-from steer.seeds import derive
 
 LEAST = 100
 """Fewest different texts of either sample: below, the ratio cannot be estimated
@@ -85,7 +85,8 @@ class Selector:
         if (real.given is None) != (candidates.given is None):
             raise SteerError("found scalars given of one sample; give them of both, or of none")
         rows = _Rows.of(real, candidates, embedder_of(embedder))
-        placed, near = _folds(rows.texts, rows.real, seed)
+        folds = split_folds(rows.texts, rows.real, FOLDS, seed, least=_MIXED)
+        placed = folds.placed
         space, families = Space.fit(rows.texts, rows.embeddings, rows.given)
         stacks = cross_fit(families, rows.real, rows.weights, placed)
         scores = held_out_scores(stacks, families, placed)
@@ -98,7 +99,7 @@ class Selector:
             space,
             stacks,
             dict(zip(map(fold, rows.texts), placed.tolist(), strict=True)),
-            near,
+            folds.index,
         )
 
     def score(self, texts: Sample | Sequence[str]) -> np.ndarray:
@@ -194,62 +195,3 @@ def _require(sample: Sample, kind: str) -> None:
             f"found {different} different {kind}: a ratio cannot be estimated from fewer than "
             f"{LEAST}; give more"
         )
-
-
-def _folds(texts: Sequence[str], real: np.ndarray, seed: int) -> tuple[np.ndarray, NearIndex]:
-    """Assigns equal and nearly equal texts to one fold, and gives the index of the texts.
-
-    Where so many hang together that a fold would be without one kind, only equal ones are kept
-    together: such texts are all variants of a few.
-    """
-    index, owner = NearIndex(), _Owner(len(texts))
-    first: dict[str, int] = {}
-    for row, text in enumerate(texts):
-        plain = fold(text)
-        if plain in first:
-            owner.join(row, first[plain])
-            continue
-        first[plain] = row
-        index.add(plain, text)
-    equal = owner.groups()
-    for row in first.values():
-        for key in index.find_all(texts[row]):
-            owner.join(row, first[key])
-    for groups in (owner.groups(), equal):
-        groups.sort(key=lambda rows: derive(seed, "fold", texts[rows[0]]))
-        placed = assign_folds(groups, real, FOLDS)
-        if _mixed(placed, real):
-            break
-    return placed, index
-
-
-def _mixed(fold: np.ndarray, real: np.ndarray) -> bool:
-    """Whether every fold has some rows of both kinds."""
-    return all(
-        min(real[fold == number].sum(), (~real[fold == number]).sum()) >= _MIXED
-        for number in range(FOLDS)
-    )
-
-
-class _Owner:
-    """Groups of rows that are joined two at a time."""
-
-    def __init__(self, rows: int) -> None:
-        self._up = list(range(rows))
-
-    def join(self, one: int, other: int) -> None:
-        """Puts the groups of two rows together."""
-        self._up[self._root(one)] = self._root(other)
-
-    def groups(self) -> list[list[int]]:
-        """Lists the rows of each group, in order."""
-        members: dict[int, list[int]] = {}
-        for row in range(len(self._up)):
-            members.setdefault(self._root(row), []).append(row)
-        return list(members.values())
-
-    def _root(self, row: int) -> int:
-        while self._up[row] != row:
-            self._up[row] = self._up[self._up[row]]
-            row = self._up[row]
-        return row

@@ -107,10 +107,11 @@ def nearest_cosines(rows: np.ndarray, train: np.ndarray) -> np.ndarray:
     return (rows @ train.T).max(axis=1)
 
 
-def closeness(texts: Sequence[str], rows: np.ndarray, known: Known) -> np.ndarray:
-    """Distance of each text to its nearest known one as minus their cosine, (texts,); minus
-    infinity for a near copy, which is closer than any cosine says."""
-    return np.where(near_copies(texts, known), -np.inf, -nearest_cosines(rows, known.rows))
+def closeness(near: np.ndarray, cosines: np.ndarray) -> np.ndarray:
+    """Distance of each text to its nearest known one, (texts,), from `near_copies` and
+    `nearest_cosines`: minus the cosine, and minus infinity for a near copy, which is closer than
+    any cosine says."""
+    return np.where(near, -np.inf, -cosines)
 
 
 def closeness_among(rows: np.ndarray) -> np.ndarray:

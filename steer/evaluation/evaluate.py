@@ -8,7 +8,13 @@ import numpy as np
 from steer.data.words import length_bins, lengths
 from steer.errors import SteerError
 from steer.evaluation import notes
-from steer.evaluation.copying import Known, closeness, closeness_among
+from steer.evaluation.copying import (
+    Known,
+    closeness,
+    closeness_among,
+    near_copies,
+    nearest_cosines,
+)
 from steer.evaluation.differences import Difference, differences, verdict
 from steer.evaluation.measure import (
     GROUPS,
@@ -143,12 +149,14 @@ class _Evaluator:
     def measure(self, tools: Instruments, trained: bool) -> dict[str, Measured]:
         """Measures all rows, the real one last."""
         reference = self.reference.texts
-        known, unseen = (self._known(tools, held) for held in ((), self.rows[REAL].texts))
+        known = Known(self.known, tools.vectors(self.known), self.settings.near_copy)
+        unseen = self._without(known, tools, self.rows[REAL].texts)
+        rows = tools.vectors(reference)
         if trained:
-            beside = self._known(tools, reference)
-            close = closeness(reference, tools.vectors(reference), beside)
+            beside = self._without(known, tools, reference)
+            close = closeness(near_copies(reference, beside), nearest_cosines(rows, beside.rows))
         else:
-            close = closeness_among(tools.vectors(reference))
+            close = closeness_among(rows)
         measured: dict[str, Measured] = {}
         for i, (name, given) in enumerate(self.rows.items()):
             copied = unseen if name == REAL else known
@@ -157,10 +165,10 @@ class _Evaluator:
             measured[name] = self._gather(tools, row, GROUPS * i)
         return measured
 
-    def _known(self, tools: Instruments, held_out: Sequence[str]) -> Known:
+    def _without(self, known: Known, tools: Instruments, held_out: Sequence[str]) -> Known:
         """What may have been copied, without real texts that were drawn from it."""
-        rest, _ = without(self.known, held_out)
-        return Known(rest, tools.vectors(rest), self.settings.near_copy)
+        rest, overlap = without(self.known, held_out)
+        return Known(rest, tools.vectors(rest), known.threshold) if overlap else known
 
     def _gather(self, tools: Instruments, row: Subject, done: int) -> Measured:
         measured = Measured()

@@ -230,11 +230,18 @@ def _detectors(
     score = summary.fidelity(stack.sampled(row.draws)) if stack else None
     measured.take("fidelity_score", score, TOO_FEW)
     names = {detectors.STACK: "auroc"} | {name: f"auroc_{name}" for name in detectors.DETECTORS}
-    missing = NO_READINGS if found else TOO_FEW
+    missing, folds = NO_READINGS if found else TOO_FEW, tools.settings.folds
     return {
-        key: found[name].estimate if name in found else Estimate(None, reason=missing)
+        key: _on_folds(found[name], folds) if name in found else Estimate(None, reason=missing)
         for name, key in names.items()
     }
+
+
+def _on_folds(found: detectors.Detection, asked: int) -> Estimate:
+    if found.folds == asked:
+        return found.estimate
+    few = f"{found.folds} of {asked} folds: texts repeat too much for more"
+    return replace(found.estimate, reason=few)
 
 
 def _readings(tools: Instruments, row: Subject) -> np.ndarray | None:
@@ -307,7 +314,8 @@ def _copying(tools: Instruments, row: Subject, measured: Measured) -> dict[str, 
         values["authenticity"] = copying.authentic(rows, known)
     estimates = {key: mean_with_interval(each, row.draws.own) for key, each in values.items()}
     one_text = Estimate(None, reason="the training texts are one text repeated")
-    mine = copying.closeness(texts, rows, known)
+    near = values["near_copies"]
+    mine = copying.closeness(near, values["nearest_cosine"])
     share, usual = shares_below(mine, row.close, copying.TAIL, row.draws)
     score = summary.non_copying(share, usual) if usual < 1 else None
     measured.take("non_copying_score", score, "the real texts are copies themselves")

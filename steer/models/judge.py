@@ -76,16 +76,6 @@ class Judge:
             done += sizes[label]
         return Readings(*found.T)
 
-    def log_likelihoods(
-        self,
-        texts: Sequence[str],
-        labels: Sequence[str] | None = None,
-        on_texts: OnTexts | None = None,
-    ) -> np.ndarray:
-        """Computes the mean log-likelihood of each text in nats a token, fp64 (texts,); all else as
-        in `read`."""
-        return self.read(texts, labels, on_texts).mean
-
     def cut(self, texts: Sequence[str]) -> int:
         """Counts the distinct `texts` that the model cannot read to their ends, after any
         prompt."""

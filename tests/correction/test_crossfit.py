@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from steer.correction.crossfit import assign_folds, auroc, cross_fit, held_out_scores
+from steer.correction.crossfit import auroc, cross_fit, held_out_scores
 from steer.correction.logistic import fit_path
+from steer.data.folds import assign_folds
 
 PENALTIES = (0.01, 0.1, 1.0, 10.0)
 
@@ -87,14 +88,6 @@ def test_rows_without_features_have_no_score_and_harm_no_others() -> None:
     assert np.isnan(scores[:200]).all() and np.isfinite(scores[200:]).all()
     assert error(scores[200:], x[200:]) < 0.3
     assert 0.7 < auroc(scores, kind, fold) < 0.85
-
-
-def test_groups_stay_together_and_samples_are_spread_evenly() -> None:
-    real = np.arange(90) % 3 == 0
-    groups = [list(range(first, first + 3)) for first in range(0, 90, 3)]
-    fold = assign_folds(groups, real, 5)
-    assert all(len(set(fold[group])) == 1 for group in groups)
-    assert {real[fold == number].sum() for number in range(5)} == {6}
 
 
 def test_areas_are_of_each_fold_by_itself() -> None:

@@ -125,7 +125,8 @@ def test_closeness_is_minus_the_cosine_and_copies_are_closest() -> None:
     train = Known(TRAIN, np.array([[1.0, 0.0], [0.0, 1.0]]))
     rows = np.array([[0.0, 1.0], [0.6, 0.8], [-1.0, 0.0], [0.8, 0.6]])
     changed = TRAIN[0].replace("massive", "massive,")
-    found = closeness([TRAIN[0], UNRELATED, "Another thing", changed], rows, train)
+    texts = [TRAIN[0], UNRELATED, "Another thing", changed]
+    found = closeness(near_copies(texts, train), nearest_cosines(rows, train.rows))
     assert found == pytest.approx([-np.inf, -0.8, 0.0, -np.inf])
 
 

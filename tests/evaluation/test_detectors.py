@@ -1,9 +1,10 @@
-from itertools import combinations
+from itertools import count
 from math import sqrt
 
 import numpy as np
 import pytest
 
+from steer.data import folds
 from steer.evaluation import detectors
 from steer.evaluation.detectors import DETECTORS, STACK, Detection, Sides, auroc_interval, detect
 from steer.evaluation.estimate import draws
@@ -149,36 +150,14 @@ def test_a_detector_that_is_wrong_is_not_turned_round() -> None:
     assert weights[0] > 0 and weights[1] == 0
 
 
-def test_near_duplicates_are_one_group() -> None:
-    text = "do massive stars lose most of their mass before they explode as supernovae"
-    texts = [text, "a recipe for bread", text.upper(), text.replace("massive", "massive,"), "bread"]
-    groups = detectors.group(texts)
-    assert groups[0] == groups[2] == groups[3]
-    assert len(set(groups)) == 3
-
-
-def test_groups_do_not_depend_on_the_order() -> None:
-    texts = [*language.texts(20, 0), *language.texts(20, 0)]
-    order = np.random.default_rng(0).permutation(40)
-    before, after = detectors.group(texts), detectors.group([texts[i] for i in order])
-    assert ((before[order][:, None] == before[order]) == (after[:, None] == after)).all()
-
-
-def test_near_duplicates_stay_in_one_fold() -> None:
-    groups = np.repeat(np.arange(20), 4)
-    split = detectors._folds(np.repeat([1, 0], 40), groups, 5, seed=3)
-    assert len(split) == 5
-    assert sorted(np.concatenate(split)) == list(range(80))
-    for one, other in combinations(split, 2):
-        assert not set(groups[one]) & set(groups[other])
-
-
 def test_repeated_texts_are_not_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
     # 20 texts like the real ones, six times each: only a text in both the fitted and the tested
     # part gives the set away.
     own, real = language.texts(20, 0) * 6, language.texts(120, 1)
     honest = detect(sides(own, real), 5, 0)[STACK]
-    monkeypatch.setattr(detectors, "group", lambda texts: np.arange(len(texts)))
+    monkeypatch.setattr(folds, "fold", lambda text: str(next(numbers)))
+    monkeypatch.setattr(folds.NearIndex, "find_all", lambda self, text: [])
+    numbers = count()
     leaking = detect(sides(own, real), 5, 0)[STACK]
     assert leaking.auroc > 0.9
     assert honest.auroc < leaking.auroc - 0.15

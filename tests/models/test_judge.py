@@ -37,13 +37,13 @@ def test_an_expert_reads_as_it_was_fitted(tiny_expert: Path) -> None:
         loss = torch.nn.functional.cross_entropy(
             logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORE
         )
-        found = replace(judge, model=judge.model.float()).log_likelihoods([text])
+        found = replace(judge, model=judge.model.float()).read([text]).mean
         assert found[0] == pytest.approx(-loss.item(), abs=0.02)  # the judge is bf16 on some CPUs
 
 
 def test_an_expert_with_labels_reads_the_prompt_for_each(tiny_label_expert: Path) -> None:
     judge = load_judge(str(tiny_label_expert))
-    found = [judge.log_likelihoods(TEXTS, [label] * 6) for label in ("how", "why")]
+    found = [judge.read(TEXTS, [label] * 6).mean for label in ("how", "why")]
     assert not np.allclose(*found, atol=1e-3)
 
 
@@ -51,7 +51,7 @@ def test_any_other_model_reads_after_the_prompt_or_nothing(tiny_model: Path) -> 
     bare, prompted = load_judge(str(tiny_model)), load_judge(str(tiny_model), "Question:")
     assert bare.task is None and not bare.ends
     assert prompted.task is not None and prompted.task.prompt == "Question:"
-    assert not np.allclose(bare.log_likelihoods(TEXTS), prompted.log_likelihoods(TEXTS))
+    assert not np.allclose(bare.read(TEXTS).mean, prompted.read(TEXTS).mean)
     assert bare.fingerprint == prompted.fingerprint
 
 
@@ -62,9 +62,9 @@ def test_a_prompt_may_hold_the_label(tiny_model: Path) -> None:
 
 def test_the_cache_is_used(tiny_expert: Path, tmp_path: Path) -> None:
     cache = Cache(tmp_path / "cache.sqlite")
-    found = load_judge(str(tiny_expert), cache=cache).log_likelihoods(TEXTS)
+    found = load_judge(str(tiny_expert), cache=cache).read(TEXTS).mean
     assert cache.kinds()["reading"][0] == len(TEXTS)
-    assert (load_judge(str(tiny_expert), cache=cache).log_likelihoods(TEXTS) == found).all()
+    assert (load_judge(str(tiny_expert), cache=cache).read(TEXTS).mean == found).all()
 
 
 def test_readings_are_picked_in_the_order_that_is_asked_for(tiny_model: Path) -> None:

@@ -54,7 +54,7 @@ def test_likelihood_equals_one_pass_a_token(plain: Judge, ends: bool) -> None:
     judge = replace(plain, task=Task(tiny.PROMPT), ends=ends)
     start = plain.tokenizer(tiny.PROMPT).input_ids
     expected = means(*(by_hand(judge, text, start, ends) for text in TEXTS))
-    assert judge.log_likelihoods(TEXTS) == pytest.approx(expected, abs=1e-4)
+    assert judge.read(TEXTS).mean == pytest.approx(expected, abs=1e-4)
     assert len({round(value, 3) for value in expected}) == 4
 
 
@@ -67,7 +67,7 @@ def test_readings_by_hand(plain: Judge) -> None:
     assert found.minimum == pytest.approx([each.min() for each in expected], abs=1e-4)
     assert found.rare == pytest.approx([(each < module.RARE).mean() for each in expected])
     assert 0 < found.rare.min() < found.rare.max() < 1
-    assert (plain.log_likelihoods(TEXTS) == found.mean).all()
+    assert (plain.read(TEXTS).mean == found.mean).all()
     for figures in vars(found).values():
         assert figures.shape == (5,) and figures.dtype == np.float64
 
@@ -81,7 +81,7 @@ def test_a_text_of_no_or_one_token(plain: Judge) -> None:
 
 def test_without_a_prompt_a_text_begins_after_the_begin_of_text(plain: Judge) -> None:
     expected = means(*(by_hand(plain, text, [0], ends=False) for text in TEXTS))
-    assert plain.log_likelihoods(TEXTS) == pytest.approx(expected, abs=1e-4)
+    assert plain.read(TEXTS).mean == pytest.approx(expected, abs=1e-4)
 
 
 def test_each_text_is_read_after_the_prompt_for_its_label(plain: Judge) -> None:
@@ -91,7 +91,7 @@ def test_each_text_is_read_after_the_prompt_for_its_label(plain: Judge) -> None:
     starts = [plain.tokenizer(task.render(label)).input_ids for label in labels]
     expected = means(*(by_hand(judge, t, s, False) for t, s in zip(TEXTS, starts, strict=True)))
     seen: list[tuple[int, int]] = []
-    found = judge.log_likelihoods(TEXTS, labels, lambda *step: seen.append(step))
+    found = judge.read(TEXTS, labels, lambda *step: seen.append(step)).mean
     assert found == pytest.approx(expected, abs=1e-4)
     assert found[0] != found[4]
     assert seen[0] == (0, 5) and seen[-1] == (5, 5)
@@ -99,23 +99,23 @@ def test_each_text_is_read_after_the_prompt_for_its_label(plain: Judge) -> None:
 
 
 def test_labels_mean_nothing_to_a_judge_without_any(plain: Judge) -> None:
-    assert (plain.log_likelihoods(TEXTS, [*"abcde"]) == plain.log_likelihoods(TEXTS)).all()
+    assert (plain.read(TEXTS, [*"abcde"]).mean == plain.read(TEXTS).mean).all()
 
 
 def test_labels_that_are_needed_and_missing_are_a_clear_error(plain: Judge) -> None:
     judge = replace(plain, task=Task(tiny.LABEL_PROMPT, ("how", "why")))
     with pytest.raises(SteerError, match="a label is needed"):
-        judge.log_likelihoods(TEXTS)
+        judge.read(TEXTS).mean
     with pytest.raises(SteerError, match="unknown label 'who'"):
-        judge.log_likelihoods(TEXTS, ["who"] * 5)
+        judge.read(TEXTS, ["who"] * 5).mean
 
 
 def test_the_batch_has_no_effect(plain: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = plain.log_likelihoods(TEXTS)
-    mixed = plain.log_likelihoods([TEXTS[i] for i in (3, 0, 2, 1)])
+    whole = plain.read(TEXTS).mean
+    mixed = plain.read([TEXTS[i] for i in (3, 0, 2, 1)]).mean
     assert mixed == pytest.approx(whole[[3, 0, 2, 1]], abs=1e-5)
     monkeypatch.setattr(reading, "TOKENS", {"cpu": 1})
-    assert plain.log_likelihoods(TEXTS) == pytest.approx(whole, abs=1e-5)
+    assert plain.read(TEXTS).mean == pytest.approx(whole, abs=1e-5)
 
 
 def test_shuffled_words_are_less_likely(tiny_expert: Path) -> None:
@@ -126,9 +126,9 @@ def test_shuffled_words_are_less_likely(tiny_expert: Path) -> None:
     texts = list(tiny.TEXTS[:100])
     shuffled = [" ".join(draw.sample(words := text.split(), len(words))) for text in texts]
     counts = draws(100, 200, 0, "row")
-    real = judge.log_likelihoods(tiny.TEXTS[100:])
-    same = gap(judge.log_likelihoods(texts), real, counts).estimate
-    worse = gap(judge.log_likelihoods(shuffled), real, counts).estimate
+    real = judge.read(tiny.TEXTS[100:]).mean
+    same = gap(judge.read(texts).mean, real, counts).estimate
+    worse = gap(judge.read(shuffled).mean, real, counts).estimate
     assert worse.high < -0.5
     assert worse.high < same.low
 
@@ -136,15 +136,15 @@ def test_shuffled_words_are_less_likely(tiny_expert: Path) -> None:
 def test_what_was_read_once_is_not_read_again(
     plain: Judge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = plain.log_likelihoods(TEXTS)
+    expected = plain.read(TEXTS).mean
     cached = replace(plain, cache=Cache(tmp_path / "cache.sqlite"))
-    assert (cached.log_likelihoods(TEXTS) == expected).all()
+    assert (cached.read(TEXTS).mean == expected).all()
     reads: list[int] = []
     read = reading.Reader.read
     monkeypatch.setattr(
         reading.Reader, "read", lambda self, some: reads.append(len(some)) or read(self, some)
     )
-    assert (cached.log_likelihoods(TEXTS[::-1]) == expected[::-1]).all()
+    assert (cached.read(TEXTS[::-1]).mean == expected[::-1]).all()
     assert reads == []
     for other in (
         replace(cached, fingerprint="5678"),
@@ -152,7 +152,7 @@ def test_what_was_read_once_is_not_read_again(
         replace(cached, task=Task("Question: ")),
         replace(cached, task=Task("Question:")),
     ):
-        other.log_likelihoods(TEXTS)
+        other.read(TEXTS).mean
     assert reads == [4] * 4
 
 
@@ -164,7 +164,7 @@ def test_texts_longer_than_the_model_reads(tmp_path: Path) -> None:
     assert len(ids) > 23 >= len(tokenizer(TEXTS[0]).input_ids)
     assert judge.cut(TEXTS) == 1
     read = tokenizer.decode(ids[:23])
-    assert judge.log_likelihoods([TEXTS[3]]) == pytest.approx(judge.log_likelihoods([read]))
+    assert judge.read([TEXTS[3]]).mean == pytest.approx(judge.read([read]).mean)
 
 
 def test_gap_by_hand_and_its_interval() -> None:
