@@ -13,7 +13,7 @@ from steer.data.corpus import Corpus
 from steer.data.neardup import NearIndex
 from steer.data.reading.readers import open_rows
 from steer.data.reading.settings import Reading
-from steer.data.scripts import reading_length, shares
+from steer.data.scripts import per_letter, reading_length, shares
 from steer.data.words import fold
 from steer.seeds import derive
 
@@ -110,11 +110,6 @@ def draw(texts: Sequence[str], most: int, seed: int) -> Sequence[str]:
     if len(texts) <= most:
         return texts
     return random.Random(derive(seed, "look", most)).sample(texts, most)
-
-
-def per_letter(texts: Sequence[str], tokens: Sequence[int]) -> float:
-    """Computes the tokens a letter of an alphabet; a character of Han counts as three."""
-    return sum(tokens) / max(1, sum(map(reading_length, texts)))
 
 
 def first_columns(source: str, reading: Reading) -> dict[str, list[Any]]:

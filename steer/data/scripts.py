@@ -54,3 +54,8 @@ def strange(real: Sequence[str], made: Sequence[str]) -> str | None:
         return None
     name, share = next(iter(shares(made).items()))
     return name if share > 0.5 and shares(real).get(name, 0.0) < 0.05 and name != "none" else None
+
+
+def per_letter(texts: Sequence[str], tokens: Sequence[int]) -> float:
+    """Computes the tokens a letter of an alphabet; a character of Han counts as three."""
+    return sum(tokens) / max(1, sum(map(reading_length, texts)))

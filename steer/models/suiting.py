@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from steer.data.scripts import reading_length
+from steer.data.scripts import per_letter
 from steer.models.expert import EpochLoss
 
 MOST_TOKENS = 0.6
@@ -23,11 +23,11 @@ def costly(texts: Sequence[str], tokens: Sequence[int], base: str) -> str | None
     joined = "".join(texts)
     if not joined or sum(map(str.isascii, joined)) >= _PLAIN * len(joined):
         return None
-    per_letter = sum(tokens) / max(1, sum(map(reading_length, texts)))
-    if per_letter <= MOST_TOKENS:
+    found = per_letter(texts, tokens)
+    if found <= MOST_TOKENS:
         return None
     return (
-        f"These texts take {per_letter:.2f} tokens a letter with {base}, English 0.2 to 0.3. It "
+        f"These texts take {found:.2f} tokens a letter with {base}, English 0.2 to 0.3. It "
         "was hardly trained on texts like them: choose a base model that was (--base)."
     )
 

@@ -105,9 +105,9 @@ def test_labels_mean_nothing_to_a_judge_without_any(plain: Judge) -> None:
 def test_labels_that_are_needed_and_missing_are_a_clear_error(plain: Judge) -> None:
     judge = replace(plain, task=Task(tiny.LABEL_PROMPT, ("how", "why")))
     with pytest.raises(SteerError, match="a label is needed"):
-        judge.read(TEXTS).mean
+        judge.read(TEXTS)
     with pytest.raises(SteerError, match="unknown label 'who'"):
-        judge.read(TEXTS, ["who"] * 5).mean
+        judge.read(TEXTS, ["who"] * 5)
 
 
 def test_the_batch_has_no_effect(plain: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +152,7 @@ def test_what_was_read_once_is_not_read_again(
         replace(cached, task=Task("Question: ")),
         replace(cached, task=Task("Question:")),
     ):
-        other.read(TEXTS).mean
+        other.read(TEXTS)
     assert reads == [4] * 4
 
 
