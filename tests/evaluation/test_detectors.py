@@ -115,6 +115,25 @@ def test_nothing_to_tell_is_near_one_half_on_average() -> None:
         assert np.mean(values) == pytest.approx(0.5, abs=0.09)
 
 
+def test_nothing_of_a_fold_is_in_its_own_scores() -> None:
+    """Two texts of one fold change sides: the stack says the same of that fold, weights and all."""
+    draw = np.random.default_rng(0)
+    views = [draw.normal(size=(60, 4)) for _ in range(3)]
+    split = np.array_split(draw.permutation(60), 5)
+
+    def stacked(labels: np.ndarray) -> np.ndarray:
+        score = [detectors._linear(view @ view.T, labels, 1.0) for view in views]
+        held_out = [detectors._held_out(each, labels, split) for each in score]
+        return detectors._stack(score, held_out, labels, split)
+
+    labels = np.arange(60) % 2
+    turned = labels.copy()
+    turned[split[0]] = 1 - turned[split[0]]
+    before, after = stacked(labels), stacked(turned)
+    assert (before[split[0]] == after[split[0]]).all()
+    assert (before[split[1]] != after[split[1]]).any()
+
+
 def noise(n: int, shift: float = 0.0) -> np.ndarray:
     """Figures of a judge that say nothing but, by `shift`, which side a text is of."""
     rows = np.random.default_rng(5).normal(size=(2 * n, 5))
