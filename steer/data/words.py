@@ -15,6 +15,7 @@ Ngram = tuple[str, ...]
 _IGNORABLE = regex.compile(r"\p{Default_Ignorable_Code_Point}+")
 # UAX 29 keeps a run of Katakana together; written without spaces, it is cut like Hiragana.
 _BOUNDARY = regex.compile(r"(?V1w)\b|(?=\p{Word_Break=Katakana})")
+_QUOTES = "'\u2019"
 _SPOKEN = regex.compile(r"[\p{L}\p{N}\p{Extended_Pictographic}\p{Regional_Indicator}]")
 # The same rules for ASCII, which are quick: capitals become small, and all but letters, digits and
 # what may join them a space; then so does what does not join. Letters are joined by . ' : and
@@ -53,7 +54,8 @@ def words(text: str) -> list[str]:
 def _pieces(text: str) -> list[str]:
     if text.isascii() and text.isalnum():
         return [text]
-    return [piece for piece in _BOUNDARY.split(text) if _SPOKEN.search(piece)]
+    # `regex` joins an apostrophe to a vowel behind it ('apple'); the rules do not.
+    return [piece.lstrip(_QUOTES) for piece in _BOUNDARY.split(text) if _SPOKEN.search(piece)]
 
 
 def ngrams(sequence: Sequence[str], n: int) -> Iterator[Ngram]:
