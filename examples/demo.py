@@ -1,8 +1,9 @@
 """The main job on real text, in 5 to 15 minutes with the set-up, by processor: `make demo`.
 
-Fits an expert on 600 one-line docstring summaries of Python's standard library, generates 100
-records with STEER and 100 by plain sampling, measures both against summaries that the expert has
-not seen, and sets some of each beside real ones. Each step is the command that a user would type.
+Makes a dataset of 600 one-line docstring summaries of Python's standard library with `steer make`:
+an expert, and 100 records that it writes under guidance, measured, reported and exported. Then 100
+by plain sampling, both measured against summaries that the expert has not seen, and some of each
+beside real ones. Each step is the command that a user would type.
 """
 
 import random
@@ -37,15 +38,15 @@ def main() -> int:
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
     real, held_out, other = corpora()
-    expert, guided, plain = FOLDER / "expert", FOLDER / "steer", FOLDER / "plain"
-    table = FOLDER / "table.json"
-    run("fit", real, "--prompt", PROMPT, "--out", expert, "--epochs", 2)
-    run("generate", expert, "--real", real, "--n", RECORDS, "--out", guided)
-    run("generate", expert, "--real", real, "--n", RECORDS, *PLAIN, "--out", plain)
-    run("show", guided, "--records", 0)
-    sets = (guided, plain, "--real", held_out, "--train", real)
+    made, plain, table = FOLDER / "made", FOLDER / "plain", FOLDER / "table.json"
+    guided, expert = made / "run", made / "expert"
     # A judge that needs no model: character runs of summaries that nothing else reads.
-    run("evaluate", *sets, "--judge", f"ngrams:{other}", "--json", table)
+    judge = ("--judge", f"ngrams:{other}")
+    what = ("--prompt", PROMPT, "--n", RECORDS, "--epochs", 2)
+    run("make", real, *what, "--held-out", held_out, *judge, "--out", made)
+    run("generate", expert, "--real", real, "--n", RECORDS, *PLAIN, "--out", plain)
+    sets = (guided, plain, "--real", held_out, "--train", real)
+    run("evaluate", *sets, *judge, "--json", table)
     if is_installed(GEMMA):
         screen.print(f"A language model judges meaning too: --judge {GEMMA}", markup=False)
     else:
@@ -57,9 +58,8 @@ def main() -> int:
     texts: dict[str, Sequence[str]] = {"real": load_corpus(held_out).texts}
     texts |= {path.name: [each.text for each in Run.open(path).records] for path in (guided, plain)}
     screen.print(side_by_side(texts))
-    run("export", guided, FOLDER / "records.jsonl")
     screen.print(f"\n[bold]Done in {duration(time.monotonic() - began)}.[/bold] Look at:")
-    for path in (FOLDER / "records.jsonl", guided, plain, expert, table, real, held_out):
+    for path in (made / "report.html", made / "records.jsonl", made, plain, table, real, held_out):
         screen.print(f"  {path}", markup=False)
     return 0
 

@@ -10,7 +10,7 @@ from examples import demo
 from steer.data.corpus import Corpus
 from steer.models.packaged import GEMMA_PACKAGE
 
-TEXTS = {name: [f"{name} [{i}]" for i in range(20)] for name in ("real", "steer", "plain")}
+TEXTS = {name: [f"{name} [{i}]" for i in range(20)] for name in ("real", "run", "plain")}
 
 
 def test_five_of_each_stand_side_by_side() -> None:
@@ -19,7 +19,7 @@ def test_five_of_each_stand_side_by_side() -> None:
     lines = [line.split() for line in console.export_text().splitlines()]
     rows = [line for line in lines if len(line) == 6 and line[0] in TEXTS]
     assert len(rows) == 5
-    assert all(row[::2] == ["real", "steer", "plain"] for row in rows)
+    assert all(row[::2] == ["real", "run", "plain"] for row in rows)
 
 
 @pytest.mark.parametrize("installed", [True, False])
@@ -36,8 +36,9 @@ def test_the_judge_needs_no_download_and_a_better_one_is_named(
     monkeypatch.setattr(demo, "run", lambda *parts: ran.append(parts))
     monkeypatch.setattr(demo.Run, "open", lambda path: demo_run())
     assert demo.main() == 0
-    (evaluate,) = (parts for parts in ran if parts[0] == "evaluate")
-    assert f"ngrams:{tmp_path / 'judge'}" in evaluate
+    assert [parts[0] for parts in ran] == ["make", "generate", "evaluate"]
+    for parts in (ran[0], ran[-1]):
+        assert f"ngrams:{tmp_path / 'judge'}" in parts
     said = " ".join(demo.screen.export_text().split())
     assert (f"pip install {GEMMA_PACKAGE}" in said) == (not installed)
     assert "5 of each" in said

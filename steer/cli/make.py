@@ -45,6 +45,15 @@ def make(
     max_attempts: options.MaxAttempts = None,
     budget: options.TimeBudget = None,
     seed: options.Seed = 0,
+    candidates: options.Candidates = 1,
+    held_out: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help="Real texts to measure against. (default: part of DATA is put aside)",
+        ),
+    ] = None,
+    judge: options.Judge = None,
     *,
     reading: ReadingOptions,
 ) -> None:
@@ -55,25 +64,48 @@ def make(
     with console.on_stop(f"what is finished is in {out}; the same command continues"):
         if prompt is not None and task is not None:
             raise SteerError("found both of --task and --prompt; give one of them")
-        job = _begin(out, data, n, prompt, task, reading, seed)
-        more = {
+        given = _Given(data, held_out, prompt, task, n, seed)
+        job = _begin(out, given, reading)
+        more: dict[str, dict[str, Any]] = {
             "fit": {"--base": base, "--epochs": epochs, "--seed": seed or None},
             "generate": {
                 "--method": None if method == "steer" else method,
                 "--max-attempts": max_attempts,
                 "--budget": budget,
+                "--candidates": None if candidates == 1 else candidates,
                 "--seed": seed or None,
             },
+            "evaluate": {"--judge": judge or _judges_at_hand()},
         }
         code = _run(context, out, job, {name: _words(each) for name, each in more.items()})
     if code:
         raise typer.Exit(code)
 
 
+def _judges_at_hand() -> list[str]:
+    """Gives the judge that needs no choice: the packaged one, where it is installed."""
+    from steer.models.packaged import GEMMA, is_installed
+
+    return [GEMMA] if is_installed(GEMMA) else []
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What the command line says the folder is for."""
+
+    data: str
+    held_out: str | None
+    prompt: str | None
+    task: str | None
+    n: int
+    seed: int
+
+
 @dataclass(frozen=True)
 class _Job:
     """What the folder is for: `data` as it was read with `reading` options, what a record is
-    (words for fit), and the records wanted (words for generate)."""
+    (words for fit), the records wanted (words for generate), and the number of texts to measure
+    against."""
 
     data: str
     reading: tuple[str, ...]
@@ -82,45 +114,46 @@ class _Job:
     held_out: int
 
 
-def _begin(
-    out: Path,
-    data: str,
-    n: int,
-    prompt: str | None,
-    task: str | None,
-    chosen: ReadingOptions,
-    seed: int,
-) -> _Job:
+def _begin(out: Path, given: _Given, chosen: ReadingOptions) -> _Job:
     """Reads the texts, divides them, and keeps in the folder what it is for. Raises `SteerError`
     when the folder was made for other texts or another prompt."""
     from steer.data.catalog import load_task
     from steer.data.parts import shared_out
 
-    declared = load_task(task) if task else None
-    corpus = chosen.load_for(declared, data)
+    declared = load_task(given.task) if given.task else None
+    corpus = chosen.load_for(declared, given.data)
+    held = chosen.load_for(declared, given.held_out) if given.held_out else None
     known = _known(out)
-    if known and known["texts"] != corpus.fingerprint:
+    texts = corpus.fingerprint if held is None else f"{corpus.fingerprint} {held.fingerprint}"
+    if known and known["texts"] != texts:
         raise SteerError(f"{out} was made of other texts ({known['data']}); choose another folder")
-    what = _what(out, data, prompt, task, bool(corpus.labels), known)
-    counts = shared_out(corpus.labels, n) if corpus.labels else {}
+    what = _what(out, given, bool(corpus.labels), known)
+    counts = shared_out(corpus.labels, given.n) if corpus.labels else {}
     wanted = [word for label, k in counts.items() for word in ("--label", f"{label}={k}")]
-    held = int(known["held"]) if known else _set_up(out, data, corpus, what, n, seed)
-    return _Job(data, chosen.words(), what, tuple(wanted or ("--n", str(n))), held)
+    if not known:
+        known = _set_up(out, given, corpus, held, what) | {"texts": texts}
+        write_json(out / "make.json", known)
+    return _Job(
+        given.data,
+        chosen.words(),
+        what,
+        tuple(wanted or ("--n", str(given.n))),
+        int(known["held"]),
+    )
 
 
-def _what(
-    out: Path,
-    data: str,
-    prompt: str | None,
-    task: str | None,
-    labelled: bool,
-    known: dict[str, Any],
-) -> tuple[str, ...]:
+def _what(out: Path, given: _Given, labelled: bool, known: dict[str, Any]) -> tuple[str, ...]:
     """Finds the words that tell fit what a record is: as given, as in the folder, or guessed."""
     from steer.data.look import guessed_prompt
 
-    given = ["--task", task] if task else ["--prompt", prompt] if prompt else known.get("what")
-    what = given or ["--prompt", _prompt(guessed_prompt(data, labelled))]
+    words = (
+        ["--task", given.task]
+        if given.task
+        else ["--prompt", given.prompt]
+        if given.prompt
+        else known.get("what")
+    )
+    what = words or ["--prompt", _prompt(guessed_prompt(given.data, labelled))]
     if known and known["what"] != what:
         raise SteerError(
             f"{out} was made with {shlex.join(known['what'])}, not {shlex.join(what)}; "
@@ -129,18 +162,18 @@ def _what(
     return tuple(what)
 
 
-def _set_up(out: Path, data: str, corpus: Corpus, what: Sequence[str], n: int, seed: int) -> int:
-    """Puts the divided texts into a new folder, and last what it is for; gives the number of those
-    that are kept to measure against."""
+def _set_up(
+    out: Path, given: _Given, corpus: Corpus, held: Corpus | None, what: Sequence[str]
+) -> dict[str, Any]:
+    """Puts the texts to fit on and those to measure against into a new folder; gives what is to be
+    kept there last."""
     from steer.data.parts import divide, write_jsonl
 
     _check_new(out)
-    fitted, held = divide(corpus, n, seed)
+    fitted, kept = divide(corpus, given.n, given.seed) if held is None else (corpus, held)
     write_jsonl(fitted, out / "real.jsonl")
-    write_jsonl(held, out / "held_out.jsonl")
-    values = {"data": data, "texts": corpus.fingerprint, "what": list(what)}
-    write_json(out / "make.json", values | {"held": len(held.texts)})
-    return len(held.texts)
+    write_jsonl(kept, out / "held_out.jsonl")
+    return {"data": given.data, "what": list(what), "held": len(kept.texts)}
 
 
 def _known(out: Path) -> dict[str, Any]:
@@ -216,7 +249,8 @@ def _steps(
     made = ["generate", expert, "--real", real, *labels, *job.wanted, "--out", run]
     yield [*made, *more["generate"]], None
     table, page = out / "table.json", out / "report.html"
-    yield ["evaluate", run, "--real", held, "--train", real, "--json", str(table)], table
+    measure = ["evaluate", run, "--real", held, "--train", real, "--json", str(table)]
+    yield [*measure, *more["evaluate"]], table
     yield ["report", run, "--real", held, "--out", str(page)], page
     yield ["export", run, str(out / "records.jsonl")], out / "records.jsonl"
     yield ["export", run, str(out / "dataset")], out / "dataset"
@@ -249,6 +283,11 @@ def _forget(steps: Sequence[tuple[list[str], Path | None]]) -> None:
 
 
 def _words(given: dict[str, Any]) -> list[str]:
-    """Writes the options that were given as words of a command line."""
-    pairs = parsing.given(given).items()
-    return [word for name, value in pairs for word in (name, str(value))]
+    """Writes the options that were given as words of a command line, one that is a list again and
+    again."""
+    return [
+        word
+        for name, value in parsing.given(given).items()
+        for each in (value if isinstance(value, list) else [value])
+        for word in (name, str(each))
+    ]

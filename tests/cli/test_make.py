@@ -95,3 +95,29 @@ def test_a_guessed_prompt_is_said(
     assert main(["make", str(data), "--out", str(tmp_path / "made")]) == 130
     assert "'A text from sky questions:', guessed" in capsys.readouterr().err
     assert "A text from sky questions:" in (tmp_path / "made" / "commands.sh").read_text()
+
+
+def test_own_texts_to_measure_against_and_a_judge(
+    data: Path, expert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, held, judge = tmp_path / "made", tmp_path / "held.jsonl", tmp_path / "judge.txt"
+    held.write_text("".join(json.dumps({"text": text}) + "\n" for text in tiny.TEXTS[::2]))
+    judge.write_text("\n".join(f"{text} {i}" for text in tiny.TEXTS for i in range(9)))
+    out.mkdir()
+    shutil.copytree(expert, out / "expert")
+    more = ("--n", "12", "--held-out", str(held), "--judge", f"ngrams:{judge}")
+    assert make(data, out, *more) == 2  # an expert that make did not make
+    assert "was not made by steer make" in capsys.readouterr().err
+    shutil.rmtree(out)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("steer.models.fitting.fit", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            make(data, out, *more)
+    shutil.copytree(expert, out / "expert")
+    assert make(data, out, *more) == 0
+    assert (out / "real.jsonl").read_text().count("\n") == len(tiny.TEXTS)
+    assert (out / "held_out.jsonl").read_text().count("\n") == len(tiny.TEXTS[::2])
+    assert json.loads((out / "table.json").read_text())["judges"] == [f"ngrams:{judge}"]
+    capsys.readouterr()
+    assert make(data, out, "--n", "12") == 2  # without the texts to measure against
+    assert "other texts" in capsys.readouterr().err
