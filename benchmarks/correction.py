@@ -68,7 +68,7 @@ def known(plan: Plan, report: Callable[[str], None]) -> list[Point]:
         # What happens below the least number is what that number is chosen by.
         with mock.patch.object(selector, "LEAST", min(real, selector.LEAST)):
             rows = [_once(plan, real, seed) for seed in range(plan.repetitions)]
-        points.append({"real": real} | _summary(rows))
+        points.append({"real": real} | summary(rows))
     return points
 
 
@@ -105,7 +105,7 @@ def files(candidates: Path, real: Path, plan: Plan, report: Callable[[str], None
     for seed in range(plan.draws):
         report(f"{candidates.name}, half {seed + 1} of {plan.draws}")
         rows.append(_halves(made, whole, plan.from_files, seed))
-    return {"candidates": len(made), "real": len(whole), "taken": plan.from_files} | _summary(rows)
+    return {"candidates": len(made), "real": len(whole), "taken": plan.from_files} | summary(rows)
 
 
 def _halves(made: Sequence[str], whole: Sequence[str], n: int, seed: int) -> Point:
@@ -116,10 +116,10 @@ def _halves(made: Sequence[str], whole: Sequence[str], n: int, seed: int) -> Poi
     some = len(unread) // 2
     kept = correct(unread[:some], read, some // 2, seed=seed)
     found = {
-        "random": _by_characters(unread[:n], rng.sample(list(made), n)),
-        "corrected": _by_characters(unread[:n], took.texts),
-        "control_random": _by_characters(unread[some:], rng.sample(unread[:some], some // 2)),
-        "control_corrected": _by_characters(unread[some:], kept.texts),
+        "random": by_characters(unread[:n], rng.sample(list(made), n)),
+        "corrected": by_characters(unread[:n], took.texts),
+        "control_random": by_characters(unread[some:], rng.sample(unread[:some], some // 2)),
+        "control_corrected": by_characters(unread[some:], kept.texts),
         "control_effective": kept.correction.effective,
     }
     names = ("effective", "capped", "exponent", "before", "after")
@@ -137,18 +137,18 @@ def by_real_texts(
         rng = random.Random(seed)
         mixed = rng.sample(whole, len(whole))
         unread, n = mixed[len(mixed) // 2 :], plan.from_files
-        at_random = _by_characters(unread[:n], rng.sample(made, n))
+        at_random = by_characters(unread[:n], rng.sample(made, n))
         for read in plan.fewer:
             report(f"{candidates.name}, {read} real texts, draw {seed + 1}")
             with mock.patch.object(selector, "LEAST", min(read, selector.LEAST)):
                 took = correct(made, mixed[:read], n, seed=seed)
-            corrected = _by_characters(unread[:n], took.texts)
+            corrected = by_characters(unread[:n], took.texts)
             effective = took.correction.effective
             rows[read].append({"random": at_random, "corrected": corrected, "effective": effective})
-    return [{"real": read} | _summary(some) for read, some in rows.items()]
+    return [{"real": read} | summary(some) for read, some in rows.items()]
 
 
-def _by_characters(real: Sequence[str], made: Sequence[str]) -> float:
+def by_characters(real: Sequence[str], made: Sequence[str]) -> float:
     """AUROC of a logistic regression of character 2-5-grams, on rows that it was not fitted on."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
@@ -164,7 +164,7 @@ def _by_characters(real: Sequence[str], made: Sequence[str]) -> float:
     return float(roc_auc_score(kind, scores))
 
 
-def _summary(rows: Sequence[Point]) -> Point:
+def summary(rows: Sequence[Point]) -> Point:
     """Means over the rows, and standard errors where there are several."""
     found: Point = {}
     for name in rows[0]:

@@ -11,7 +11,7 @@ import typer
 
 from steer.cli import options
 from steer.cli.reading import ReadingOptions
-from steer.config import Sampling
+from steer.config import RunConfig, Sampling
 
 if TYPE_CHECKING:  # these load model libraries
     from steer.engines.choice import EngineSpec
@@ -37,6 +37,9 @@ Base = Annotated[
 ]
 Folder = Annotated[Path, typer.Option(metavar="FOLDER", help="Folder to make, or to continue.")]
 
+_RUN = RunConfig(n=1)
+_CHECKS = ("candidates", "selector", "near")
+
 
 @dataclass(frozen=True)
 class Shared:
@@ -50,6 +53,10 @@ class Shared:
     towards: options.Towards = None
     reading: ReadingOptions = field(default_factory=ReadingOptions)
     max_new_tokens: options.MaxNewTokens = None
+    candidates: options.Candidates = _RUN.candidates
+    selector: options.SelectorName = None
+    near: options.Near = _RUN.near
+    forbid: options.Forbid = None
     embedder: options.Embedder = None
     seed: options.Seed = 0
     base: Base = None
@@ -67,7 +74,10 @@ class Shared:
 
         real = self.reading.load_for(fitted.task, self.real)
         test = self.reading.load_for(fitted.task, self.test) if self.test else None
-        towards = self.reading.load_without_labels(self.towards) if self.towards else None
+        towards, forbid = (
+            self.reading.load_without_labels(source) if source else None
+            for source in (self.towards, self.forbid)
+        )
         wanted = spread(n, fitted.labels)
         check_size(n, test or real)
         limit = self.max_new_tokens
@@ -85,6 +95,9 @@ class Shared:
             text_options=self._text_options(fitted),
             base=self.base or fitted.base,
             engine_options=_words("base", "rows", "dtype", "device", "gpus", "threads", given=self),
+            forbid=forbid,
+            checks={name: getattr(self, name) for name in _CHECKS},
+            check_options=_words(*_CHECKS, "forbid", given=self),
         )
 
     def measuring(self, setup: "Setup") -> "EvaluationSettings":

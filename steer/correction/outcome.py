@@ -13,7 +13,8 @@ class Correction:
 
     `exponent`, `effective` and `capped` are those of `Acceptance`. `before` and `after` are
     cross-fitted AUROCs of candidates and of accepted texts against real ones, each by models fitted
-    for that: 0.5 where they cannot be told apart. None is not measured.
+    for that: 0.5 where they cannot be told apart. The `uneven` ones are `Regions.uneven` of the
+    same texts, and what chance alone would give the accepted. None is not measured.
     """
 
     candidates: int
@@ -23,6 +24,9 @@ class Correction:
     capped: float
     before: float | None = None
     after: float | None = None
+    uneven_before: float | None = None
+    uneven_after: float | None = None
+    uneven_chance: float | None = None
     label: str | None = None
 
     @classmethod
@@ -66,6 +70,9 @@ def overall(parts: Sequence[Correction]) -> Correction | None:
         capped=_mean([(part.capped, part.candidates) for part in parts]) or 0.0,
         before=_mean([(part.before, 1) for part in last.values()]),
         after=_mean([(part.after, 1) for part in last.values()]),
+        uneven_before=_mean([(part.uneven_before, 1) for part in last.values()]),
+        uneven_after=_mean([(part.uneven_after, 1) for part in last.values()]),
+        uneven_chance=_mean([(part.uneven_chance, 1) for part in last.values()]),
     )
 
 
@@ -77,12 +84,19 @@ def describe(correction: Correction) -> dict[str, str]:
         for name, area in shown.items()
         if area is not None
     }
+    spread = {}
+    if correction.uneven_after is not None and correction.uneven_before is not None:
+        spread["off the real texts' regions"] = (
+            f"{correction.uneven_before:.0%} before, {correction.uneven_after:.0%} after, "
+            f"{correction.uneven_chance:.0%} by chance"
+        )
     return {
         "chosen": f"{correction.accepted} of {correction.candidates} candidates",
         "effective sample size": f"{correction.effective:.2f} of the candidates",
         "weights capped": f"{correction.capped:.1%}",
         "exponent": f"{correction.exponent:g}",
         **areas,
+        **spread,
     }
 
 

@@ -134,6 +134,7 @@ def compare(
             out / entry.run,
             lambda progress, entry=entry: on_progress and on_progress(entry, progress),  # type: ignore[misc]
             towards=setup.towards,
+            forbid=setup.forbid,
         )
         new = sum(a.tokens for a in (*run.records, *run.rejects)) > before.tokens
         seconds = (before.seconds or 0.0) + (time.monotonic() - began if new else 0.0)
@@ -173,9 +174,8 @@ def sweep(
         jobs[out / entry.run], entries = config, [*entries, entry]
     _require_panels(list(jobs.values()), setup.pool)
     comparison = _start(out, setup, {"x": x, "y": y})
-    runs = generate_together(
-        jobs, setup.real, setup.expert, setup.engine, on_progress, towards=setup.towards
-    )
+    extra = {"towards": setup.towards, "forbid": setup.forbid}
+    runs = generate_together(jobs, setup.real, setup.expert, setup.engine, on_progress, **extra)
     for entry, run in zip(entries, runs, strict=True):
         comparison = _with(comparison, entry.after(run, None))
     comparison.write()

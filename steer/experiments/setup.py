@@ -1,7 +1,7 @@
 """Setup that the runs of a comparison, a sweep or a tuning share, and whether it suffices."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from steer.data.corpus import Corpus
@@ -16,10 +16,12 @@ from steer.runs.pool import Pool
 class Setup:
     """Texts, expert and settings that all methods share. `wanted` are the records of each, for each
     label; `towards` what positive panels are drawn from; `test` the texts to measure against (None:
-    the real ones); `base` where the base model is, which may not judge (None: not known).
+    the real ones); `base` where the base model is, which may not judge (None: not known); `forbid`
+    texts that no record may come close to; `checks` further settings of every run, such as its
+    candidates.
 
     The rest is for readers: the `command` that was given, where the expert is, and the options of
-    a command line that name the columns of the texts and the engine.
+    a command line that name the columns of the texts, the engine and the checks.
     """
 
     real: Corpus
@@ -35,6 +37,9 @@ class Setup:
     test: Corpus | None = None
     text_options: tuple[str, ...] = ()
     engine_options: tuple[str, ...] = ()
+    forbid: Corpus | None = None
+    checks: Mapping[str, Any] = field(default_factory=dict)
+    check_options: tuple[str, ...] = ()
 
     @property
     def reference(self) -> Corpus:
@@ -49,9 +54,10 @@ class Setup:
     @property
     def shared(self) -> dict[str, Any]:
         """Settings that every run has."""
+        of_all = {"seed": self.seed, **self.checks}
         if None in self.wanted:
-            return {"n": self.wanted[None], "seed": self.seed}
-        return {"labels": dict(self.wanted), "seed": self.seed}
+            return {"n": self.wanted[None]} | of_all
+        return {"labels": dict(self.wanted)} | of_all
 
 
 def spread(n: int, labels: Sequence[str]) -> dict[str | None, int]:

@@ -116,7 +116,7 @@ def _options(setup: Setup) -> tuple[str, ...]:
     towards = ("--towards", setup.towards.source) if setup.towards else ()
     numbers = ("--seed", str(setup.seed), "--max-new-tokens", str(setup.max_new_tokens))
     engine = ("--engine", setup.engine.name, *setup.engine_options)
-    return (*setup.text_options, *towards, *numbers, *engine)
+    return (*setup.text_options, *towards, *setup.check_options, *numbers, *engine)
 
 
 def front(trials: Iterable[Trial]) -> list[Trial]:

@@ -166,7 +166,8 @@ class _Tuner:
 
     def _generate(self, trial: Trial, on_stage: OnStage) -> Run:
         n = self.settings.n
-        others = self.setup.shared | {"max_attempts": _ATTEMPTS * n}
+        candidates = self.setup.checks.get("candidates", 1)
+        others = self.setup.shared | {"max_attempts": _ATTEMPTS * n * candidates}
         return generate(
             trial.method(self.inputs.method).configure(others, self.setup.max_new_tokens),
             self.setup.real,
@@ -175,6 +176,7 @@ class _Tuner:
             self.out / trial.run,
             lambda made: on_stage("generating", min(made.accepted + made.finished, n), n),
             towards=self.setup.towards,
+            forbid=self.setup.forbid,
         )
 
     def _report(self, trial: Trial, stage: str, done: int, total: int) -> None:

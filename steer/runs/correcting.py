@@ -4,12 +4,14 @@ the rounds alone.
 All that passed a round's checks are candidates. A selector is fitted when they are `GROWTH` times
 as many as at the last fit, on at most `MOST` of the latest ones and `MOST` real texts. So a fit
 takes bounded time and memory, a run has few of them, and one that is continued finds the same
-selector from its files.
+selector from its files. Regions of the real texts that the records so far have too few of, or too
+many, count for more, or less (`steer.correction.regions`).
 """
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +19,7 @@ from steer.config import RunConfig
 from steer.correction.acceptance import accept
 from steer.correction.features import Embeds
 from steer.correction.outcome import Correction
+from steer.correction.regions import Regions
 from steer.correction.selector import Sample, enough
 from steer.data.corpus import Corpus
 from steer.runs.records import UNLIKE, Record, Reject
@@ -80,6 +83,7 @@ class Corrector:
         self._seen = self._fitted = 0
         self._basis: tuple[Batch, ...] = ()
         self._selectors: Selectors | None = {}
+        self._regions: dict[str | None, Regions | None] = {}
 
     def replay(self, attempts: Iterable[Record | Reject]) -> None:
         """Takes in a committed round, in order."""
@@ -115,11 +119,12 @@ class Corrector:
         ids = [batch.ids[row] for row in rows]
         n = min(missing, max(1, round(len(rows) / self._config.candidates)))
         selector = selectors.get(self._kind(label))
-        scores = np.zeros(len(rows))
+        scores = factors = np.zeros(len(rows))
         if selector is not None:
-            texts = [batch.texts[row] for row in rows]
-            scores = selector.score(Sample(texts, batch.rows(self._embedder)[rows]))
-        took = accept(scores, n, ids, derive(self._config.seed, "correction"))
+            texts, vectors = [batch.texts[row] for row in rows], batch.rows(self._embedder)[rows]
+            scores = selector.score(Sample(texts, vectors))
+            factors = self._factors(label, vectors)
+        took = accept(scores + factors, n, ids, derive(self._config.seed, "correction"))
         accepted = before.accepted | {ids[row] for row in took.rows}
         if selector is None:
             return replace(before, accepted=accepted)
@@ -131,7 +136,49 @@ class Corrector:
         """Adds how well the accepted can be told from the real texts, by models fitted for that."""
         found = self._fit(tuple(self._window), accepted=True)
         after = {label: round(each.detectability, 4) for label, each in found.items()}
-        return tuple(replace(each, after=after.get(self._kind(each.label))) for each in corrections)
+        return tuple(
+            replace(each, after=after.get(self._kind(each.label)), **self._evenness(each.label))
+            for each in corrections
+        )
+
+    def _factors(self, label: str | None, vectors: np.ndarray) -> np.ndarray:
+        """Log of the factor that each of a label's new rows (texts, d) has by its region."""
+        regions = self._regions_of(label)
+        if regions is None:
+            return np.zeros(len(vectors))
+        factors = regions.factors(regions.places(self._latest(label, accepted=True)))
+        return np.asarray(np.log(factors[regions.places(vectors)]))
+
+    def _evenness(self, label: str | None) -> dict[str, Any]:
+        regions = self._regions_of(label)
+        if regions is None:
+            return {}
+        made, kept = (self._latest(label, accepted=accepted) for accepted in (False, True))
+        found = {
+            "uneven_before": regions.uneven(regions.places(made)),
+            "uneven_after": regions.uneven(regions.places(kept)),
+            "uneven_chance": regions.chance(len(kept)),
+        }
+        return {name: round(value, 4) for name, value in found.items()}
+
+    def _regions_of(self, label: str | None) -> Regions | None:
+        kind = self._kind(label)
+        if kind not in self._regions:
+            rows = self._pile().of({kind}).rows
+            self._regions[kind] = Regions.fit(rows, derive(self._config.seed, "regions"))
+        return self._regions[kind]
+
+    def _latest(self, label: str | None, *, accepted: bool) -> np.ndarray:
+        """Rows of a label's latest candidates, or of those of them that were accepted, (texts, d);
+        of a run whose real texts have no labels, those of all."""
+        rows = [
+            batch.rows(self._embedder)[row]
+            for batch in self._window
+            for row, id in enumerate(batch.ids)
+            if self._kind(batch.labels[row]) == self._kind(label)
+            and (not accepted or id in batch.accepted)
+        ]
+        return np.stack(rows) if rows else np.empty((0, self._real.rows(self._embedder).shape[1]))
 
     def _admit(self, batch: Batch) -> bool:
         """Adds a round's candidates to the latest ones; says whether it is time for a new

@@ -42,6 +42,14 @@ def test_what_was_not_measured_is_not_shown() -> None:
     assert shown["told from real, before"] == "AUROC 0.950"
     assert "told from real, after" not in shown
     assert shown["chosen"] == "33 of 100 candidates"
+    assert "off the real texts' regions" not in shown
+
+
+def test_unevenness_is_said_beside_chance() -> None:
+    whole = overall([part(300, 1, 0.4, uneven_before=0.25, uneven_after=0.154, uneven_chance=0.12)])
+    assert whole is not None
+    said = describe(whole)["off the real texts' regions"]
+    assert said == "25% before, 15% after, 12% by chance"
 
 
 def test_it_reads_back() -> None:

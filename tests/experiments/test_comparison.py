@@ -55,6 +55,16 @@ def test_a_run_of_each_method(tmp_path: Path) -> None:
     assert (written["command"], written["grid"]) == ("steer compare x", None)
 
 
+def test_checks_are_those_of_every_run(tmp_path: Path) -> None:
+    given = setup(checks={"near": 0.6, "candidates": 1}, forbid=stub.corpus(3))
+    found = compare(METHODS, given, tmp_path / "methods")
+    swept = comparison.sweep({"gamma": [0, 1], "eta": [0]}, METHODS[1], given, tmp_path / "grid")
+    for entry, folder in [(e, "methods") for e in found.entries] + [(swept.entries[1], "grid")]:
+        run = Run.open(tmp_path / folder / entry.run)
+        assert run.config.near == 0.6
+        assert run.sources.forbid_fingerprint == given.forbid.fingerprint
+
+
 def test_a_stopped_comparison_continues_and_takes_methods_in(tmp_path: Path) -> None:
     def stop(entry: comparison.Entry, progress: RunProgress) -> None:
         if entry.name != "nucleus" and progress.attempts:

@@ -81,6 +81,8 @@ def test_the_accepted_are_more_like_the_real_texts(finished: Run) -> None:
     assert first.before is not None and last.after is not None
     assert last.after < first.before - 0.1
     assert 0 < first.effective < 1 and first.exponent <= 1
+    assert last.uneven_before is not None and last.uneven_after is not None
+    assert last.uneven_after < last.uneven_before - 0.1
 
 
 @pytest.mark.parametrize("steps", [150, 250, 400])
