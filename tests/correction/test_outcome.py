@@ -1,6 +1,10 @@
+import json
+
 import pytest
+from pydantic import TypeAdapter
 
 from steer.correction.outcome import Correction, describe, overall
+from steer.values import checked
 
 
 def part(
@@ -45,6 +49,7 @@ def test_what_was_not_measured_is_not_shown() -> None:
 
 
 def test_it_reads_back() -> None:
-    assert [Correction.from_json(each.to_json()) for each in PARTS] == PARTS
-    with pytest.raises(TypeError):
-        Correction.from_json(PARTS[0].to_json() | {"unknown": 1})
+    kind = TypeAdapter(Correction)
+    assert [checked(kind, json.dumps(each.to_json()).encode()) for each in PARTS] == PARTS
+    with pytest.raises(ValueError, match="unknown"):
+        checked(kind, json.dumps(PARTS[0].to_json() | {"unknown": 1}).encode())
