@@ -15,6 +15,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from steer.errors import SteerError
+from steer.values import NOT_OURS, what_is_wrong
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _TEMPORARY = ".steer-tmp-"
@@ -154,8 +155,11 @@ def reading(path: Path, advice: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise SteerError(f"cannot read {path}: {error.strerror}; {advice}") from None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise SteerError(f"{path} is damaged or not of steer: {error!r}; {advice}") from None
+    except (*NOT_OURS, SteerError) as error:
+        if str(path) in str(error):  # another format, said already
+            raise
+        reason = str(error) if isinstance(error, SteerError) else what_is_wrong(error)
+        raise SteerError(f"{path} is damaged or not of steer: {reason}; {advice}") from None
 
 
 def sync_folder(folder: Path) -> None:

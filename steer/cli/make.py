@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import BaseModel, TypeAdapter
 
 from steer.cli import options, parsing
 from steer.cli import progress as console
@@ -18,6 +19,7 @@ from steer.cli.reading import ReadingOptions
 from steer.data.corpus import Corpus
 from steer.errors import SteerError
 from steer.files import disk_errors, reading, write_atomic, write_json
+from steer.values import check_values
 
 SPENT, _STOPPED = 3, 130
 
@@ -176,13 +178,24 @@ def _set_up(
     return {"data": given.data, "what": list(what), "held": len(kept.texts)}
 
 
+class _Made(BaseModel):
+    """Content of make.json: what the folder was made of and for, and how many texts are held
+    out."""
+
+    data: str
+    texts: str
+    what: list[str]
+    held: int
+
+
 def _known(out: Path) -> dict[str, Any]:
     path = out / "make.json"
     if not path.is_file():
         return {}
     with reading(path, "choose another folder"):
         values: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        return {name: values[name] for name in ("data", "texts", "what", "held")}
+        check_values(TypeAdapter(_Made), values)
+        return values
 
 
 def _check_new(out: Path) -> None:

@@ -1,8 +1,10 @@
 """Outcome of a correction: how many candidates were accepted, and how far that could go."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from pydantic import ConfigDict
 
 from steer.correction.acceptance import Acceptance
 
@@ -16,6 +18,8 @@ class Correction:
     for that: 0.5 where they cannot be told apart. The `uneven` ones are `Regions.uneven` of the
     same texts, and what chance alone would give the accepted. None is not measured.
     """
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
     candidates: int
     accepted: int
@@ -43,13 +47,8 @@ class Correction:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Gives the fields as JSON values; `from_json` reads them back."""
+        """Gives the fields as JSON values."""
         return dict(vars(self))
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "Correction":
-        """Reads the values of `to_json`. Raises `TypeError` for a missing or unknown field."""
-        return cls(**values)
 
 
 def overall(parts: Sequence[Correction]) -> Correction | None:

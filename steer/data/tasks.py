@@ -1,6 +1,5 @@
 """Tasks: the prompt, its labels, and the form of a record."""
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
@@ -8,6 +7,7 @@ from typing import Literal, get_args
 from pydantic import Field, model_validator
 
 from steer.config import Config
+from steer.data.patterns import check_pattern, matches
 from steer.data.questions import parse_question
 from steer.data.whitespace import Whitespace, found_in, kept
 from steer.errors import SteerError
@@ -86,7 +86,7 @@ class Task:
             known = ", ".join(get_args(Whitespace))
             raise SteerError(f"whitespace is {self.whitespace!r}: choose one of {known}")
         if self.pattern is not None:
-            _check_pattern(self.pattern)
+            check_pattern(self.pattern)
         _check_least("min_chars", self.min_chars, 0)
         if self.max_new_tokens is not None:
             _check_least("max_new_tokens", self.max_new_tokens, 1)
@@ -133,7 +133,7 @@ class Task:
         None when it is blank, against the pattern, or not of the task's form.
         """
         record = self.record(completion)
-        if not record.strip() or (self.pattern and not re.fullmatch(self.pattern, record)):
+        if not record.strip() or (self.pattern and not matches(self.pattern, record)):
             return None
         if self.form == "question" and parse_question(record) is None:
             return None
@@ -153,13 +153,6 @@ def _check_prompt(prompt: str, labels: tuple[str, ...]) -> None:
             f"the prompt has {PLACEHOLDER} but the texts have no labels; "
             "name the --label-column (or a task's labels), or take the placeholder out"
         )
-
-
-def _check_pattern(pattern: str) -> None:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise SteerError(f"pattern {pattern!r} is no regular expression: {error}") from None
 
 
 def _check_least(name: str, value: int, least: int) -> None:

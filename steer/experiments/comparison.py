@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
 from steer.config import Guidance, RunConfig
 from steer.data.corpus import Corpus
 from steer.data.tasks import Task
@@ -28,6 +30,7 @@ from steer.methods import Method
 from steer.runs.generation import RunProgress, generate, generate_together
 from steer.runs.pool import Pool
 from steer.runs.store import Run
+from steer.values import check_values, short
 from steer.version import __version__
 
 FORMAT = 1
@@ -40,6 +43,8 @@ class Entry:
     """A method or cell of a comparison: where its run is, what distinguishes it, and how it went.
     `tokens` are those of all attempts, `seconds` the time it took; None for cells, which are made
     together."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
     name: str
     run: str
@@ -89,7 +94,9 @@ class Comparison:
         with reading(path, "restore it, or compare again in another folder"):
             values = json.loads(path.read_bytes())
             check_format(path, values, FORMAT)
+            check_values(_KIND, values)
             entries = tuple(Entry(**entry) for entry in values["methods"])
+            _check_entries(entries, values["grid"])
             return cls(
                 folder, values["command"], values["expert"], values["task"], entries, values["grid"]
             )
@@ -106,6 +113,39 @@ class Comparison:
             "methods": [asdict(entry) for entry in self.entries],
         }
         write_json(self.folder / _FILE, values)
+
+
+class _Grid(BaseModel):
+    """Names of the axes of a sweep."""
+
+    x: str
+    y: str
+
+
+class _Content(BaseModel):
+    """Content of `OUT/comparison.json`, whose format was checked."""
+
+    command: str
+    expert: str
+    task: dict[str, Any]
+    methods: list[Entry]
+    grid: _Grid | None
+
+
+_KIND = TypeAdapter(_Content)
+
+
+def _check_entries(entries: Sequence[Entry], grid: Mapping[str, str] | None) -> None:
+    """Raises `ValueError` where a name is there twice, a run is outside the folder, or a cell has
+    no place in the grid."""
+    axes = set(grid.values()) if grid else None
+    for number, entry in enumerate(entries):
+        if entry.name in {other.name for other in entries[:number]}:
+            raise ValueError(f"the method {entry.name!r} is there twice")
+        if Path(entry.run).is_absolute() or ".." in Path(entry.run).parts:
+            raise ValueError(f"the run of {entry.name!r} is elsewhere: {short(entry.run)}")
+        if (entry.cell is None) != (axes is None) or (entry.cell and set(entry.cell) != axes):
+            raise ValueError(f"the cell of {entry.name!r} is {entry.cell!r}")
 
 
 def compare(

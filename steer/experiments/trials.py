@@ -7,6 +7,8 @@ from math import sqrt
 from statistics import NormalDist
 from typing import Any, Literal
 
+from pydantic import ConfigDict
+
 from steer.evaluation.summary import PARTS, pareto_front
 from steer.experiments.setup import Setup
 from steer.methods import Method, find_method
@@ -37,6 +39,8 @@ class Trial:
     from their intervals: see `noise`. `reason` says why a trial failed. Figures of other
     `measures` than `MEASURES` are an older steer's.
     """
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
     number: int
     origin: Origin

@@ -8,18 +8,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
 from steer.config import Config, differences
 from steer.errors import SteerError
 from steer.evaluation.settings import MIN_TEXTS
 from steer.evaluation.summary import PARTS
-from steer.experiments.trials import COHERENCE, Trial, Tuning, command
+from steer.experiments.trials import COHERENCE, SUMMARY, Trial, Tuning, command
 from steer.files import check_format, disk_errors, hold_lock, reading, write_json
+from steer.values import check_values
 from steer.version import __version__
 
 FORMAT = 1
 _FILE = "tuning.json"
+_TRIAL = TypeAdapter(Trial)
 _RAISED = ("settings.budget", "settings.trials")  # may change when a tuning is continued
 
 
@@ -89,6 +91,7 @@ def read_trials(out: Path, inputs: TuningInputs) -> list[Trial]:
         check_format(path, values, FORMAT)
         old = TuningInputs(**values["search"])
         trials = [_trial(each) for each in values["trials"]]
+        _check_trials(trials)
     if changed := differences(old, inputs, ignore=_RAISED):
         raise SteerError(
             f"{out} is a tuning with other settings: {'; '.join(changed)}; "
@@ -98,7 +101,18 @@ def read_trials(out: Path, inputs: TuningInputs) -> list[Trial]:
 
 
 def _trial(values: dict[str, Any]) -> Trial:
-    return Trial(**{key: value for key, value in values.items() if key not in _SHOWN})
+    values = {key: value for key, value in values.items() if key not in _SHOWN}
+    check_values(_TRIAL, values)
+    return Trial(**values)
+
+
+def _check_trials(trials: Sequence[Trial]) -> None:
+    """Raises `ValueError` where trials are not numbered from 0, or a name of a setting is none."""
+    for number, trial in enumerate(trials):
+        if trial.number != number:
+            raise ValueError(f"trial {trial.number} stands where trial {number} should")
+        if trial.state == "done" and SUMMARY not in trial.components:
+            raise ValueError(f"trial {number} is done, but was not measured")
 
 
 def write(out: Path, inputs: TuningInputs, trials: Sequence[Trial], tuned: Tuning | None) -> None:

@@ -2,9 +2,10 @@
 
 import contextlib
 import logging
+import pickle
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -22,13 +23,29 @@ from steer.errors import SteerError
 from steer.models.fingerprints import ADAPTER_CONFIG, WEIGHTS, folder_fingerprint
 from steer.models.machine import computes
 from steer.models.packaged import EMBEDDED, GEMMA, default_model, packaged_model
-from steer.quiet import quiet_loading
+from steer.quiet import quiet_loading, quiet_logs
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 log = logging.getLogger(__name__)
 
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+# What Transformers, PEFT, torch and safetensors raise for files that are damaged or do not fit.
+FAILURES = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    ImportError,
+    RuntimeError,
+    SafetensorError,
+    pickle.UnpicklingError,
+)
 
 _EMULATED = (
     "this {device} does not compute in {dtype}: every product is converted, which takes several "
@@ -60,17 +77,34 @@ def resolve_model(name: str | None) -> str:
 def load_model(
     name: str | None = None, dtype: str | torch.dtype = "auto", device: str = "auto"
 ) -> PreTrainedModel:
-    """Loads a causal language model in evaluation mode; `name` as in `resolve_model`."""
+    """Loads a causal language model in evaluation mode; `name` as in `resolve_model`.
+
+    Code that comes with a model never runs: `SteerError` where a model cannot be had without.
+    """
     where = pick_device(device)
     path = resolve_model(name)
     with _loading(name or path):
-        config = AutoConfig.from_pretrained(path)
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
         _check_causal(name or path, config)
         model: Any = AutoModelForCausalLM.from_pretrained(
-            path, config=config, dtype=pick_dtype(dtype, where)
+            path, config=config, dtype=pick_dtype(dtype, where), trust_remote_code=False
         )
     loaded: PreTrainedModel = model.to(where).eval()
     return loaded
+
+
+def attach_adapter(model: PreTrainedModel, folder: Path) -> "PeftModel":
+    """Lets PEFT put the adapter in `folder` into `model`. Raises `SteerError` when it does not fit
+    or is no file of plain tensors."""
+    from peft import PeftModel
+
+    try:
+        with quiet_logs():
+            return PeftModel.from_pretrained(model, str(folder))
+    except FAILURES as error:
+        raise SteerError(
+            f"the adapter in {folder} does not fit its base model: {reason_of(error)}"
+        ) from None
 
 
 def load_tokenizer(name: str | None = None) -> PreTrainedTokenizerBase:
@@ -78,7 +112,7 @@ def load_tokenizer(name: str | None = None) -> PreTrainedTokenizerBase:
     does."""
     path = resolve_model(name)
     with _loading(name or path):
-        tokenizer = AutoTokenizer.from_pretrained(path)
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     if tokenizer.eos_token_id is None:
         raise SteerError(f"the tokenizer of {name or path} has no end-of-text token; set eos_token")
     if tokenizer.pad_token_id is None:
@@ -183,7 +217,7 @@ def _local_folder(path: str) -> Path:
         return Path(path)
     folder = Path(str(cached_file(path, "config.json"))).parent
     if not any(next(folder.glob(pattern), None) for pattern in WEIGHTS):
-        AutoModelForCausalLM.from_pretrained(path, dtype="auto")
+        AutoModelForCausalLM.from_pretrained(path, dtype="auto", trust_remote_code=False)
     return folder
 
 
@@ -193,8 +227,22 @@ def _loading(name: str) -> Iterator[None]:
     try:
         with quiet_loading():
             yield
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())
+    except FAILURES as error:
         raise SteerError(
-            f"cannot load model {name} (a folder, a hub id or {EMBEDDED}): {reason[:300]}"
+            f"cannot load model {name} (a folder, a hub id or {EMBEDDED}): {reason_of(error)}"
         ) from None
+
+
+def reason_of(error: Exception) -> str:
+    """What went wrong in the libraries, in one line, without advice on options that we lack."""
+    if isinstance(error, pickle.UnpicklingError):
+        return (
+            "its weights are a pickle that holds more than tensors, which could run code; "
+            "use safetensors"
+        )
+    reason = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, SafetensorError):
+        return f"its weights are damaged or no safetensors file ({reason[:300]})"
+    if "trust_remote_code" in reason:
+        return "it brings code of its own, which steer does not run; choose another model"
+    return reason[:300]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from steer.errors import SteerError
+from steer.models.base import FAILURES, reason_of
 from steer.models.cache import Cache, OnTexts, remembered
 from steer.quiet import quiet_loading
 
@@ -84,10 +85,10 @@ def load_embedder(name: str | None = None, cache: Cache | None = None) -> Embedd
     shown = name or (PACKAGED if folder else HUB)
     try:
         with quiet_loading():
-            model = SentenceTransformer(str(folder or shown))
-    except (OSError, ValueError, ImportError) as error:
+            model = SentenceTransformer(str(folder or shown), trust_remote_code=False)
+    except FAILURES as error:
         raise SteerError(
-            f"embedder '{shown}' cannot be loaded ({_first_line(error)}): "
+            f"embedder '{shown}' cannot be loaded ({reason_of(error)}): "
             "name a sentence-transformers model or folder with --embedder"
         ) from None
     return Embedder(shown, model, cache)
@@ -97,7 +98,3 @@ def _packaged_folder() -> Path | None:
     """Finds the model folder inside the package without importing it, as its import has needs."""
     spec = importlib.util.find_spec(PACKAGED.replace("-", "_"))
     return Path(spec.origin).parent / "model" if spec and spec.origin else None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from steer.data.tasks import PLACEHOLDER, Task
 from steer.errors import SteerError
 from steer.models.base import (
+    attach_adapter,
     context_length,
     encode_prompt,
     encode_texts,
@@ -178,10 +179,9 @@ def _expert(expert: Expert) -> Judge:
 
 def _merged(expert: Expert) -> Any:
     """Merges base and adapter into one model, added up in fp32 before they are rounded."""
-    from peft import PeftModel
-
     base = load_model(expert.base, dtype="float32")
+    model: Any = attach_adapter(base, expert.path)
     with quiet_logs():
-        model = PeftModel.from_pretrained(base, str(expert.path)).merge_and_unload()
+        model = model.merge_and_unload()
     dtype: torch.dtype = pick_dtype("auto", base.device)
     return model.to(dtype).eval()

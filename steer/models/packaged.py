@@ -136,12 +136,14 @@ def _convert(source: Path, target: Path) -> None:
 
     file = next(source.glob("*.gguf")).name
     with contextlib.redirect_stderr(io.StringIO()):  # a progress bar that nothing turns off
-        loaded = AutoModelForCausalLM.from_pretrained(source, gguf_file=file, dtype=torch.float32)
-    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=file)
+        loaded = AutoModelForCausalLM.from_pretrained(
+            source, gguf_file=file, dtype=torch.float32, trust_remote_code=False
+        )
+    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=file, trust_remote_code=False)
     config = loaded.config
     if hasattr(config, "quantization_config"):
         del config.quantization_config
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16, trust_remote_code=False)
     model.load_state_dict(loaded.state_dict())
     model.tie_weights()
     model.save_pretrained(target)

@@ -1,6 +1,5 @@
 """Material of a report: runs side by side, and their evaluation where there is one."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +9,7 @@ from steer.data.catalog import load_task
 from steer.data.questions import answer_balance, parse_question
 from steer.errors import SteerError
 from steer.experiments.comparison import Comparison, Entry
-from steer.files import reading
+from steer.runs.measured import read_evaluation
 from steer.runs.store import Run
 
 REAL = "real"
@@ -133,18 +132,10 @@ def _chosen(run: Run) -> dict[str, Any]:
 
 
 def _evaluation(path: Path) -> dict[str, Any] | None:
-    """Reads the evaluation, checked as far as the report reads it; None when there is none."""
+    """Reads the evaluation; None when there is none."""
     if not path.exists():
         return None
-    advice = "evaluate again, with the command that made the comparison"
-    with reading(path, advice):
-        # What is not a number becomes a figure that is missing; a page cannot hold it.
-        table: dict[str, Any] = json.loads(path.read_bytes(), parse_constant=lambda _: None)
-        keys = [str(column["key"]) for column in table["columns"]]
-        complete = all({"name", *keys} <= set(row) for row in table["rows"])
-    if not complete:
-        raise SteerError(f"{path} is damaged: a row lacks a column; {advice}")
-    return table
+    return read_evaluation(path, "evaluate again, with the command that made the comparison")
 
 
 def answer_shares(texts: Sequence[str]) -> tuple[int, dict[str, float]]:

@@ -4,13 +4,16 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final, Literal, NamedTuple, Self
+from typing import Annotated, Any, Final, Literal, NamedTuple
+
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from steer.config import Weights
 from steer.data.forbidden import Forbidden
 from steer.data.neardup import NearIndex
 from steer.data.scripts import reading_length
 from steer.data.tasks import Task
+from steer.values import checked
 
 Reason = Literal[
     "unfinished",
@@ -25,7 +28,17 @@ Reason = Literal[
     "unlike the real texts",
 ]
 UNLIKE: Final = "unlike the real texts"
-_SHARED = ("label", "prompt", "weights", "engine", "model", "adapter", "finish_reason")
+_SHARED = (
+    "label",
+    "prompt",
+    "weights",
+    "engine",
+    "model",
+    "adapter",
+    "finish_reason",
+    "panel",
+    "positive",
+)
 STREAMS = ("expert", "base", "negative", "positive", "contrast")
 
 
@@ -48,7 +61,9 @@ class Attempt:
     which a candidate was accepted or not; None where there was no selector.
     """
 
-    id: str
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+    id: Annotated[str, Field(pattern=r"^rec:(0|[1-9][0-9]{0,17})$")]
     text: str
     label: str | None
     prompt: str
@@ -70,20 +85,18 @@ class Attempt:
     score: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Gives the fields as JSON values, a score only where there is one; `from_json` reads them
-        back."""
+        """Gives the fields as JSON values, a score only where there is one; `read_attempt` reads
+        them back."""
         panels = {"panel": list(self.panel), "positive": list(self.positive)}
         values = vars(self) | panels | {"log_probs": dict(self.log_probs)}
         if self.score is None:
             del values["score"]
         return values
 
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Reads the values of `to_json`. Raises `TypeError` or `KeyError` for a missing or unknown
-        field."""
-        panels = {name: _one(tuple(values.get(name, ()))) for name in ("panel", "positive")}
-        return cls(**{**values, **{name: _one(values[name]) for name in _SHARED}, **panels})
+    @property
+    def number(self) -> int:
+        """Number of the attempt in its run, from 0."""
+        return int(self.id.removeprefix("rec:"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,9 +113,26 @@ class Reject(Attempt):
     of: str | None = None
 
 
-def read_attempt(values: Mapping[str, Any]) -> Record | Reject:
-    """Reads a record or reject from the values of `to_json`; raises as `Attempt.from_json` does."""
-    return Reject.from_json(values) if "reason" in values else Record.from_json(values)
+@dataclass(frozen=True, kw_only=True)
+class _Line(Attempt):
+    """A line of a round's file: a reject where there is a reason, else a record."""
+
+    reason: Reason | None = None
+    of: str | None = None
+
+
+_LINE = TypeAdapter(_Line)
+
+
+def read_attempt(line: bytes) -> Record | Reject:
+    """Reads a record or reject from the values of `to_json`, written as JSON. Raises `ValueError`
+    where a field is missing, unknown, or not of its type."""
+    values = vars(checked(_LINE, line))
+    values |= {name: _one(values[name]) for name in _SHARED}
+    if values["reason"] is not None:
+        return Reject(**values)
+    del values["reason"], values["of"]
+    return Record(**values)
 
 
 def finite_log_probs(log_probs: Mapping[str, float]) -> dict[str, float | None]:

@@ -10,15 +10,13 @@ s3://bucket/run by creating one object. So whatever stops the process, a round i
 at all.
 """
 
-import hashlib
 import json
-import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from steer.config import RunConfig, Sources, differences
 from steer.correction.outcome import Correction, overall
@@ -26,12 +24,13 @@ from steer.errors import SteerError
 from steer.files import check_format, json_bytes
 from steer.runs.growth import SIZES, grown, shrinking, sizes
 from steer.runs.places import Place, place_of, reason
-from steer.runs.records import Record, Reject, read_attempt
+from steer.runs.records import Record, Reject
+from steer.runs.roundfile import RoundFile, check_order, count_rounds, layout, parse, round_name
+from steer.values import NOT_OURS, short, what_is_wrong
 from steer.version import __version__
 
 FORMAT = 1
 _IDENTITY = "run.json"
-_ROUND = re.compile(r"\d{6,}\.jsonl")
 _NAMES = ("method", "base", "real", "expert", "dtype", "threads")  # may differ
 
 
@@ -54,7 +53,7 @@ class Run:
         """Reads a run, in a folder or at an address, without locking it. Raises `SteerError` when
         there is no run or a file in it is damaged."""
         place, path, version, config, sources = _open(path)
-        rounds = list(_read_rounds(place))
+        rounds = list(_read_rounds(place, config.wanted))
         attempts = [attempt for round in rounds for attempt in round.attempts]
         records = tuple(attempt for attempt in attempts if isinstance(attempt, Record))
         rejects = tuple(attempt for attempt in attempts if isinstance(attempt, Reject))
@@ -115,15 +114,8 @@ class Stream:
 
     def attempts(self) -> Iterator[Record | Reject]:
         """Reads the attempts in their order. Raises `SteerError` when a round is damaged."""
-        for round in _read_rounds(place_of(self.path)):
+        for round in _read_rounds(place_of(self.path), self.config.wanted):
             yield from round.attempts
-
-
-class _RoundFile(NamedTuple):
-    """Content of a round's file."""
-
-    attempts: list[Record | Reject]
-    corrections: tuple[Correction, ...]
 
 
 class Store:
@@ -140,7 +132,8 @@ class Store:
     def rounds(self) -> Iterator[list[Record | Reject]]:
         """Reads the attempts of each committed round, in order. Raises `SteerError` when
         damaged."""
-        return (round.attempts for round in _read_rounds(self._place))
+        labels = _read_identity(self._place)[1].wanted
+        return (round.attempts for round in _read_rounds(self._place, labels))
 
     def commit(
         self,
@@ -150,12 +143,7 @@ class Store:
     ) -> None:
         """Writes a round, whole or not at all. Raises `SteerError` when the disk is full, or, at
         an address, when another process has written another round there."""
-        lines = [json.dumps(a.to_json(), ensure_ascii=False, allow_nan=False) for a in attempts]
-        body = "".join(f"{line}\n" for line in lines).encode()
-        header: dict[str, Any] = {"round": round, "attempts": len(lines), "sha256": _digest(body)}
-        if corrections:
-            header["corrections"] = [correction.to_json() for correction in corrections]
-        self._place.write(_round_name(round), json.dumps(header).encode() + b"\n" + body)
+        self._place.write(round_name(round), layout(round, attempts, corrections))
 
 
 @contextmanager
@@ -198,7 +186,7 @@ def is_over(out: Path | str, config: RunConfig, sources: Sources) -> bool:
     if not place.has(_IDENTITY) or _differences(place, config, sources):
         return False
     attempts, accepted = 0, Counter[str | None]()
-    for round in _read_rounds(place):
+    for round in _read_rounds(place, config.wanted):
         attempts += len(round.attempts)
         accepted.update(a.label for a in round.attempts if isinstance(a, Record))
     return attempts >= config.attempts or accepted >= Counter(config.wanted)
@@ -263,63 +251,74 @@ def _read_identity(place: Place) -> tuple[str, RunConfig, Sources]:
     values = _read_json(place, _IDENTITY)
     times = _growths(place)
     later = _read_json(place, _grown_name(times)) if times else None
-    try:
+    with _reading(place.where(_IDENTITY)):
         config, sources = RunConfig(**values["config"]), Sources(**values["sources"])
-        return str(values["steer"]), grown(config, later) if later else config, sources
-    except (TypeError, KeyError) as error:
-        raise _damaged(place.where(_IDENTITY), error) from None
+        _check_written(values["config"], config.model_dump(mode="json"))
+        _check_written(values["sources"], sources.model_dump(mode="json"))
+    if not later:
+        return str(values["steer"]), config, sources
+    with _reading(place.where(_grown_name(times))):
+        larger = grown(config, later)
+        _check_written({name: later[name] for name in SIZES}, sizes(larger))
+        if smaller := shrinking(config, larger):
+            raise ValueError(smaller[0])
+    return str(values["steer"]), larger, sources
+
+
+def _check_written(values: Mapping[str, Any], written: Mapping[str, Any]) -> None:
+    """Raises `ValueError` where JSON `values` are not as steer would have `written` them, such as a
+    number as text; an older version may have written fewer."""
+    for name, value in values.items():
+        if isinstance(value, dict) and isinstance(written[name], dict):
+            _check_written(value, written[name])
+        elif (type(value), value) != (type(written[name]), written[name]):
+            raise ValueError(f"{name} is {short(value)}: write {short(written[name])}")
 
 
 def _read_json(place: Place, name: str) -> dict[str, Any]:
     path = place.where(name)
     try:
-        values: dict[str, Any] = json.loads(place.read(name))
-        check_format(path, values, FORMAT)
-        return values
+        content = place.read(name)
     except OSError as error:
         raise SteerError(f"cannot read {path}: {reason(error)}") from None
-    except (ValueError, TypeError, KeyError) as error:
-        raise _damaged(path, error) from None
+    with _reading(path):
+        values: dict[str, Any] = json.loads(content)
+    if isinstance(values, dict) and "format" in values:
+        check_format(path, values, FORMAT)
+        return values
+    raise SteerError(f"{path} is damaged or not of a steer run: there is no format in it")
 
 
-def _damaged(path: str, error: Exception) -> SteerError:
-    return SteerError(f"{path} is damaged or not of a steer run: {error!r}")
+@contextmanager
+def _reading(path: str) -> Iterator[None]:
+    """Turns what is wrong in the file at `path` into a `SteerError` that names it."""
+    try:
+        yield
+    except (*NOT_OURS, SteerError) as error:
+        reason = str(error) if isinstance(error, SteerError) else what_is_wrong(error)
+        raise SteerError(f"{path} is damaged or not of a steer run: {reason}") from None
 
 
-def _read_rounds(place: Place) -> Iterator[_RoundFile]:
-    """Reads the rounds 0, 1, ... as far as there are any; a gap means that a file was lost."""
+def _read_rounds(place: Place, labels: Collection[str | None]) -> Iterator[RoundFile]:
+    """Reads the rounds 0, 1, ... as far as there are any; a gap means that a file was lost. Their
+    attempts have `labels`, and each id is there once."""
     try:
         names = place.rounds()
     except OSError as error:
         raise SteerError(f"cannot read {place.where('rounds')}: {reason(error)}") from None
-    for round in range(sum(_ROUND.fullmatch(name) is not None for name in names)):
-        path = place.where(_round_name(round))
+    last = -1
+    for round in range(count_rounds(names)):
+        path = place.where(round_name(round))
         try:
-            yield _parse_round(place.read(_round_name(round)), round)
+            file = parse(place.read(round_name(round)), round)
+            last = check_order(file.attempts, round, labels, last)
         except OSError as error:
             raise SteerError(
                 f"cannot read {path}: {reason(error)}; later rounds are there, so restore it"
             ) from None
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except NOT_OURS as error:
             raise SteerError(
-                f"{path} is damaged ({error}); restore it, or delete it and all later rounds "
-                "to generate them again"
+                f"{path} is damaged ({what_is_wrong(error)}); restore it, or delete it and all "
+                "later rounds to generate them again"
             ) from None
-
-
-def _parse_round(content: bytes, round: int) -> _RoundFile:
-    first, _, body = content.partition(b"\n")
-    header = json.loads(first)
-    if (header["round"], header["sha256"]) != (round, _digest(body)):
-        raise ValueError("its content does not match its header")
-    attempts = [read_attempt(json.loads(line)) for line in body.splitlines()]
-    corrections = map(Correction.from_json, header.get("corrections", ()))
-    return _RoundFile(attempts, tuple(corrections))
-
-
-def _round_name(round: int) -> str:
-    return f"rounds/{round:06}.jsonl"
-
-
-def _digest(body: bytes) -> str:
-    return hashlib.sha256(body).hexdigest()
+        yield file

@@ -1,6 +1,10 @@
+import json
+
 import pytest
+from pydantic import TypeAdapter
 
 from steer.correction.outcome import Correction, describe, overall
+from steer.values import checked
 
 
 def part(
@@ -53,6 +57,7 @@ def test_unevenness_is_said_beside_chance() -> None:
 
 
 def test_it_reads_back() -> None:
-    assert [Correction.from_json(each.to_json()) for each in PARTS] == PARTS
-    with pytest.raises(TypeError):
-        Correction.from_json(PARTS[0].to_json() | {"unknown": 1})
+    kind = TypeAdapter(Correction)
+    assert [checked(kind, json.dumps(each.to_json()).encode()) for each in PARTS] == PARTS
+    with pytest.raises(ValueError, match="unknown"):
+        checked(kind, json.dumps(PARTS[0].to_json() | {"unknown": 1}).encode())

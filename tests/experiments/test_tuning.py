@@ -614,9 +614,16 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
-    (tmp_path / "tuning.json").write_text('{"format": 1}')
-    with pytest.raises(SteerError, match=r"tuning.json is damaged"):
-        tune_in(tmp_path)
+    trial = {"number": 0, "origin": "defaults", "settings": {}}
+    for content in (
+        '{"format": 1}',
+        "[" * 200_000,
+        json.dumps({"format": 1, "search": [], "trials": [trial]}),
+        json.dumps({"format": 1, "search": {}, "trials": [trial | {"seconds": "1"}]}),
+    ):
+        (tmp_path / "tuning.json").write_text(content)
+        with pytest.raises(SteerError, match=r"tuning.json is damaged"):
+            tune_in(tmp_path)
 
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def test_unknown_embedder_is_one_clear_line(tmp_path: Path) -> None:
 def test_default_is_named_after_where_it_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: list[str] = []
 
-    def stand_in(path: str) -> object:
+    def stand_in(path: str, trust_remote_code: bool) -> object:
         loaded.append(path)
         return object()
 

@@ -566,6 +566,14 @@ def test_answer_letters(tmp_path: Path) -> None:
     assert "66.7%" in page.split("Table: answer letters")[1]
 
 
+def edited(format: str = ".3f", **changed: Any) -> str:
+    """An evaluation that is well formed but for what is changed."""
+    column = {"key": "a", "group": "g", "title": "A", "aim": "lower", "format": format}
+    row = {"name": "b", "a": {"value": 1.0}}
+    whole = {"n": 3, "embedder": "e", "columns": [column], "rows": [row]}
+    return json.dumps(whole | changed)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -573,7 +581,15 @@ def test_answer_letters(tmp_path: Path) -> None:
         ("evaluation.json", "{", "evaluate again"),
         ("evaluation.json", "[]", "evaluate again"),
         ("evaluation.json", '{"columns": [{}]}', "evaluate again"),
-        ("evaluation.json", '{"columns": [{"key": "a"}], "rows": [{"name": "b"}]}', "lacks"),
+        ("evaluation.json", '{"columns": [{"key": "a"}], "rows": [{"name": "b"}]}', "n is"),
+        ("evaluation.json", edited(rows=[{"name": "b"}]), "'b' lacks"),
+        ("evaluation.json", edited(rows=[{"name": 3}]), "rows"),
+        ("evaluation.json", edited(n="3"), "n is '3'"),
+        ("evaluation.json", edited(format="9999999999d"), "format"),
+        ("evaluation.json", "[" * 200_000, "nested too deeply"),
+        ("comparison.json", edited(), "format"),
+        ("comparison.json", '{"format": 1, "methods": [{"name": 3}]}', "command|methods"),
+        ("comparison.json", "[" * 200_000, "nested too deeply"),
     ],
 )
 def test_damaged_files_are_named(

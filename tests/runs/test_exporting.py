@@ -16,7 +16,7 @@ from steer.runs.card import CardSettings, size_category
 from steer.runs.exporting import ExportSettings, export
 from steer.runs.generation import generate
 from steer.runs.lineage import held, lineage
-from steer.runs.records import Record
+from steer.runs.records import Record, read_attempt
 from steer.runs.store import Run, open_store
 from tests import stub
 from tests.runs.test_generation import WordEmbedder
@@ -42,7 +42,7 @@ def test_jsonl_holds_the_records(run: Run, tmp_path: Path) -> None:
     for row in rows:
         for name in ORIGIN:
             del row[name]
-    assert tuple(map(Record.from_json, rows)) == run.records
+    assert tuple(read_attempt(json.dumps(row).encode()) for row in rows) == run.records
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])

@@ -15,16 +15,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from peft import PeftModel
 from peft.tuners.lora import Linear as LoraLinear
 from peft.tuners.tuners_utils import BaseTunerLayer
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from steer.errors import SteerError
 from steer.models import machine
-from steer.quiet import quiet_logs
+from steer.models.base import attach_adapter
 
 
 class Switch:
@@ -255,15 +253,9 @@ def _join(model: nn.Module, group: Sequence[str], adapter: str, switch: Switch) 
 
 
 def _attach(model: PreTrainedModel, adapter: Path) -> str:
-    """Lets PEFT put the adapter into `model`; returns the adapter's name."""
-    try:
-        with quiet_logs():
-            peft = PeftModel.from_pretrained(model, str(adapter))
-    except (RuntimeError, ValueError, OSError, KeyError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise SteerError(
-            f"the adapter in {adapter} does not fit its base model: {reason}"
-        ) from None
+    """Puts the adapter into `model`; returns its name. Raises `SteerError` for all but plain LoRA
+    on linear layers."""
+    peft = attach_adapter(model, adapter)
     name = str(peft.active_adapter)
     config = peft.peft_config[name]
     if getattr(config, "bias", "none") != "none" or getattr(config, "modules_to_save", None):

@@ -80,6 +80,7 @@ class VLLMEngine:
         chosen = pick_dtype(dtype, torch.device(kind))
         options = {
             "model": resolve_model(base),
+            "trust_remote_code": False,
             "dtype": str(chosen).removeprefix("torch."),
             "max_num_seqs": self.rows * STREAMS,
             "tensor_parallel_size": gpus,
