@@ -215,9 +215,19 @@ def hold_lock(folder: Path, busy: str) -> Iterator[None]:
         reason = f"cannot lock {folder}: {error.strerror}; choose a local folder"
         raise SteerError(reason) from error
     try:
+        if not _is_at(folder / "lock", lock):  # who held it before took the folder away
+            raise SteerError(busy)
         yield
     finally:
         os.close(lock)
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Whether what is open is still what is at `path`."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def check_format(path: Path | str, values: Mapping[str, Any], known: int) -> None:
