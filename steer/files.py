@@ -6,9 +6,8 @@ import json
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from steer.values import NOT_OURS, what_is_wrong
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _TEMPORARY = ".steer-tmp-"
-_STALE_SECONDS = 24 * 3600
 
 
 @contextmanager
@@ -33,14 +31,9 @@ def new_folder(out: Path, needs_bytes: int = 0) -> Iterator[Path]:
     with disk_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         check_space(out.parent, needs_bytes)
-        _remove_stale(out.parent)
-        folder = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=out.parent))
-    try:
-        with disk_errors(out):
-            yield folder
-            _publish(folder, out)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with _temporary_folder(out) as folder:
+        yield folder
+        _publish(folder, out)
 
 
 @contextmanager
@@ -52,17 +45,14 @@ def new_file(out: Path) -> Iterator[Path]:
     refuse_existing(out)
     with disk_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = out.with_name(f"{_TEMPORARY}{os.getpid()}-{out.name}")
-    try:
-        with disk_errors(out):
-            yield temporary
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            refuse_existing(out)
-            os.replace(temporary, out)
-            sync_folder(out.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _temporary_folder(out) as folder:
+        temporary = folder / out.name
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        refuse_existing(out)
+        os.replace(temporary, out)
+        sync_folder(out.parent)
 
 
 def refuse_existing(out: Path) -> None:
@@ -83,11 +73,8 @@ def check_space(folder: Path, needs_bytes: int) -> None:
 
 def discard_folder(folder: Path) -> None:
     """Removes a folder so that no other process finds a part of it: by a rename first."""
-    hidden = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=folder.parent))
-    try:
+    with _temporary_folder(folder) as hidden:
         folder.rename(hidden / folder.name)
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)
 
 
 def _publish(folder: Path, out: Path) -> None:
@@ -109,11 +96,55 @@ def _umask() -> int:
     return mask
 
 
+@contextmanager
+def _temporary_folder(out: Path) -> Iterator[Path]:
+    """Makes a folder beside `out`, to be removed at the end; its lock says that it is in use."""
+    with disk_errors(out):
+        _remove_stale(out.parent)
+        folder, lock = _new_temporary(out.parent)
+    try:
+        with disk_errors(out):
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def _new_temporary(parent: Path) -> tuple[Path, int]:
+    """Makes a folder and locks it; another one where it was taken for stale before it had its
+    lock."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=parent))
+        with suppress(FileNotFoundError):
+            lock = os.open(folder, os.O_RDONLY)
+            if _locks(lock) is not False and folder.is_dir():
+                return folder, lock
+            os.close(lock)
+
+
 def _remove_stale(parent: Path) -> None:
-    """Removes what a killed process left behind, once it is too old to be in use."""
+    """Removes what killed processes left behind: nobody holds its lock. Age says nothing, as a job
+    may take days. What cannot be locked is left alone."""
     for folder in parent.glob(f"{_TEMPORARY}*"):
-        if time.time() - folder.stat().st_mtime > _STALE_SECONDS:
-            shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                if _locks(lock):
+                    shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(lock)
+
+
+def _locks(descriptor: int) -> bool | None:
+    """Locks an open folder; False where another process holds it, None where there are no
+    locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
 
 
 def write_atomic(path: Path, content: bytes) -> None:
@@ -188,9 +219,19 @@ def hold_lock(folder: Path, busy: str) -> Iterator[None]:
         reason = f"cannot lock {folder}: {error.strerror}; choose a local folder"
         raise SteerError(reason) from error
     try:
+        if not _is_at(folder / "lock", lock):  # who held it before took the folder away
+            raise SteerError(busy)
         yield
     finally:
         os.close(lock)
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Whether what is open is still what is at `path`."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def check_format(path: Path | str, values: Mapping[str, Any], known: int) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from steer.errors import SteerError
-from steer.files import check_format, hold_lock, new_folder, reading, write_json
+from steer.files import check_format, hold_lock, new_file, new_folder, reading, write_json
 
 
 def left_in(folder: Path) -> list[str]:
@@ -96,14 +96,26 @@ def test_a_file_in_the_way_of_the_parent(tmp_path: Path) -> None:
         pass
 
 
-def test_old_leftovers_are_removed_and_new_ones_kept(tmp_path: Path) -> None:
-    old, new = tmp_path / ".steer-tmp-old", tmp_path / ".steer-tmp-new"
-    old.mkdir()
-    new.mkdir()
-    os.utime(old, (0, 0))
+def test_what_a_killed_process_left_is_removed_and_what_is_in_use_is_kept(tmp_path: Path) -> None:
+    """A lock tells them apart, not their age: a job may take days."""
+    dead = tmp_path / ".steer-tmp-dead"
+    (dead / "part").mkdir(parents=True)
+    with new_folder(tmp_path / "slow") as slow:
+        assert not dead.exists()
+        os.utime(slow, (0, 0))
+        with new_folder(tmp_path / "folder"), new_file(tmp_path / "file") as file:
+            file.touch()
+        assert slow.is_dir()
+    assert left_in(tmp_path) == ["file", "folder", "slow"]
+
+
+def test_a_link_is_no_leftover(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    (mine / "text").mkdir(parents=True)
+    (tmp_path / ".steer-tmp-link").symlink_to(mine)
     with new_folder(tmp_path / "out"):
         pass
-    assert left_in(tmp_path) == [".steer-tmp-new", "out"]
+    assert left_in(mine) == ["text"]
 
 
 def test_one_holder_of_a_lock_at_a_time(tmp_path: Path) -> None:

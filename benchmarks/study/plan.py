@@ -11,7 +11,6 @@ and are not tuned again.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 from unittest.mock import patch
 
 from benchmarks.study.lab import Lab
@@ -22,7 +21,8 @@ from steer.experiments.setup import spread
 from steer.methods import find_method
 from steer.models import fitting
 from steer.models.expert import EpochLoss, FitSettings
-from steer.models.training import FitProgress, train
+from steer.models.training import FitProgress, OnFitProgress, Training
+from steer.models.unfinished import Unfinished
 from steer.runs.generation import generate
 from steer.runs.store import Run
 
@@ -62,16 +62,22 @@ def _early_adapters(out: Path) -> Iterator[None]:
     """Saves the adapter as it is on its way, in every `fit` within the block. Nothing in the
     package needs that, so the package has no way to ask for it."""
 
-    def train_saving(model: Any, *rest: Any, **named: Any) -> list[EpochLoss]:
-        waiting = list(SHARES)
+    run = Training.run
 
-        def report(progress: FitProgress) -> None:
+    def run_saving(
+        training: Training, kept: Unfinished, report: OnFitProgress
+    ) -> tuple[EpochLoss, ...]:
+        waiting = [share for share in SHARES if not (out / f"1-{share}").exists()]
+
+        def saving(progress: FitProgress) -> None:
+            report(progress)
             while waiting and progress.step and progress.step >= progress.steps / waiting[0]:
-                model.save_pretrained(out / f"1-{waiting.pop(0)}", save_embedding_layers=False)
+                place = out / f"1-{waiting.pop(0)}"
+                training.model.save_pretrained(place, save_embedding_layers=False)
 
-        return train(model, *rest, **named | {"on_progress": report})
+        return run(training, kept, saving)
 
-    with patch.object(fitting, "train", train_saving):
+    with patch.object(Training, "run", run_saving):
         yield
 
 

@@ -142,8 +142,11 @@ def fit(
     *,
     reading: ReadingOptions,
 ) -> None:
-    """Fit an expert: a LoRA adapter that writes texts like yours."""
-    with console.on_stop(f"{out} was not made; the same command starts again"):
+    """Fit an expert: a LoRA adapter that writes texts like yours.
+
+    The same command goes on with a fit that was stopped.
+    """
+    with console.on_stop(lambda: _stopped(out)):
         from steer.cli import tables as views
         from steer.data.catalog import load_task
         from steer.models.expert import FitSettings
@@ -161,6 +164,14 @@ def fit(
             shown = console.fitting(meter)
             expert = fit_expert(corpus, what, out, base=base, settings=settings, on_progress=shown)
     views.show_expert(expert)
+
+
+def _stopped(out: Path) -> str:
+    from steer.models.unfinished import is_unfinished, unfinished_folder
+
+    if is_unfinished(out):
+        return f"the fit so far is in {unfinished_folder(out)}; the same command goes on with it"
+    return f"{out} was not made; the same command starts again"
 
 
 @app.command(epilog="Example: [b]steer evaluate run --real hypotheses.jsonl --json table.json[/b]")

@@ -1,8 +1,11 @@
 """Progress as a user sees it: live bars on a terminal, a plain line now and then elsewhere."""
 
+import math
+import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -20,8 +23,8 @@ if TYPE_CHECKING:  # these load model libraries
     from steer.models.training import FitProgress
     from steer.runs import generation
 
-PLAIN_SECONDS = 15.0
-"""How often progress is printed where there is no terminal to redraw."""
+PLAIN_SECONDS = 9.0
+"""How often progress is printed where there is no terminal to redraw, news or none."""
 
 OTHERS_WIDTH = 25
 """Columns of a terminal that the spinner, the stage, the time and the gaps take."""
@@ -32,7 +35,7 @@ class Meter:
 
     A job goes through stages; each has its own bar. On a terminal the bar moves and a spinner
     turns even between updates; elsewhere the first and last update of a stage are lines, and
-    those in between one every `PLAIN_SECONDS`.
+    there is one more every `PLAIN_SECONDS`, also where nothing new came.
     """
 
     def __init__(self, console: Console | None = None) -> None:
@@ -44,10 +47,14 @@ class Meter:
         self._task = TaskID(0)
         self._began = self._printed = self._first = self._done = self._total = 0.0
         self._note = ""
+        self._over = threading.Event()
+        self._beat = threading.Thread(target=self._repeat, daemon=True)
 
     def __enter__(self) -> Self:
         if self._live:
             self._live.start()
+        else:
+            self._beat.start()
         return self
 
     def __exit__(
@@ -56,6 +63,7 @@ class Meter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._over.set()
         self._close(finished=kind is None)
         if self._live:
             self._live.stop()
@@ -89,9 +97,15 @@ class Meter:
         elif finished and self._done != self._first:
             self._print()
 
-    def _print(self) -> None:
+    def _repeat(self) -> None:
+        """Says how long a stage has taken, where its updates are far apart."""
+        while not self._over.wait(PLAIN_SECONDS / 3):
+            if self._stage and time.monotonic() - self._printed >= PLAIN_SECONDS:
+                self._print(f"{duration(time.monotonic() - self._began)} so far")
+
+    def _print(self, more: str = "") -> None:
         self._printed = time.monotonic()
-        remark = self._remark()
+        remark = ", ".join(filter(None, (self._remark(), more)))
         line = f"{self._stage}: {remark}" if remark else f"{self._stage} ..."
         self._console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
 
@@ -107,13 +121,28 @@ class Meter:
 
 
 @contextmanager
-def on_stop(advice: str) -> Iterator[None]:
-    """Says what Ctrl-C leaves behind."""
+def on_stop(advice: str | Callable[[], str]) -> Iterator[None]:
+    """Says what Ctrl-C leaves behind. SIGTERM, as `timeout` and job queues send it, ends the block
+    in the same way."""
+    with _terminated_as_interrupted():
+        try:
+            yield
+        except KeyboardInterrupt:
+            said = advice if isinstance(advice, str) else advice()
+            print(printable(f"stopped: {said}"), file=sys.stderr)
+            raise
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # only that one has handlers
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
-    except KeyboardInterrupt:
-        print(printable(f"stopped: {advice}"), file=sys.stderr)
-        raise
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _bars(console: Console, width: int) -> Progress:
@@ -142,30 +171,40 @@ def counted(number: int, what: str) -> str:
 
 
 def fitting(meter: Meter) -> "Callable[[FitProgress], None]":
-    """Shows a fit: epoch, loss, tokens a second, time left (less if it stops early)."""
-    last = ""
+    """Shows a fit: epoch, losses, whether it overfits, tokens a second, time left (less if it stops
+    early)."""
+    losses: dict[str, float] = {}
+    lowest = math.inf
+    done = total = 0.0
 
     def update(progress: "FitProgress") -> None:
-        nonlocal last
+        nonlocal lowest, done, total
         if progress.stage == "load":
             meter.update("loading")
-        elif progress.stage == "save":
-            meter.update("fitting", 1, 1, last)  # all there is to do, also when it stops early
+            return
+        if progress.stage == "save":
+            meter.update("fitting", total, total, _losses(losses, lowest))  # also if it stops early
             meter.update("saving")
-        else:
-            last = _losses(progress) or last
-            epoch = f"epoch {progress.epoch}/{progress.epochs}"
-            held_out = "testing" if progress.stage == "evaluate" else ""
-            speed = f"{progress.tokens_per_second:.0f} tokens/s" if progress.tokens else ""
-            note = ", ".join(filter(None, (epoch, last, speed, held_out)))
-            meter.update("fitting", progress.step, progress.steps, note)
+            return
+        found = {"loss": progress.loss, "held-out": progress.held_out_loss}
+        losses.update({name: loss for name, loss in found.items() if loss is not None})
+        lowest = min(lowest, losses.get("held-out", math.inf))
+        done, total = progress.done, progress.total
+        epoch = f"epoch {progress.epoch}/{progress.epochs}"
+        testing = "testing" if progress.stage == "evaluate" else ""
+        speed = f"{progress.tokens_per_second:.0f} tokens/s" if progress.tokens else ""
+        parts = (epoch, testing, _losses(losses, lowest), speed)
+        meter.update("fitting", done, total, ", ".join(filter(None, parts)))
 
     return update
 
 
-def _losses(progress: "FitProgress") -> str:
-    parts = {"loss": progress.loss, "held-out": progress.held_out_loss}
-    return ", ".join(f"{name} {loss:.2f}" for name, loss in parts.items() if loss is not None)
+def _losses(losses: Mapping[str, float], lowest: float) -> str:
+    """Writes the last losses, and how far the held-out one is above the lowest."""
+    parts = [f"{name} {losses[name]:.2f}" for name in ("loss", "held-out") if name in losses]
+    if (rise := losses.get("held-out", lowest) - lowest) > 0:
+        parts[-1] += f" ({rise:.2f} above the lowest: it overfits)"
+    return ", ".join(parts)
 
 
 def generating(meter: Meter) -> "Callable[[generation.RunProgress], None]":

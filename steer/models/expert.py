@@ -20,7 +20,8 @@ CARD = "expert.json"
 class FitSettings(Config):
     """Settings of a fit. `epochs` is the most: fitting stops once the held-out loss has not
     improved for `patience` epochs. `held_out` is the share of different texts kept for that;
-    `max_tokens` limits prompt and text together."""
+    `max_tokens` limits prompt and text together. At most `pass_tokens` are read in one pass, unless
+    a single text has more: fewer take less memory, and change nothing else."""
 
     epochs: int = Field(6, ge=1, le=1000)
     patience: int = Field(1, ge=1)
@@ -30,6 +31,7 @@ class FitSettings(Config):
     batch: int = Field(8, ge=1)
     held_out: float = Field(0.1, gt=0, le=0.5)
     max_tokens: int = Field(512, ge=8)
+    pass_tokens: int = Field(1024, ge=1)
     seed: int = Field(0, ge=0, lt=2**32)
 
 

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,33 +14,31 @@ from transformers import set_seed
 from steer.data.corpus import Corpus, as_corpus
 from steer.data.tasks import Task
 from steer.errors import SteerError
-from steer.files import new_folder, refuse_existing
+from steer.files import check_space, new_folder, refuse_existing
 from steer.models.base import (
     context_length,
     load_model,
     load_tokenizer,
     model_fingerprint,
+    pick_device,
+    pick_dtype,
 )
+from steer.models.examples import Encoded, encode
 from steer.models.expert import CARD, EpochLoss, Expert, FitSettings, Lengths
 from steer.models.fingerprints import adapter_fingerprint
 from steer.models.packaged import default_model
+from steer.models.schedule import Schedule
 from steer.models.splitting import FEWEST, Split, split_texts
-from steer.models.suiting import costly, hardly_falls
-from steer.models.training import (
-    Encoded,
-    FitProgress,
-    OnFitProgress,
-    encode,
-    train,
-    training_arguments,
-)
+from steer.models.suiting import costly, hardly_falls, rises
+from steer.models.training import FitProgress, OnFitProgress, Training
+from steer.models.unfinished import Unfinished, is_unfinished, unfinished_fit
 from steer.quiet import quiet_logs
 from steer.version import __version__
 
 log = logging.getLogger(__name__)
 
-_CHECKPOINTS = "checkpoints"
 _LOOKED_AT = 1_000
+_OF_TASK = ("prompt", "labels", "form", "whitespace", "pattern", "min_chars", "max_new_tokens")
 
 
 def fit(
@@ -56,24 +53,39 @@ def fit(
 
     A list of strings is a corpus without labels (`Corpus.of` adds them). A prompt alone is a
     task with the corpus's labels, and a template with `{label}` when there are any. `out` is
-    made in one piece at the end, or not at all. Raises `SteerError` when it exists, for an
-    unknown base model, too few texts, labels that are not the task's, and what `Task` refuses.
+    made in one piece at the end, or not at all. A fit that is stopped is kept beside it, and the
+    same call goes on with it, to the same expert. Raises `SteerError` when `out` exists, for an
+    unfinished fit of anything else, an unknown base model, too few texts, labels that are not the
+    task's, and what `Task` refuses.
     """
     corpus, out, settings = as_corpus(corpus), Path(out), settings or FitSettings()
     report = on_progress or (lambda _: None)
-    refuse_existing(out)
+    if not is_unfinished(out):
+        refuse_existing(out)
     task = Task(task, corpus.label_names) if isinstance(task, str) else task
     _check_labels(task, corpus)
     task = task.suited_to(corpus.texts)
+    base = _lasting_name(base)
     report(FitProgress("load"))
-    job = _load(corpus, task, base, settings)
-    with new_folder(out, needs_bytes=_disk_bytes(job.model)) as folder, quiet_logs():
-        losses = _train(job, folder, report)
+    with unfinished_fit(out, _identity(corpus, task, base, settings)) as kept, quiet_logs():
+        job = _load(corpus, task, base, settings)
+        check_space(out.parent, _disk_bytes(job.model))
+        losses = _train(job, kept, report)
         report(FitProgress("save"))
-        _save_adapter(job, folder)
-        expert = _describe(job, losses, out, adapter_fingerprint(folder))
-        (folder / CARD).write_text(expert.model_dump_json(indent=2) + "\n")
-    return expert
+        return _publish(job, losses, out)
+
+
+def _identity(corpus: Corpus, task: Task, base: str, settings: FitSettings) -> dict[str, object]:
+    """What makes two fits the same: by name, in the order in which differences are told. Threads
+    are not part of it, as a fit keeps the number that it was begun with."""
+    dtype = pick_dtype("auto", pick_device())
+    return {
+        "data": corpus.fingerprint,
+        **{name: getattr(task, name) for name in _OF_TASK},
+        "base": model_fingerprint(base),
+        "dtype": str(dtype).removeprefix("torch."),
+        **settings.model_dump(),
+    }
 
 
 def _check_labels(task: Task, corpus: Corpus) -> None:
@@ -105,8 +117,7 @@ class _Job:
         return [self.encoded[row] for row in rows]
 
 
-def _load(corpus: Corpus, task: Task, base: str | None, settings: FitSettings) -> _Job:
-    name = _lasting_name(base)
+def _load(corpus: Corpus, task: Task, name: str, settings: FitSettings) -> _Job:
     tokenizer, base_model = load_tokenizer(name), load_model(name)
     encoded = encode(corpus, task, tokenizer)
     limit = min(settings.max_tokens, context_length(base_model))
@@ -117,16 +128,27 @@ def _load(corpus: Corpus, task: Task, base: str | None, settings: FitSettings) -
     return _Job(corpus, task, settings, name, model, int(tokenizer.pad_token_id), encoded, split)
 
 
-def _train(job: _Job, folder: Path, report: OnFitProgress) -> list[EpochLoss]:
-    return train(
+def _train(job: _Job, kept: Unfinished, report: OnFitProgress) -> tuple[EpochLoss, ...]:
+    examples, settings = job.pick(job.split.train), job.settings
+    lengths = [len(example["input_ids"]) for example in examples]
+    training = Training(
         job.model,
-        job.pick(job.split.train),
+        examples,
         job.pick(job.split.held_out),
-        training_arguments(folder / _CHECKPOINTS, job.settings, job.model.device),
-        patience=job.settings.patience,
-        pad=job.pad,
-        on_progress=report,
+        Schedule(lengths, settings.batch, settings.epochs, settings.lr, settings.seed),
+        job.pad,
+        settings.pass_tokens,
+        settings.patience,
     )
+    return training.run(kept, report)
+
+
+def _publish(job: _Job, losses: Sequence[EpochLoss], out: Path) -> Expert:
+    with new_folder(out) as folder:
+        _save_adapter(job, folder)
+        expert = _describe(job, losses, out, adapter_fingerprint(folder))
+        (folder / CARD).write_text(expert.model_dump_json(indent=2) + "\n")
+    return expert
 
 
 def _describe(job: _Job, losses: Sequence[EpochLoss], path: Path, fingerprint: str) -> Expert:
@@ -134,13 +156,7 @@ def _describe(job: _Job, losses: Sequence[EpochLoss], path: Path, fingerprint: s
         path=path,
         adapter_fingerprint=fingerprint,
         task_name=job.task.name,
-        prompt=job.task.prompt,
-        labels=job.task.labels,
-        form=job.task.form,
-        whitespace=job.task.whitespace,
-        pattern=job.task.pattern,
-        min_chars=job.task.min_chars,
-        max_new_tokens=job.task.max_new_tokens,
+        **{name: getattr(job.task, name) for name in _OF_TASK},
         base=job.base,
         base_fingerprint=model_fingerprint(job.base),
         data_source=job.corpus.source,
@@ -185,16 +201,16 @@ def _add_adapter(base: Any, settings: FitSettings) -> Any:
 
 
 def _disk_bytes(model: Any) -> int:
-    """Bytes on disk of two checkpoints and the result, in fp32."""
+    """Bytes on disk, in fp32: a state with its optimizer's moments, the one that replaces it, the
+    weights of two epochs, and the result."""
     weights = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
-    return 3 * 4 * weights + 20_000_000
+    return (2 * 3 + 2 + 1) * 4 * weights + 20_000_000
 
 
 def _save_adapter(job: _Job, folder: Path) -> None:
     # The name replaces the folder the base was loaded from, which may be in this user's cache.
     job.model.peft_config["default"].base_model_name_or_path = job.base
     job.model.save_pretrained(folder, save_embedding_layers=False)
-    shutil.rmtree(folder / _CHECKPOINTS, ignore_errors=True)
     (folder / "README.md").unlink(missing_ok=True)  # a form with nothing filled in
 
 
@@ -265,12 +281,9 @@ def _no_help(losses: Sequence[EpochLoss]) -> str | None:
 
 def _bad_end(losses: Sequence[EpochLoss], settings: FitSettings) -> str | None:
     """Warning for a fit that should have ended earlier, or later."""
-    best, last = losses[_best_epoch(losses)], losses[-1]
-    if last.held_out > best.held_out:
-        return (
-            f"The expert overfits after epoch {best.epoch}: the held-out loss rose from "
-            f"{best.held_out:.3f} to {last.held_out:.3f}. Epoch {best.epoch} is kept."
-        )
+    last = losses[-1]
+    if warning := rises(losses):
+        return warning
     if last.epoch == settings.epochs and last.held_out < losses[-2].held_out:
         return (
             f"The held-out loss was still falling at epoch {last.epoch}, the last one allowed; "

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from steer.data.corpus import Corpus
 from steer.errors import SteerError
+from steer.models.examples import Encoded
 from steer.models.expert import FitSettings
-from steer.models.training import Encoded
 from steer.seeds import derive
 
 FEWEST = 10

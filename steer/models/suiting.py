@@ -1,4 +1,4 @@
-"""Signs that a base model does not suit the texts it is to be fitted on."""
+"""Signs that a base model does not suit the texts it is fitted on, or a fit goes on too long."""
 
 from collections.abc import Sequence
 
@@ -44,4 +44,16 @@ def hardly_falls(losses: Sequence[EpochLoss]) -> str | None:
         f"The held-out loss hardly falls: {before:.3f} before, {after:.3f} after the first epoch. "
         "The base model may know such texts already, or does not suit them: see what it writes, "
         "then try a higher --lr or another --base."
+    )
+
+
+def rises(losses: Sequence[EpochLoss]) -> str | None:
+    """Warns of a held-out loss that rose above the lowest one: the expert overfits, that is, it
+    learns its texts by heart. None where it did not."""
+    best = min(losses[1:], key=lambda loss: loss.held_out, default=None)
+    if best is None or losses[-1].held_out <= best.held_out:
+        return None
+    return (
+        f"The expert overfits after epoch {best.epoch}: the held-out loss rose from "
+        f"{best.held_out:.3f} to {losses[-1].held_out:.3f}. Epoch {best.epoch} is kept."
     )

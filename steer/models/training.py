@@ -1,41 +1,43 @@
-"""Fitting on completions: encoded texts, batches, and the Trainer that reports what happens."""
+"""Training: the steps of a fit, its tests on held-out texts, and what it says meanwhile.
+
+AdamW, the gradient of a step clipped to a norm of 1. All that happens follows from the settings and
+the state that is kept, so a fit that was stopped goes on to the same weights.
+"""
 
 import logging
 import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, TypedDict
+from functools import cached_property
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
-from transformers import (
-    EarlyStoppingCallback,
-    PreTrainedTokenizerBase,
-    PrinterCallback,
-    Trainer,
-    TrainerCallback,
-    TrainingArguments,
-)
 
-from steer.data.corpus import Corpus
-from steer.data.tasks import Task
 from steer.errors import SteerError
-from steer.models.base import encode_prompt, encode_texts
-from steer.models.expert import EpochLoss, FitSettings
-from steer.models.suiting import hardly_falls
+from steer.models.examples import Encoded, completion_loss, completions, padded, split_passes
+from steer.models.expert import EpochLoss
+from steer.models.machine import cpus, use_cpus
+from steer.models.schedule import Schedule
+from steer.models.suiting import hardly_falls, rises
+from steer.models.unfinished import Progress, Unfinished
+from steer.seeds import derive
 
 log = logging.getLogger(__name__)
 
-IGNORE = -100
+KEEP_SECONDS = 60.0
+"""Most seconds of training that a stop loses."""
+
+_TEST = 0.5  # time of a token that is only read, in those of one that is trained on
+_MOMENTS = ("exp_avg", "exp_avg_sq")  # as AdamW calls them
 
 
 @dataclass(frozen=True)
 class FitProgress:
     """Progress of a fit. `tokens` are those trained on so far, padding not counted, in `seconds` of
-    training; losses are in nats a completion token, None while not known."""
+    training; losses are in nats a completion token, None while not known. `done` of `total` is
+    the work of the whole fit."""
 
     stage: Literal["load", "train", "evaluate", "save"]
     epoch: int = 0
@@ -46,6 +48,8 @@ class FitProgress:
     seconds: float = 0.0
     loss: float | None = None
     held_out_loss: float | None = None
+    done: float = 0.0
+    total: float = 0.0
 
     @property
     def tokens_per_second(self) -> float:
@@ -56,210 +60,199 @@ class FitProgress:
 OnFitProgress = Callable[[FitProgress], None]
 
 
-class Encoded(TypedDict):
-    """Tokens of a text. `input_ids`: prompt, completion and end of text; `prompt`: how many of them
-    are prompt."""
-
-    input_ids: list[int]
-    prompt: int
-
-
-def encode(corpus: Corpus, task: Task, tokenizer: PreTrainedTokenizerBase) -> list[Encoded]:
-    """Encodes texts, one element each. The prompt is encoded alone, as in generation, so that what
-    follows it there begins at the same token boundary."""
-    labels: Sequence[str | None] = corpus.labels or [None] * len(corpus.texts)
-    prompts = {label: encode_prompt(tokenizer, task.render(label)) for label in set(labels)}
-    completions = encode_texts(tokenizer, [task.completion(text) for text in corpus.texts])
-    return [
-        {
-            "input_ids": [*prompts[label], *completion, tokenizer.eos_token_id],
-            "prompt": len(prompts[label]),
-        }
-        for label, completion in zip(labels, completions, strict=True)
-    ]
-
-
-def collate(examples: Sequence[Encoded], pad: int) -> dict[str, Tensor]:
-    """Pads to the right `input_ids`, `attention_mask` and `labels`, each (rows, longest)."""
-    width = max(len(example["input_ids"]) for example in examples)
-    ids = torch.full((len(examples), width), pad)
-    mask = torch.zeros_like(ids)
-    labels = torch.full_like(ids, IGNORE)
-    for row, example in enumerate(examples):
-        tokens, prompt = torch.tensor(example["input_ids"]), example["prompt"]
-        ids[row, : len(tokens)] = tokens
-        mask[row, : len(tokens)] = 1
-        labels[row, prompt : len(tokens)] = tokens[prompt:]
-    return {"input_ids": ids, "attention_mask": mask, "labels": labels}
-
-
-def completion_loss(model: Any, batch: dict[str, Tensor]) -> tuple[Tensor, int]:
-    """Computes the summed loss (nats, fp32) and the number of completion tokens.
-
-    Logits of the prompt are not computed: over a large vocabulary they would cost more than
-    a layer does.
-    """
-    labels = batch["labels"]
-    first = int((labels != IGNORE).any(dim=0).nonzero()[0])
-    logits = model(
-        input_ids=batch["input_ids"],
-        attention_mask=batch["attention_mask"],
-        logits_to_keep=labels.shape[1] - first + 1,
-        use_cache=False,
-    ).logits[:, :-1]
-    targets = labels[:, first:]
-    loss = cross_entropy(
-        logits.reshape(-1, logits.shape[-1]).float(),
-        targets.reshape(-1),
-        ignore_index=IGNORE,
-        reduction="sum",
-    )
-    return loss, int((targets != IGNORE).sum())
-
-
-class CompletionTrainer(Trainer):
-    """Trainer with the loss of `completion_loss`, exact means over tokens, and progress."""
+@dataclass(frozen=True)
+class Training:
+    """A training of `model` on `examples`, tested on `held_out`. A pass reads at most
+    `pass_tokens`; `patience` is how many epochs may pass without a lower held-out loss."""
 
     model: Any
+    examples: Sequence[Encoded]
+    held_out: Sequence[Encoded]
+    schedule: Schedule
+    pad: int
+    pass_tokens: int
+    patience: int
 
-    def __init__(self, *args: Any, on_progress: OnFitProgress, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.on_progress = on_progress
-        self.losses: list[EpochLoss] = []
-        self.tokens, self.seconds = 0, 0.0
-        self._nats, self._counted = 0.0, 0
-        self._began = time.monotonic()
+    def run(self, kept: Unfinished, report: OnFitProgress) -> tuple[EpochLoss, ...]:
+        """Fits the model in place, from where `kept` has it, and leaves it at the epoch whose
+        held-out loss was lowest. Gives the losses of all epochs."""
+        return _Run(self, kept, report).to_the_end()
 
-    def compute_loss(self, model: Any, inputs: dict[str, Any], *_: Any, **__: Any) -> Tensor:
-        """Computes the mean loss of a batch."""
-        self._began = time.monotonic()
-        loss, count = completion_loss(model, inputs)
-        self._nats += loss.item()
-        self._counted += count
-        self.tokens += int(inputs["attention_mask"].sum())
-        return loss / count
+    @cached_property
+    def weights(self) -> dict[str, Tensor]:
+        """Weights that are fitted, by name."""
+        named = self.model.named_parameters()
+        return {name: weight for name, weight in named if weight.requires_grad}
 
-    def step_ended(self) -> None:
-        """Reports a step; its time is forward, backward and update, without evaluations."""
-        self.seconds += time.monotonic() - self._began
-        self._report("train", loss=self._nats / self._counted)
+    def passes(self, examples: Sequence[Encoded]) -> list[list[Encoded]]:
+        """Divides texts among passes."""
+        return list(split_passes(examples, self.pass_tokens))
 
-    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """Computes the held-out loss, a mean over tokens rather than over batches."""
-        loss = self._held_out_loss()
-        train = self._nats / self._counted if self._counted else None
-        self.losses.append(EpochLoss(epoch=len(self.losses), train=train, held_out=loss))
-        if len(self.losses) == 2 and (warning := hardly_falls(self.losses)):
-            log.warning(warning)
-        self._nats, self._counted = 0.0, 0
-        self._report("evaluate", loss=train, held_out_loss=loss)
-        metrics = {"eval_loss": loss}
-        self.control = self.callback_handler.on_evaluate(
-            self.args, self.state, self.control, metrics
+    def loss(self, examples: Sequence[Encoded]) -> Tensor:
+        """Computes the loss of one pass: nats, summed over completion tokens."""
+        return completion_loss(self.model, padded(examples, self.pad))
+
+    def work(self, step: int, tests: float) -> float:
+        """Counts the tokens of all steps before `step` and of so many tests on the held-out texts,
+        those of tests at what they take."""
+        trained = _tokens(self.examples) * step / self.schedule.epoch_steps
+        return trained + _TEST * tests * _tokens(self.held_out)
+
+
+class _Run:
+    """A training on its way: `state` is where it is."""
+
+    def __init__(self, training: Training, kept: Unfinished, report: OnFitProgress) -> None:
+        self.training, self.kept, self.report = training, kept, report
+        self.schedule, self.weights = training.schedule, training.weights
+        weights = list(self.weights.values())
+        self.optimizer = torch.optim.AdamW(weights, lr=0.0, weight_decay=0.0, fused=True)
+        self.state = self._continued()
+        self._kept_at = time.monotonic()
+
+    def to_the_end(self) -> tuple[EpochLoss, ...]:
+        if not self.state.losses:
+            self._end_epoch()
+        while not self._is_over:
+            for rows in self.schedule.batches(self.state.epoch)[self._epoch_step :]:
+                self._step([self.training.examples[row] for row in rows])
+                if time.monotonic() - self._kept_at >= KEEP_SECONDS:
+                    self._keep()
+            self._end_epoch()
+        if self.state.best != self.state.epoch:
+            self._restore(self.kept.load_epoch(self.state.best))
+        return self.state.losses
+
+    @property
+    def _is_over(self) -> bool:
+        without_gain = self.state.epoch - self.state.best
+        tired = self.state.epoch > 0 and without_gain >= self.training.patience
+        return tired or self.state.epoch >= self.schedule.epochs
+
+    @property
+    def _epoch_step(self) -> int:
+        """Steps done in this epoch."""
+        return self.state.step - self.state.epoch * self.schedule.epoch_steps
+
+    def _step(self, examples: Sequence[Encoded]) -> None:
+        """Goes one step: the gradient of the mean over all completion tokens of `examples`, summed
+        up pass by pass."""
+        began, state = time.monotonic(), self.state
+        torch.manual_seed(derive(self.schedule.seed, "step", state.step))  # for models with dropout
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.schedule.rate(state.step)
+        self.training.model.train()
+        count, nats = completions(examples), 0.0
+        for part in self.training.passes(examples):
+            loss = self.training.loss(part)
+            (loss / count).backward()
+            nats += loss.item()
+        torch.nn.utils.clip_grad_norm_(self.weights.values(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.state = state.model_copy(
+            update={
+                "step": state.step + 1,
+                "nats": state.nats + nats,
+                "counted": state.counted + count,
+                "tokens": state.tokens + _tokens(examples),
+                "seconds": state.seconds + time.monotonic() - began,
+            }
         )
-        return metrics
+        self._check(nats, f"loss became {nats} at step {state.step + 1}")
+        self._say("train", loss=self._loss)
+
+    @property
+    def _loss(self) -> float | None:
+        """Mean loss of this epoch so far."""
+        return self.state.nats / self.state.counted if self.state.counted else None
+
+    def _end_epoch(self) -> None:
+        """Tests the model on the held-out texts, and keeps its weights if it is the best so far."""
+        epoch, train, held_out = self.state.epoch + 1, self._loss, self._held_out_loss()
+        losses = (*self.state.losses, EpochLoss(epoch=epoch, train=train, held_out=held_out))
+        self.state = self.state.model_copy(update={"losses": losses, "nats": 0.0, "counted": 0})
+        warning = hardly_falls(losses) if epoch == 1 else rises(losses)
+        if warning:
+            log.warning(warning)
+        if self.state.best == epoch > 0:
+            self.kept.keep_epoch(epoch, self.weights)
+        self._keep()
+        self._say("evaluate", loss=train, held_out_loss=held_out)
 
     def _held_out_loss(self) -> float:
-        nats, counted = 0.0, 0
-        self.model.eval()
+        nats, read = 0.0, 0.0
+        self.training.model.eval()
+        self._say("evaluate")
         with torch.no_grad():
-            for batch in self.get_eval_dataloader():
-                loss, count = completion_loss(self.model, self._prepare_inputs(batch))
-                nats, counted = nats + loss.item(), counted + count
-                self._report("evaluate")
-        self.model.train()
-        if not math.isfinite(nats):
-            raise SteerError(
-                f"the held-out loss became {nats} after epoch {len(self.losses)}; "
-                f"fit with a learning rate lower than {self.args.learning_rate:g} (--lr)"
-            )
-        return nats / counted
+            for part in self.training.passes(self.training.held_out):
+                nats += self.training.loss(part).item()
+                read += _tokens(part)
+                self._say("evaluate", read / _tokens(self.training.held_out))
+        self._check(nats, f"held-out loss became {nats} after epoch {self.state.epoch + 1}")
+        return nats / completions(self.training.held_out)
 
-    def _report(self, stage: Literal["train", "evaluate"], **losses: float | None) -> None:
-        state, epochs = self.state, int(self.args.num_train_epochs)
-        epoch = -(-state.global_step * epochs // max(state.max_steps, 1))
-        self.on_progress(
+    def _check(self, nats: float, what: str) -> None:
+        """Raises `SteerError` for a loss that is no number: all that follows would be none."""
+        if not math.isfinite(nats):
+            self.kept.forget()
+            raise SteerError(
+                f"the {what}; fit with a learning rate lower than {self.schedule.lr:g} (--lr)"
+            )
+
+    def _keep(self) -> None:
+        tensors = dict(self.weights)
+        if self.state.step:
+            for name, weight in self.weights.items():
+                moments = self.optimizer.state[weight]
+                tensors |= {f"{moment}:{name}": moments[moment] for moment in _MOMENTS}
+        self.kept.keep(self.state, tensors)
+        self._kept_at = time.monotonic()
+
+    def _continued(self) -> Progress:
+        """Takes up the state that was kept, if there is one."""
+        found = self.kept.load()
+        use_cpus()
+        if found is None:
+            return Progress(threads=torch.get_num_threads())
+        state, tensors = found
+        use_cpus(min(state.threads, cpus()))  # another number would round otherwise
+        self._restore(tensors)
+        if state.step:
+            for name, weight in self.weights.items():
+                moments = {each: tensors[f"{each}:{name}"].to(weight.device) for each in _MOMENTS}
+                step = torch.tensor(float(state.step), device=weight.device)
+                self.optimizer.state[weight] = {"step": step, **moments}
+        return state
+
+    def _restore(self, tensors: dict[str, Tensor]) -> None:
+        with torch.no_grad():
+            for name, weight in self.weights.items():
+                weight.copy_(tensors[name])
+
+    def _say(
+        self,
+        stage: Literal["train", "evaluate"],
+        tested: float = 0.0,
+        **losses: float | None,
+    ) -> None:
+        state, training = self.state, self.training
+        now = state.epoch if losses.get("held_out_loss") is not None else state.epoch + 1
+        self.report(
             FitProgress(
                 stage,
-                epoch,
-                epochs,
-                state.global_step,
-                state.max_steps,
-                self.tokens,
-                self.seconds,
+                now,
+                self.schedule.epochs,
+                state.step,
+                self.schedule.steps,
+                state.tokens,
+                state.seconds,
+                done=training.work(state.step, state.epoch + 1 + tested),
+                total=training.work(self.schedule.steps, self.schedule.epochs + 1),
                 **losses,
             )
         )
 
 
-class _StepEnded(TrainerCallback):
-    """Passes the end of a step on to the trainer, which the Trainer's own loop cannot."""
-
-    trainer: CompletionTrainer
-
-    def on_step_end(self, *_: Any, **__: Any) -> None:
-        self.trainer.step_ended()
-
-
-def train(
-    model: Any,
-    examples: Sequence[Encoded],
-    held_out: Sequence[Encoded],
-    arguments: TrainingArguments,
-    pad: int,
-    patience: int,
-    on_progress: OnFitProgress,
-) -> list[EpochLoss]:
-    """Fits `model` in place and leaves it at the epoch whose held-out loss was lowest."""
-    steps = _StepEnded()
-    # A strided input would send the largest multiplication of all down a slow path on CPUs.
-    output = model.get_base_model().get_output_embeddings()
-    hook = output.register_forward_pre_hook(lambda _, inputs: (inputs[0].contiguous(),))
-    trainer = CompletionTrainer(
-        model=model,
-        args=arguments,
-        train_dataset=examples,
-        eval_dataset=held_out,
-        data_collator=lambda batch: collate(batch, pad),
-        callbacks=[EarlyStoppingCallback(patience), steps],
-        on_progress=on_progress,
-    )
-    steps.trainer = trainer
-    trainer.remove_callback(PrinterCallback)
-    try:
-        trainer.train()
-    finally:
-        hook.remove()
-    return trainer.losses
-
-
-def training_arguments(
-    folder: Path, settings: FitSettings, device: torch.device
-) -> TrainingArguments:
-    """Settings of the Trainer: a linear schedule after a short warm-up; evaluation and a checkpoint
-    each epoch."""
-    return TrainingArguments(
-        output_dir=str(folder),
-        num_train_epochs=settings.epochs,
-        learning_rate=settings.lr,
-        per_device_train_batch_size=settings.batch,
-        per_device_eval_batch_size=settings.batch,
-        seed=settings.seed,
-        use_cpu=device.type == "cpu",
-        lr_scheduler_type="linear",
-        warmup_steps=0.03,
-        train_sampling_strategy="group_by_length",
-        eval_on_start=True,
-        eval_strategy="epoch",
-        save_strategy="epoch",
-        save_only_model=True,
-        save_total_limit=1,
-        load_best_model_at_end=True,
-        metric_for_best_model="loss",
-        greater_is_better=False,
-        logging_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-        remove_unused_columns=False,
-        dataloader_pin_memory=False,
-    )
+def _tokens(examples: Sequence[Encoded]) -> int:
+    return sum(len(example["input_ids"]) for example in examples)

@@ -1,6 +1,11 @@
 """`steer fit` with a task, with a prompt, with texts from a file or from the hub."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import datasets
@@ -109,3 +114,38 @@ def test_mistakes_are_one_line(
     assert len(errors) == 1
     assert found in errors[0]
     assert not out.exists()
+
+
+def test_a_killed_fit_goes_on_and_a_terminated_one_says_so(
+    out: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    """SIGTERM, SIGKILL, and then to the end, to what a fit that nobody stopped makes."""
+    (tmp_path / "real.txt").write_text("\n".join(tiny.TEXTS))
+
+    def command(place: Path) -> list[str]:
+        words = ["fit", str(tmp_path / "real.txt"), "--prompt", tiny.PROMPT, "--out", str(place)]
+        return [*words, "--base", str(tiny_model), "--epochs", "2", "--batch", "32"]
+
+    def stopped(sent: signal.Signals) -> subprocess.Popen:
+        state = tmp_path / "expert.unfinished" / "state.safetensors"
+        before = state.stat().st_mtime_ns if state.exists() else None
+        words = [sys.executable, "-m", "steer", *command(out)]
+        process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
+        while process.poll() is None:  # until there is another state
+            if state.exists() and state.stat().st_mtime_ns != before:
+                process.send_signal(sent)
+                break
+            time.sleep(0.01)
+        return process
+
+    process = stopped(signal.SIGTERM)
+    _, errors = process.communicate()
+    assert process.returncode == 130
+    assert "expert.unfinished; the same command goes on with it" in errors.splitlines()[-1]
+    assert stopped(signal.SIGKILL).wait() == -signal.SIGKILL
+    assert sorted(path.name for path in tmp_path.glob("*exp*")) == ["expert.unfinished"]
+    assert not list(tmp_path.glob(".steer*"))
+    for place in (out, tmp_path / "never-stopped"):
+        assert main(command(place)) == 0
+    for path in out.iterdir():
+        assert path.read_bytes() == (tmp_path / "never-stopped" / path.name).read_bytes()

@@ -98,3 +98,47 @@ def test_generating_shows_accepted_rate_and_speed(
     assert "30/40 accepted at 75%" in last
     assert speed in last
     assert last.endswith(" left")
+
+
+def test_off_a_terminal_a_stage_without_news_shows_that_it_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(console, "PLAIN_SECONDS", 0.01)
+    file = io.StringIO()
+    with Meter(Console(file=file)) as meter:
+        meter.update("loading")
+        while "so far" not in file.getvalue():
+            meter._over.wait(0.01)
+    first, second, *_ = file.getvalue().splitlines()
+    assert first == "loading ..."
+    assert second == "loading: 0 s so far"
+
+
+def test_fitting_shows_losses_and_says_that_it_overfits() -> None:
+    file = io.StringIO()
+    with Meter(Console(file=file, width=200, force_terminal=True)) as meter:
+        show, shown = console.fitting(meter), []
+        monkey = meter.update
+        meter.update = lambda *given: (shown.append(given), monkey(*given))
+        for epoch, held_out in enumerate((3.0, 2.5, 2.75)):
+            for stage, known in (("train", None), ("evaluate", held_out)):
+                show(
+                    SimpleNamespace(
+                        stage=stage,
+                        epoch=epoch,
+                        epochs=3,
+                        loss=2.0 if epoch else None,
+                        held_out_loss=known,
+                        tokens=1,
+                        tokens_per_second=7.0,
+                        done=epoch + 1,
+                        total=4,
+                    )
+                )
+        show(SimpleNamespace(stage="save"))
+    notes = [note for _, _, _, note in shown[:-1]]
+    assert notes[2] == "epoch 1/3, loss 2.00, held-out 3.00, 7 tokens/s"
+    assert notes[5].startswith(
+        "epoch 2/3, testing, loss 2.00, held-out 2.75 (0.25 above the lowest: it overfits)"
+    )
+    assert [given[0] for given in shown[-2:]] == ["fitting", "saving"]

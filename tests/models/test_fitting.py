@@ -14,10 +14,11 @@ from steer.errors import SteerError
 from steer.models import fitting as module
 from steer.models import packaged
 from steer.models.base import load_model, load_tokenizer, model_fingerprint
+from steer.models.examples import completion_loss, encode, padded
 from steer.models.expert import EpochLoss, Expert, FitSettings
 from steer.models.fitting import fit
 from steer.models.splitting import Split
-from steer.models.training import FitProgress, collate, completion_loss, encode
+from steer.models.training import FitProgress
 from tests import tiny
 
 FAST = FitSettings(epochs=1, rank=2, batch=32, lr=1e-2)
@@ -98,10 +99,11 @@ def test_the_adapter_gives_the_losses_it_claims(tiny_expert: Path, tiny_model: P
     tokenizer = load_tokenizer(str(tiny_model))
     model = load_model(str(tiny_model), dtype="float32")
     examples = encode(Corpus(tiny.TEXTS, None, ""), expert.task, tokenizer)
-    batch = collate([examples[row] for row in expert.held_out], tokenizer.pad_token_id)
+    read = padded([examples[row] for row in expert.held_out], tokenizer.pad_token_id)
+    count = len(read.targets)
     with torch.no_grad():
-        before, count = completion_loss(model, batch)
-        after, _ = completion_loss(PeftModel.from_pretrained(model, tiny_expert), batch)
+        before = completion_loss(model, read)
+        after = completion_loss(PeftModel.from_pretrained(model, tiny_expert), read)
     # It was fitted in bf16 where the machine has it.
     assert before.item() / count == pytest.approx(expert.losses[0].held_out, abs=0.05)
     assert after.item() / count == pytest.approx(expert.losses[1].held_out, abs=0.05)
@@ -227,17 +229,40 @@ def test_what_exists_is_kept(tiny_corpus: Corpus, tmp_path: Path) -> None:
     assert (tmp_path / "out").read_text() == "mine"
 
 
-@pytest.mark.parametrize("stage", ["load", "evaluate", "train", "save"])
-def test_an_interrupt_leaves_nothing(
-    stage: str, tiny_model: Path, tiny_corpus: Corpus, tmp_path: Path
+@pytest.mark.parametrize(
+    ("stage", "kept"), [("load", False), ("evaluate", False), ("train", True), ("save", True)]
+)
+def test_a_stopped_fit_goes_on_to_the_same_expert(
+    stage: str,
+    kept: bool,
+    tiny_model: Path,
+    tiny_corpus: Corpus,
+    tiny_expert: Path,
+    tmp_path: Path,
 ) -> None:
+    """Nothing is left but, once the base model was tested, a folder that says whose it is."""
+
     def interrupt(progress: FitProgress) -> None:
         if progress.stage == stage:
             raise KeyboardInterrupt
 
+    out = tmp_path / "out"
+    settings = Expert.load(tiny_expert).settings
+    given = (tiny_corpus, tiny.PROMPT, out, str(tiny_model))
     with pytest.raises(KeyboardInterrupt):
-        fit(tiny_corpus, tiny.PROMPT, tmp_path / "out", str(tiny_model), FAST, interrupt)
-    assert left_in(tmp_path) == []
+        fit(*given, settings, interrupt)
+    assert left_in(tmp_path) == (["out.unfinished"] if kept else [])
+    if kept:
+        with pytest.raises(
+            SteerError, match=r"another prompt \(.*, now 'Another:'\); give another"
+        ):
+            fit(tiny_corpus, "Another:", out, str(tiny_model), settings)
+        with pytest.raises(SteerError, match=r"another lr \(0.01, now 0.02\); give another"):
+            fit(*given, settings.model_copy(update={"lr": 0.02}))
+    fit(*given, settings)
+    assert left_in(tmp_path) == ["out"]
+    for name in left_in(tiny_expert):
+        assert (out / name).read_bytes() == (tiny_expert / name).read_bytes()
 
 
 def test_a_full_disk_leaves_nothing(tiny_model: Path, tiny_corpus: Corpus, tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ from steer.data.corpus import Corpus
 from steer.errors import SteerError
 from steer.models.base import load_model
 from steer.models.cache import Cache
+from steer.models.examples import completion_loss, encode, padded
 from steer.models.expert import Expert
 from steer.models.judge import load_judge
 from steer.models.readings import RARE, Readings
-from steer.models.training import IGNORE, collate, encode
 from tests import tiny
 
 TEXTS = list(tiny.TEXTS[:6])
@@ -30,13 +30,9 @@ def test_an_expert_reads_as_it_was_fitted(tiny_expert: Path) -> None:
     fitted = PeftModel.from_pretrained(load_model(expert.base, "float32"), str(tiny_expert))
     examples = encode(Corpus(tuple(TEXTS), None, ""), expert.task, judge.tokenizer)
     for example, text in zip(examples, TEXTS, strict=True):
-        batch = collate([example], pad=0)
+        read = padded([example], pad=0)
         with torch.no_grad():
-            logits = fitted(input_ids=batch["input_ids"]).logits[:, :-1]
-        targets = batch["labels"][:, 1:]
-        loss = torch.nn.functional.cross_entropy(
-            logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORE
-        )
+            loss = completion_loss(fitted, read) / len(read.targets)
         found = replace(judge, model=judge.model.float()).read([text]).mean
         assert found[0] == pytest.approx(-loss.item(), abs=0.02)  # the judge is bf16 on some CPUs
 

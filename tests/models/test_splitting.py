@@ -7,9 +7,9 @@ import pytest
 
 from steer.data.corpus import Corpus
 from steer.errors import SteerError
+from steer.models.examples import Encoded
 from steer.models.expert import FitSettings
 from steer.models.splitting import Split, split_texts
-from steer.models.training import Encoded
 from steer.seeds import derive
 
 

@@ -1,4 +1,9 @@
+"""Steps and tests of a fit, and going on with one that was stopped."""
+
+import logging
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -8,13 +13,12 @@ from peft import LoraConfig, get_peft_model
 from steer.data.corpus import Corpus
 from steer.data.tasks import Task
 from steer.errors import SteerError
-from steer.models import training
-from steer.models.expert import FitSettings
-from steer.models.training import IGNORE, collate, completion_loss, encode, train
-from steer.models.training import training_arguments as arguments_for
+from steer.models import training as module
+from steer.models.examples import completion_loss, encode, padded
+from steer.models.schedule import Schedule
+from steer.models.training import FitProgress, Training
+from steer.models.unfinished import unfinished_fit
 from tests import tiny
-
-TEXTS = ("Why does the moon shine?", "How?", "Is </s> the end of <pad> or <s>?")
 
 
 @pytest.fixture(scope="module")
@@ -22,93 +26,53 @@ def tokenizer():
     return tiny.make_tokenizer()
 
 
-def test_an_example_is_prompt_then_text_then_end(tokenizer) -> None:
-    corpus = Corpus(TEXTS, None, "test")
-    for text, example in zip(TEXTS, encode(corpus, Task("Q:"), tokenizer), strict=True):
-        ids, prompt = example["input_ids"], example["prompt"]
-        assert tokenizer.decode(ids[:prompt]) == "Q:"
-        assert tokenizer.decode(ids[prompt:-1]) == f" {text}"
-        assert ids[-1] == tokenizer.eos_token_id
+@pytest.fixture(scope="module")
+def examples(tokenizer):
+    return encode(Corpus(tiny.TEXTS, None, "tiny"), Task(tiny.PROMPT), tokenizer)
 
 
-def test_a_text_that_spells_the_end_does_not_end(tokenizer) -> None:
-    (example,) = encode(Corpus(TEXTS[2:], None, "test"), Task("Q:"), tokenizer)
-    special = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}
-    assert not special & set(example["input_ids"][:-1])
-
-
-def test_each_text_has_the_prompt_of_its_label(tokenizer) -> None:
-    corpus = Corpus(TEXTS, ("why", "how", "why"), "test")
-    examples = encode(corpus, Task("A {label} one:", ("how", "why")), tokenizer)
-    prompts = [tokenizer.decode(example["input_ids"][: example["prompt"]]) for example in examples]
-    assert prompts == ["A why one:", "A how one:", "A why one:"]
-
-
-def test_only_completions_are_labels_even_where_the_end_is_the_padding() -> None:
-    examples = [
-        {"input_ids": [5, 6, 7, 9], "prompt": 2},
-        {"input_ids": [5, 8, 9], "prompt": 1},
-    ]
-    batch = collate(examples, pad=9)
-    assert batch["input_ids"].tolist() == [[5, 6, 7, 9], [5, 8, 9, 9]]
-    assert batch["attention_mask"].tolist() == [[1, 1, 1, 1], [1, 1, 1, 0]]
-    assert batch["labels"].tolist() == [[IGNORE, IGNORE, 7, 9], [IGNORE, 8, 9, IGNORE]]
-
-
-def naive_loss(model, example) -> float:
-    """Nats of the completion, one token after the other, each from its whole context."""
-    ids, nats = example["input_ids"], 0.0
-    for position in range(example["prompt"], len(ids)):
-        logits = model(input_ids=torch.tensor([ids[:position]])).logits[0, -1]
-        nats -= torch.log_softmax(logits, dim=-1)[ids[position]].item()
-    return nats
-
-
-def test_loss_equals_a_naive_one_whatever_is_in_the_batch(tokenizer) -> None:
-    model = tiny.make_model(len(tokenizer))
-    corpus = Corpus(TEXTS, ("why", "a much longer label", "why"), "test")
-    examples = encode(corpus, Task("A {label} one:", corpus.label_names), tokenizer)
-    with torch.no_grad():
-        loss, count = completion_loss(model, collate(examples, pad=tokenizer.pad_token_id))
-        expected = sum(naive_loss(model, example) for example in examples)
-    assert count == sum(len(example["input_ids"]) - example["prompt"] for example in examples)
-    assert loss.item() == pytest.approx(expected, rel=1e-5)
-
-
-def fitted(tokenizer, folder: Path, **settings):
-    """Losses, progress and the model of a short fit in which it soon overfits or not."""
-    chosen = FitSettings(**{"epochs": 3, "rank": 4, "batch": 16, "lr": 1e-2} | settings)
-    config = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
+def training(tokenizer, examples, dropout: float = 0.0, pass_tokens: int = 1024, **given):
+    """A training in which a tiny model soon overfits, or not."""
+    config = LoraConfig(
+        r=4, target_modules="all-linear", task_type="CAUSAL_LM", lora_dropout=dropout
+    )
     torch.manual_seed(0)
     model = get_peft_model(tiny.make_model(len(tokenizer)), config)
-    examples = encode(Corpus(tiny.TEXTS, None, "tiny"), Task(tiny.PROMPT), tokenizer)
-    progress = []
-    losses = train(
-        model,
-        examples[:64],
-        examples[64:84],
-        arguments_for(folder, chosen, torch.device("cpu")),
-        pad=tokenizer.pad_token_id,
-        patience=chosen.patience,
-        on_progress=progress.append,
-    )
-    return losses, progress, model, examples
+    chosen = {"batch": 16, "epochs": 3, "lr": 1e-2, "seed": 0} | given
+    schedule = Schedule([len(each["input_ids"]) for each in examples[:64]], **chosen)
+    pad = tokenizer.pad_token_id
+    return Training(model, examples[:64], examples[64:84], schedule, pad, pass_tokens, 1)
+
+
+def fitted(job: Training, folder: Path):
+    """Losses and progress of a whole training."""
+    progress: list[FitProgress] = []
+    with unfinished_fit(folder / "out", {}) as kept:
+        losses = job.run(kept, progress.append)
+    assert list(folder.iterdir()) == []
+    return losses, progress
 
 
 def mean_loss(model, examples, tokenizer) -> float:
+    read = padded(examples, tokenizer.pad_token_id)
     with torch.no_grad():
-        loss, count = completion_loss(model.eval(), collate(examples, tokenizer.pad_token_id))
-    return loss.item() / count
+        return completion_loss(model.eval(), read).item() / len(read.targets)
 
 
-def test_losses_fall_and_are_those_of_the_model(tokenizer, tmp_path: Path) -> None:
-    losses, progress, model, examples = fitted(tokenizer, tmp_path)
+def weights(job: Training) -> dict[str, torch.Tensor]:
+    return {name: weight.detach().clone() for name, weight in job.weights.items()}
+
+
+def test_losses_fall_and_are_those_of_the_model(tokenizer, examples, tmp_path: Path) -> None:
+    job = training(tokenizer, examples)
+    losses, progress = fitted(job, tmp_path)
     held_out = [loss.held_out for loss in losses]
     assert [loss.epoch for loss in losses] == [0, 1, 2, 3]
     assert held_out == sorted(held_out, reverse=True)
     assert held_out[-1] < held_out[0] - 1
     assert losses[0].train is None
-    assert mean_loss(model, examples[64:84], tokenizer) == pytest.approx(held_out[-1], rel=1e-4)
+    found = mean_loss(job.model, examples[64:84], tokenizer)
+    assert found == pytest.approx(held_out[-1], rel=1e-4)
     steps = [step for step in progress if step.stage == "train"]
     assert [step.step for step in steps] == list(range(1, 13))
     assert [step.epoch for step in steps] == [1] * 4 + [2] * 4 + [3] * 4
@@ -118,36 +82,101 @@ def test_losses_fall_and_are_those_of_the_model(tokenizer, tmp_path: Path) -> No
     assert [(step.epoch, step.held_out_loss) for step in known] == list(enumerate(held_out))
 
 
-def test_the_best_epoch_is_kept_and_no_more_are_run(tokenizer, tmp_path: Path) -> None:
+def test_the_share_that_is_done_grows_to_all(tokenizer, examples, tmp_path: Path) -> None:
+    _, progress = fitted(training(tokenizer, examples, pass_tokens=100), tmp_path)
+    shares = [step.done / step.total for step in progress]
+    assert shares == sorted(shares)
+    assert (shares[0], shares[-1]) == (0, 1)
+    before_training = [step for step in progress if step.stage == "evaluate" and not step.step]
+    assert len({step.done for step in before_training}) > 3
+
+
+def test_the_best_epoch_is_kept_and_no_more_are_run(
+    tokenizer, examples, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     # A rate at which held-out loss falls at first and then rises.
-    losses, _, model, examples = fitted(tokenizer, tmp_path, lr=0.2, epochs=20)
+    job = training(tokenizer, examples, lr=0.2, epochs=20)
+    with caplog.at_level(logging.WARNING):
+        losses, _ = fitted(job, tmp_path)
     held_out = [loss.held_out for loss in losses[1:]]
     best = held_out.index(min(held_out))
     assert best == len(held_out) - 2
     assert len(held_out) < 20
-    assert mean_loss(model, examples[64:84], tokenizer) == pytest.approx(min(held_out), rel=1e-4)
+    found = mean_loss(job.model, examples[64:84], tokenizer)
+    assert found == pytest.approx(min(held_out), rel=1e-4)
+    assert f"overfits after epoch {best + 1}" in caplog.text
 
 
-def test_training_says_nothing(tokenizer, tmp_path: Path, capfd) -> None:
-    fitted(tokenizer, tmp_path, epochs=1)
-    assert capfd.readouterr().out == ""
+def test_a_step_read_in_parts_is_the_step_read_at_once(tokenizer, examples) -> None:
+    """Gradients are of the mean over all tokens of the step, however it is divided."""
+    grads = []
+    for pass_tokens in (1, 100, 10_000):
+        job = training(tokenizer, examples, pass_tokens=pass_tokens)
+        parts = job.passes(examples[:16])
+        for part in parts:
+            job.loss(part).backward()
+        grads.append((len(parts), [weight.grad for weight in job.weights.values()]))
+    counts, found = zip(*grads, strict=True)
+    assert counts[0] == 16 and 1 < counts[1] < 16 and counts[2] == 1
+    for other in found[:2]:
+        for one, whole in zip(other, found[2], strict=True):
+            torch.testing.assert_close(one, whole, rtol=1e-4, atol=1e-4)
 
 
-def test_progress_knows_its_pace(tokenizer, tmp_path: Path) -> None:
-    _, progress, _, _ = fitted(tokenizer, tmp_path, epochs=1)
+@contextmanager
+def stopped_at(step: int, stage: str) -> Iterator:
+    """A report that stops the fit as Ctrl-C does."""
+
+    def report(progress: FitProgress) -> None:
+        if (progress.step, progress.stage) == (step, stage):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        yield report
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("every", [0.0, 1e9])
+def test_a_stopped_fit_goes_on_to_the_same_bit_for_bit(
+    tokenizer, examples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every, dropout
+) -> None:
+    """Stopped in an epoch, in a test, and twice; with a state after each step, or each epoch."""
+    monkeypatch.setattr(module, "KEEP_SECONDS", every)
+    whole = training(tokenizer, examples, dropout)
+    expected, _ = fitted(whole, tmp_path)
+    for stop in ((1, "train"), (6, "train"), (8, "evaluate"), (11, "train")):
+        job = training(tokenizer, examples, dropout)
+        with stopped_at(*stop) as report, unfinished_fit(tmp_path / "out", {}) as kept:
+            job.run(kept, report)
+    last = training(tokenizer, examples, dropout)
+    losses, progress = fitted(last, tmp_path)
+    assert losses == expected
+    assert progress[0].step == (11 if every == 0 else 9)
+    for name, weight in weights(whole).items():
+        assert torch.equal(weight, weights(last)[name])
+
+
+def test_progress_knows_its_pace(tokenizer, examples, tmp_path: Path) -> None:
+    _, progress = fitted(training(tokenizer, examples, epochs=1), tmp_path)
     assert progress[0].tokens_per_second == 0
     last = progress[-1]
     assert last.tokens_per_second == pytest.approx(last.tokens / last.seconds)
     assert math.isfinite(last.tokens_per_second)
 
 
-def test_a_diverging_fit_says_what_to_do(
-    tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("bad", "found"),
+    [(0, r"held-out loss became nan after epoch 0"), (2, r"loss became nan at step 2")],
+)
+def test_a_diverging_fit_says_what_to_do_and_is_not_gone_on_with(
+    tokenizer, examples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: int, found: str
 ) -> None:
-    def diverged(model, batch):
-        loss, count = completion_loss(model, batch)
-        return loss * math.nan, count
+    passes = iter(range(100))
 
-    monkeypatch.setattr(training, "completion_loss", diverged)
-    with pytest.raises(SteerError, match=r"became nan .* learning rate lower than 0.01"):
-        fitted(tokenizer, tmp_path)
+    def diverged(model, read):
+        return completion_loss(model, read) * (math.nan if next(passes) >= bad else 1)
+
+    monkeypatch.setattr(module, "completion_loss", diverged)
+    with pytest.raises(SteerError, match=rf"{found}; .* learning rate lower than 0.01"):
+        fitted(training(tokenizer, examples, pass_tokens=10_000), tmp_path)
+    assert list(tmp_path.iterdir()) == []

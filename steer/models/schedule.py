@@ -1,0 +1,51 @@
+"""Schedule of a fit: how many steps, which texts in each, and how far each goes."""
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from steer.seeds import derive
+
+_WARM = 0.03  # share of the steps in which the learning rate rises
+_SORTED = 50  # steps whose texts are sorted by length together, for little padding
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Steps of `batch` texts each, over all texts in every epoch. Everything follows from the
+    settings, so a fit that was stopped goes on as if it had not been."""
+
+    lengths: Sequence[int]
+    batch: int
+    epochs: int
+    lr: float
+    seed: int
+
+    @property
+    def epoch_steps(self) -> int:
+        """Steps of one epoch."""
+        return math.ceil(len(self.lengths) / self.batch)
+
+    @property
+    def steps(self) -> int:
+        """Steps of all epochs."""
+        return self.epochs * self.epoch_steps
+
+    def batches(self, epoch: int) -> list[list[int]]:
+        """Draws the rows of each step of an epoch. Those of a step are about equally long."""
+        draw = random.Random(derive(self.seed, "order", epoch))
+        rows = draw.sample(range(len(self.lengths)), len(self.lengths))
+        together = _SORTED * self.batch
+        parts = [rows[start : start + together] for start in range(0, len(rows), together)]
+        rows = [row for part in parts for row in sorted(part, key=lambda row: -self.lengths[row])]
+        found = [rows[start : start + self.batch] for start in range(0, len(rows), self.batch)]
+        draw.shuffle(found)
+        return found
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step, from 0: it rises for a short while, then falls to 0."""
+        warm = math.ceil(_WARM * self.steps)
+        if step < warm:
+            return self.lr * (step + 1) / (warm + 1)
+        return self.lr * (self.steps - step) / (self.steps - warm)
