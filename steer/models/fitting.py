@@ -57,13 +57,16 @@ def fit(
     A list of strings is a corpus without labels (`Corpus.of` adds them). A prompt alone is a
     task with the corpus's labels, and a template with `{label}` when there are any. `out` is
     made in one piece at the end, or not at all. Raises `SteerError` when it exists, for an
-    unknown base model, too few texts, labels that are not the task's, and what `Task` refuses.
+    unknown base model, too few texts, labels that are not the task's, a shape that no text can
+    have, and what `Task` refuses.
     """
     corpus, out, settings = as_corpus(corpus), Path(out), settings or FitSettings()
     report = on_progress or (lambda _: None)
     refuse_existing(out)
     task = Task(task, corpus.label_names) if isinstance(task, str) else task
     _check_labels(task, corpus)
+    if task.shape:
+        task.shape.check()
     task = task.suited_to(corpus.texts)
     report(FitProgress("load"))
     job = _load(corpus, task, base, settings)
@@ -138,6 +141,7 @@ def _describe(job: _Job, losses: Sequence[EpochLoss], path: Path, fingerprint: s
         labels=job.task.labels,
         form=job.task.form,
         whitespace=job.task.whitespace,
+        shape=job.task.shape,
         pattern=job.task.pattern,
         min_chars=job.task.min_chars,
         max_new_tokens=job.task.max_new_tokens,
