@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from steer.errors import SteerError
+from steer.shapes import Shape
 
 Weights = Literal["balanced", "published"]
 PanelForm = Literal["prompted", "raw"]
@@ -132,6 +133,7 @@ class RunConfig(Config):
     to r - `lag`, so that up to `lag` rounds can be made at once. With more than one of
     `candidates`, a round makes so many times as many attempts, and a selector that reads the
     embedder called `selector` (default: MiniLM) decides which become records (docs/correction.md).
+    Decoding is held to the shape of the task, if it has one, unless `shaped` is false.
     """
 
     n: int | None = Field(None, ge=1)
@@ -152,6 +154,7 @@ class RunConfig(Config):
     method: str | None = None
     candidates: int = Field(1, ge=1, le=20)
     selector: str | None = None
+    shaped: bool = True
 
     @model_validator(mode="after")
     def _check(self) -> "RunConfig":
@@ -207,7 +210,7 @@ class Sources(Config):
     of the expert's folder. So may `dtype` and `threads`, which rounding depends on.
     `towards_fingerprint` is that of the texts positive panels are drawn from,
     `forbid_fingerprint` that of those no record may come close to, `embedder` what selected the
-    panels; None where there are none."""
+    panels; None where there are none. `shape` is that of the expert's task."""
 
     engine: str
     prompt: str
@@ -222,6 +225,7 @@ class Sources(Config):
     expert: str | None = None
     dtype: str | None = None
     threads: int | None = None
+    shape: Shape | None = None
 
 
 def differences(saved: Config, given: Config, ignore: tuple[str, ...] = ()) -> list[str]:

@@ -27,9 +27,9 @@ LAZY_FOLDERS = {"cli"}
 LAZY_MODULES = {"steer.__init__", "steer.engines.choice", "steer.engines.vllm.engine"}
 # Slow to load, or optional: imported where they are used.
 LAZY_LIBRARIES = (
-    "accelerate charset_normalizer datasets fsspec gguf huggingface_hub mauve openpyxl optuna "
-    "pandas peft pyarrow ray sacrebleu safetensors scipy sentence_transformers sklearn torch "
-    "transformers umap vllm xgboost"
+    "accelerate charset_normalizer datasets fsspec gguf huggingface_hub llguidance mauve openpyxl "
+    "optuna pandas peft pyarrow ray sacrebleu safetensors scipy sentence_transformers sklearn "
+    "torch transformers umap vllm xgboost"
 )
 
 

@@ -34,7 +34,7 @@ _OF_METHOD = (
 )
 _OF_RUN = (
     *("n", "seed", "rows_per_panel", "round_size", "lag"),
-    *("pattern", "min_chars", "near", "max_attempts", "candidates", "selector"),
+    *("pattern", "min_chars", "near", "max_attempts", "candidates", "selector", "shaped"),
 )
 
 
@@ -91,6 +91,7 @@ def generate(
     selector: options.SelectorName = None,
     pattern: options.Pattern = None,
     min_chars: options.MinChars = None,
+    shaped: options.Shaped = _run.shaped,
     forbid: options.Forbid = None,
     near: options.Near = _run.near,
     max_attempts: options.MaxAttempts = None,
@@ -149,7 +150,8 @@ def _make(given: Mapping[str, Any], reading: ReadingOptions) -> "Run | None":
             raise SteerError("--balance fills labels up, but the expert was fitted without any")
         counts = dict.fromkeys(expert.labels, 1)  # those to come are in the texts
     config = _config(given, counts, bool(expert.labels))
-    spec.require(config.sampling)  # a mistake shows before the texts are read
+    # A mistake shows before the texts are read.
+    spec.require(config.sampling, expert.task.shape if config.shaped else None)
     texts = reading.load_for(expert.task, given["real"])
     if given["balance"]:
         config = _config(given, balancing(texts), bool(expert.labels))

@@ -227,6 +227,15 @@ Pattern = Annotated[
     str | None,
     typer.Option(metavar="REGEX", help="What a whole record must match.", rich_help_panel=CHECKS),
 ]
+Shaped = Annotated[
+    bool,
+    typer.Option(
+        "--shape/--no-shape",
+        help="Hold decoding to the shape of the task, if it has one; otherwise only reject what "
+        "has another.",
+        rich_help_panel=CHECKS,
+    ),
+]
 MinChars = Annotated[
     int | None,
     typer.Option(

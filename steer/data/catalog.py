@@ -13,6 +13,7 @@ from steer.data.labels import spell
 from steer.data.reading.settings import Reading
 from steer.data.tasks import Hub, Task
 from steer.errors import SteerError
+from steer.shapes import Shape
 
 # Prompts and lengths are the paper's (arXiv 2308.07645).
 HYPOTHESES = Task(
@@ -53,9 +54,11 @@ _SUFFIXES = (".yaml", ".yml")
 def load_task(name_or_path: str | Path) -> Task:
     """Loads a built-in task by its name, or a user's own from a YAML file.
 
-    The file's keys are the fields of `Task`; those of `hub` are the fields of `Hub`. The task's
-    name is the file's unless it gives one. Raises `SteerError` for an unknown name or key, a
-    value of the wrong kind and what `Task` and `Hub` refuse.
+    The file's keys are the fields of `Task`; those of `hub` are the fields of `Hub`, and `shape`
+    is as `Shape.of` reads it, with files beside the YAML. A record with a shape may be short unless
+    `min_chars` says otherwise. The task's name is the file's unless it gives one. Raises
+    `SteerError` for an unknown name or key, a value of the wrong kind and what `Task`, `Shape` and
+    `Hub` refuse.
     """
     if str(name_or_path) in BUILT_IN:
         return BUILT_IN[str(name_or_path)]
@@ -66,7 +69,7 @@ def load_task(name_or_path: str | Path) -> Task:
             "or give a .yaml file"
         )
     try:
-        return _task({"name": path.stem} | _read_yaml(path))
+        return _task({"name": path.stem} | _shaped(_read_yaml(path), path.parent))
     except SteerError as error:
         raise SteerError(f"{path}: {error}") from None
 
@@ -115,6 +118,12 @@ def _read_yaml(path: Path) -> dict[Any, Any]:
             f"no keys but {type(values).__name__}; write a line such as 'prompt: \"A hypothesis:\"'"
         )
     return values
+
+
+def _shaped(values: dict[Any, Any], folder: Path) -> dict[Any, Any]:
+    if "shape" not in values:
+        return values
+    return {"min_chars": 1} | values | {"shape": Shape.of(values["shape"], folder)}
 
 
 def _load_yaml(text: str) -> Any:

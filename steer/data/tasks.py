@@ -11,6 +11,7 @@ from steer.data.patterns import check_pattern, matches
 from steer.data.questions import parse_question
 from steer.data.whitespace import Whitespace, found_in, kept
 from steer.errors import SteerError
+from steer.shapes import Shape, spoken
 
 PLACEHOLDER = "{label}"
 
@@ -61,7 +62,8 @@ class Task:
     `min_chars` characters are too short to keep. A record of the form "question" must be one that
     `steer.data.questions.parse_question` reads. `whitespace` is how much white space a text keeps,
     in fitting and in records: "exact", "line" (on one line) or "single" (single spaces); None means
-    as the real texts have it (`suited_to`; questions: single). `max_new_tokens` is the longest
+    as the real texts have it (`suited_to`; questions: single). A whole record has the `shape`, if
+    there is one, and decoding is held to it (docs/structure.md). `max_new_tokens` is the longest
     completion (None: as long as the longest real text) and `hub` where the real texts are when no
     file is given.
     Raises `SteerError` for a blank prompt, a placeholder and labels that do not go together, an
@@ -77,6 +79,7 @@ class Task:
     max_new_tokens: int | None = None
     hub: Hub | None = None
     whitespace: Whitespace | None = None
+    shape: Shape | None = None
 
     def __post_init__(self) -> None:
         _check_prompt(self.prompt, self.labels)
@@ -114,11 +117,21 @@ class Task:
 
     def suited_to(self, texts: Iterable[str]) -> "Task":
         """Settles the white space where the task leaves it open: questions have single spaces,
-        records of another form as much as the texts do."""
+        records with a shape are exact, and others have as much as the texts do."""
         if self.whitespace is not None:
             return self
-        form = "single" if self.form == "question" else found_in(texts)
-        return replace(self, whitespace=form)
+        if self.form == "question":
+            return replace(self, whitespace="single")
+        return replace(self, whitespace="exact" if self.shape else found_in(texts))
+
+    @property
+    def completion_shape(self) -> Shape | None:
+        """Shape of a completion: of what stands before the record, and the record."""
+        return replace(self.shape, lead=self.completion("")) if self.shape else None
+
+    def compared(self, record: str) -> str:
+        """What of a record is compared with others: of an object, its values."""
+        return spoken(record) if self.shape and self.shape.kind == "schema" else record
 
     def record(self, completion: str) -> str:
         """Reads the text in a completion, well formed or not, with the white space that is kept;
@@ -130,14 +143,14 @@ class Task:
     def parse(self, completion: str) -> str | None:
         """Reads the record in a completion, as `record` does.
 
-        None when it is blank, against the pattern, or not of the task's form.
+        None when it is blank, against the pattern, or not of the task's form and shape.
         """
         record = self.record(completion)
         if not record.strip() or (self.pattern and not matches(self.pattern, record)):
             return None
         if self.form == "question" and parse_question(record) is None:
             return None
-        return record
+        return record if self.shape is None or self.shape.fits(record) else None
 
 
 def _check_prompt(prompt: str, labels: tuple[str, ...]) -> None:

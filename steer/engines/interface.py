@@ -6,6 +6,7 @@ from typing import Literal, Protocol
 
 from steer.config import Sampling
 from steer.guidance import Stream
+from steer.shapes import Shape
 
 FinishReason = Literal["stop", "length"]
 
@@ -13,13 +14,14 @@ FinishReason = Literal["stop", "length"]
 @dataclass(frozen=True)
 class Request:
     """One record to generate. `streams[0]` is the expert; `seed` alone decides the draws; alpha
-    and `adaptive` are those of `steer.config.Guidance`."""
+    and `adaptive` are those of `steer.config.Guidance`. A completion has the `shape`, if any."""
 
     id: int
     streams: tuple[Stream, ...]
     seed: int
     alpha: float = 0.0
     adaptive: bool = False
+    shape: Shape | None = None
 
 
 def most_streams(requests: Sequence[Request]) -> int:

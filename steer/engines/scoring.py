@@ -3,6 +3,7 @@
 Both engines decode with these rows; what they read the logits from is their own business.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from steer.config import Sampling
 from steer.engines.interface import Request
+from steer.engines.masks import Masks, Written
 from steer.engines.sampling import Sampler, uniforms
 from steer.guidance import adapt, combine
 
@@ -19,10 +21,19 @@ CHUNK = 1 << 19
 
 class Rows:
     """Rows in admission order. Tensors have a row a record, padded to `streams` streams; a row
-    with fewer streams has weight 0 in the others."""
+    with fewer streams has weight 0 in the others. With `masks`, rows whose requests have a shape
+    are held to it."""
 
-    def __init__(self, streams: int, sampling: Sampling, device: torch.device) -> None:
-        self.streams = streams
+    def __init__(
+        self,
+        streams: int,
+        sampling: Sampling,
+        device: torch.device,
+        masks: Masks | None = None,
+    ) -> None:
+        self.streams, self.masks = streams, masks
+        self.written: list[Written | None] = []
+        self._allowed: Tensor | None = None  # of this step
         self.sampler = Sampler(sampling)
         self.requests: list[Request] = []
         self.weights = torch.empty(streams, 0, device=device)
@@ -45,6 +56,7 @@ class Rows:
         alpha = torch.tensor([request.alpha for request in requests])
         adaptive = torch.tensor([request.adaptive for request in requests])
         self.requests += requests
+        self.written += [self._start(request) for request in requests]
         self.weights = torch.cat([self.weights, weights.to(device)], dim=1)
         self.pooled = torch.cat([self.pooled, pooled.to(device)], dim=1)
         self.adaptive = torch.cat([self.adaptive, adaptive.to(device)])
@@ -54,7 +66,12 @@ class Rows:
 
     def keep(self, kept: Tensor) -> None:
         """Drop the rows that are not in `kept` (row numbers, in order)."""
-        self.requests = [self.requests[row] for row in kept.tolist()]
+        going = kept.tolist()
+        for row in set(range(len(self.written))) - set(going):
+            if self.masks and (done := self.written[row]):
+                self.masks.free(done)
+        self.requests = [self.requests[row] for row in going]
+        self.written = [self.written[row] for row in going]
         self.weights, self.pooled = self.weights[:, kept], self.pooled[:, kept]
         self.adaptive, self.alpha = self.adaptive[kept], self.alpha[kept]
         self.draws, self.counts = self.draws[kept], self.counts[kept]
@@ -66,6 +83,15 @@ class Rows:
         rows = [[next(number) for _ in row] for row in lanes]
         padded = [row + row[:1] * (self.streams - len(row)) for row in rows]
         return torch.tensor(padded, device=self.weights.device).T
+
+    def add_tokens(self, tokens: Tensor) -> None:
+        """Reads the next token of every row, (rows,)."""
+        self.counts += 1
+        self._allowed = None
+        if self.masks:
+            for written, token in zip(self.written, tokens.tolist(), strict=True):
+                if written:
+                    written.add(token)
 
     def next_draws(self, rows: slice) -> Tensor:
         """Uniform numbers (rows,), each of which decides the next token of one of `rows`."""
@@ -86,21 +112,44 @@ class Rows:
         """Computes guided scores (rows, tokens), the streams' log-probabilities (streams, rows,
         tokens), and which tokens: (rows, tokens), or None for the whole vocabulary.
 
-        Under a plausibility constraint most of the vocabulary is masked, and is left out.
+        Under a plausibility constraint most of the vocabulary is masked, and is left out. What a
+        shape does not allow is out before anything else: plausible is then what is likely enough
+        beside the likeliest token that is allowed. The log-probabilities know no shape.
         """
         weights, alpha, pooled = self.weights[:, rows], self.alpha[rows], self.pooled[:, rows]
-        tokens, adaptive = _plausible(logits[0], alpha), self.adaptive[rows]
+        allowed, adaptive = self._allowed_of(rows), self.adaptive[rows]
+        tokens = _plausible(_held(logits[0], allowed), alpha)
         if tokens is None or adaptive.any():
             log_probs = logits.log_softmax(dim=-1, dtype=torch.float32)
             if adaptive.any():
-                weights = adapt(log_probs, weights, adaptive)
+                whole = log_probs if allowed is None else _held(log_probs, allowed).log_softmax(-1)
+                weights = adapt(whole, weights, adaptive)
             if tokens is not None:
                 log_probs = log_probs.gather(-1, tokens.expand(self.streams, -1, -1))
         else:  # a stream at a time: all of them would not stay in the processor's cache
-            whole = (stream.log_softmax(dim=-1, dtype=torch.float32) for stream in logits)
-            log_probs = torch.stack([stream.gather(-1, tokens) for stream in whole])
-        scores = combine(log_probs, weights, alpha, pooled if pooled.any() else None)
+            wholes = (stream.log_softmax(dim=-1, dtype=torch.float32) for stream in logits)
+            log_probs = torch.stack([stream.gather(-1, tokens) for stream in wholes])
+        if allowed is not None and tokens is not None:
+            allowed = allowed.gather(1, tokens)
+        held = _held(log_probs, allowed)
+        scores = combine(held, weights, alpha, pooled if pooled.any() else None)
         return scores, log_probs, tokens
+
+    def _start(self, request: Request) -> Written | None:
+        return self.masks.start(request.shape) if self.masks and request.shape else None
+
+    def _allowed_of(self, rows: slice) -> Tensor | None:
+        """Which tokens the shapes of `rows` allow, bool (rows, vocab); None where none has one."""
+        if not self.masks or not any(self.written[rows]):
+            return None
+        if self._allowed is None:  # of all rows at once, so that threads share them
+            self._allowed = self.masks.allowed(self.written).to(self.weights.device)
+        return self._allowed[rows]
+
+
+def _held(scores: Tensor, allowed: Tensor | None) -> Tensor:
+    """Rules out the tokens (..., rows, tokens) that are not `allowed`, bool (rows, tokens)."""
+    return scores if allowed is None else scores.masked_fill(~allowed, -math.inf)
 
 
 def parts(logits: Tensor, table: Tensor) -> Iterator[tuple[slice, Tensor]]:

@@ -44,6 +44,7 @@ def adopt(
             labels=task.labels,
             form=task.form,
             pattern=task.pattern,
+            shape=task.shape,
             min_chars=task.min_chars,
             max_new_tokens=limit,
             base=name,

@@ -13,6 +13,7 @@ from steer.data.tasks import Form, Task
 from steer.data.whitespace import Whitespace
 from steer.errors import SteerError
 from steer.models.fingerprints import ADAPTER_CONFIG, ADAPTER_WEIGHTS, adapter_fingerprint
+from steer.shapes import Shape
 
 CARD = "expert.json"
 
@@ -63,6 +64,7 @@ class Expert(Config):
     labels: tuple[str, ...]
     form: Form = "text"
     whitespace: Whitespace | None = None
+    shape: Shape | None = None
     pattern: str | None = None
     min_chars: int = Task.min_chars
     max_new_tokens: int | None = None
@@ -90,6 +92,7 @@ class Expert(Config):
             min_chars=self.min_chars,
             form=self.form,
             whitespace=self.whitespace,
+            shape=self.shape,
             name=self.task_name,
             max_new_tokens=self.max_new_tokens,
         )

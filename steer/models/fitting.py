@@ -4,7 +4,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ def fit(
     made in one piece at the end, or not at all. A fit that is stopped is kept beside it, and the
     same call goes on with it, to the same expert. Raises `SteerError` when `out` exists, for an
     unfinished fit of anything else, an unknown base model, too few texts, labels that are not the
-    task's, and what `Task` refuses.
+    task's, a shape that no text can have, and what `Task` refuses.
     """
     corpus, out, settings = as_corpus(corpus), Path(out), settings or FitSettings()
     report = on_progress or (lambda _: None)
@@ -64,6 +64,8 @@ def fit(
         refuse_existing(out)
     task = Task(task, corpus.label_names) if isinstance(task, str) else task
     _check_labels(task, corpus)
+    if task.shape:
+        task.shape.check()
     task = task.suited_to(corpus.texts)
     base = _lasting_name(base)
     report(FitProgress("load"))
@@ -83,6 +85,7 @@ def _identity(corpus: Corpus, task: Task, base: str, settings: FitSettings) -> d
         "data": corpus.fingerprint,
         **{name: getattr(task, name) for name in _OF_TASK},
         "base": model_fingerprint(base),
+        "shape": asdict(task.shape) if task.shape else None,
         "dtype": str(dtype).removeprefix("torch."),
         **settings.model_dump(),
     }
@@ -157,6 +160,7 @@ def _describe(job: _Job, losses: Sequence[EpochLoss], path: Path, fingerprint: s
         adapter_fingerprint=fingerprint,
         task_name=job.task.name,
         **{name: getattr(job.task, name) for name in _OF_TASK},
+        shape=job.task.shape,
         base=job.base,
         base_fingerprint=model_fingerprint(job.base),
         data_source=job.corpus.source,

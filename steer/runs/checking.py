@@ -35,6 +35,7 @@ class RoundChecker:
         forbidden: Forbidden | None = None,
     ) -> None:
         self._config, self._sources, self._corrector = config, sources, corrector
+        self._task = task
         self._checker = Checker(task, real, config.near, forbidden)
 
     def keep(self, records: Iterable[Record]) -> None:
@@ -79,7 +80,7 @@ class RoundChecker:
         for number, completion in enumerate(round.completions or (), round.first):
             verdict = self._checker.check(completion.text, completion.finish_reason, passed)
             if verdict.reason is None:
-                passed.add(f"rec:{number}", verdict.text)
+                passed.add(f"rec:{number}", self._task.compared(verdict.text))
             verdicts.append(verdict)
         return verdicts
 

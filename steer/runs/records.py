@@ -156,7 +156,8 @@ class Checker:
 
     Exact means equal once folded (`steer.data.words.fold`); near means a Jaccard index of character
     5-grams of at least `threshold`. Characters are counted as `reading_length` does, so that a
-    short text of Han characters is not too short. What is too close to a `forbidden` text is
+    short text of Han characters is not too short. Of a record that is an object only the values
+    count (`Task.compared`). What is too close to a `forbidden` text is
     rejected for that before it is compared with any other.
     """
 
@@ -185,17 +186,20 @@ class Checker:
         if finish_reason == "length" or text is None:
             reason: Reason = "unfinished" if finish_reason == "length" else "unparsed"
             return Verdict(self._task.record(completion), reason)
-        if reading_length(text) < self._task.min_chars:
+        said = self._task.compared(text)
+        if reading_length(said) < self._task.min_chars:
             return Verdict(text, "short")
-        if self._forbidden and (row := self._forbidden.find(text)) is not None:
+        if self._forbidden and (row := self._forbidden.find(said)) is not None:
             return Verdict(text, "forbidden", f"forbid:{row}")
-        verdict = _compare(self._known, text)
-        return _compare(others, text) if others is not None and verdict.reason is None else verdict
+        verdict = _compare(self._known, said)
+        if others is not None and verdict.reason is None:
+            verdict = _compare(others, said)
+        return verdict._replace(text=text)
 
     def keep(self, id: str, text: str) -> None:
         """Takes in a text: from now on, texts like it are duplicates ("rec:...") or copies
         ("real:...")."""
-        self._known.add(id, text)
+        self._known.add(id, self._task.compared(text))
 
 
 def _compare(index: NearIndex, text: str) -> Verdict:

@@ -52,5 +52,6 @@ class RoundRequests:
 
     def _request(self, number: int, streams: tuple[Stream, ...]) -> Request:
         guidance = self._config.guidance
+        shape = self._task.completion_shape if self._config.shaped else None
         seed = derive(self._config.seed, "record", number)
-        return Request(number, streams, seed, guidance.alpha, guidance.adaptive)
+        return Request(number, streams, seed, guidance.alpha, guidance.adaptive, shape)

@@ -66,6 +66,7 @@ def sources(
     return Sources(
         engine=engine,
         prompt=expert.prompt,
+        shape=expert.task.shape,
         model_fingerprint=expert.base_fingerprint,
         adapter_fingerprint=expert.adapter_fingerprint,
         data_fingerprint=real.fingerprint,

@@ -58,7 +58,7 @@ class RunState:
             task,
             inputs.real.texts,
             self._corrector,
-            _forbidden(inputs, config.near),
+            _forbidden(inputs, task, config.near),
         )
         self._committed = 0
         self._real, self._looked = inputs.real.texts, False
@@ -211,13 +211,13 @@ def _corrector(config: RunConfig, inputs: Inputs) -> Corrector | None:
     return Corrector(config, inputs.real, inputs.selector)
 
 
-def _forbidden(inputs: Inputs, near: float) -> Forbidden | None:
+def _forbidden(inputs: Inputs, task: Task, near: float) -> Forbidden | None:
     """Reads the forbidden texts, and warns of real ones that are too close to them: the expert may
     have learned these."""
     if inputs.forbid is None:
         return None
-    forbidden = Forbidden(inputs.forbid.texts, near)
-    real = inputs.real.texts[:_SEARCHED]
+    forbidden = Forbidden([task.compared(text) for text in inputs.forbid.texts], near)
+    real = [task.compared(text) for text in inputs.real.texts[:_SEARCHED]]
     if overlap := sum(forbidden.find(text) is not None for text in real):
         log.warning(
             "%d of %d real texts are too close to a forbidden one themselves: an expert that was "

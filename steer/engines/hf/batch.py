@@ -10,6 +10,7 @@ from torch import Tensor
 from steer.config import Sampling
 from steer.engines.hf.lanes import Lane
 from steer.engines.interface import Request
+from steer.engines.masks import Masks
 from steer.engines.scoring import Rows, parts
 
 
@@ -20,8 +21,10 @@ class Batch(Rows):
     (lanes, vocab) and a table (streams, rows) of lanes.
     """
 
-    def __init__(self, streams: int, sampling: Sampling, ends: Tensor) -> None:
-        super().__init__(streams, sampling, ends.device)
+    def __init__(
+        self, streams: int, sampling: Sampling, ends: Tensor, masks: Masks | None = None
+    ) -> None:
+        super().__init__(streams, sampling, ends.device, masks)
         device = ends.device
         self.ends = ends
         self.lanes: list[list[Lane]] = []  # a lane for each stream of each row
@@ -55,8 +58,18 @@ class Batch(Rows):
     def append(self, tokens: Tensor) -> Tensor:
         """Write the next token of every row, (rows,). Returns which rows are done, (rows,) bool."""
         self.tokens.scatter_(1, self.counts.unsqueeze(-1), tokens.unsqueeze(-1))
-        self.counts += 1
+        self.add_tokens(tokens)
         return torch.isin(tokens, self.ends) | (self.counts == self.tokens.shape[1])
+
+    def go_on_from(self, parents: Tensor) -> None:
+        """Makes each row a copy of the one that is its parent, (rows,) row numbers."""
+        self.tokens, self.sums = self.tokens[parents], self.sums[:, parents]
+        if self.masks:
+            old, numbers = self.written, parents.tolist()
+            self.written = [
+                old[parent].copy() if row != parent and old[parent] else old[parent]
+                for row, parent in enumerate(numbers)
+            ]
 
     def _draw(self, rows: slice, logits: Tensor) -> Tensor:
         """Tokens (rows,) drawn for `rows` from the streams' logits (streams, rows, vocab)."""

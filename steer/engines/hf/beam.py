@@ -117,7 +117,7 @@ class BeamSearch(Generation):
         self.totals = torch.tensor([[total for total, _ in row] for row in kept], device=device)
         places = torch.tensor([place for row in kept for _, place in row], device=device)
         parents = places // self.size
-        batch.tokens, batch.sums = batch.tokens[parents], batch.sums[:, parents]
+        batch.go_on_from(parents)
         batch.sums += offered.log_probs.flatten(1)[:, places]
         batch.append(offered.tokens.flatten()[places])
         self.bank.copy(

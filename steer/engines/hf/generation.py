@@ -45,7 +45,8 @@ class Generation:
         streams = most_streams(requests)
         self.rows = self._rows(rows)
         self.bank = model.bank(streams * self.rows)
-        self.batch = Batch(streams, sampling, ends)
+        shaped = any(request.shape for request in requests)
+        self.batch = Batch(streams, sampling, ends, model.masks(ends) if shaped else None)
         self.done: dict[int, Completion] = {}
         self.drawn = 0
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from steer.engines.hf.lanes import IMPLEMENTATION, Bank, Context
 from steer.engines.hf.linear import join, merge, pack
+from steer.engines.masks import Masks
 from steer.engines.tokens import encode, known_ids
 from steer.errors import SteerError
 from steer.guidance import Shown
@@ -42,6 +43,7 @@ class LaneModel:
         self.kv_shape = (config.num_hidden_layers, kv_heads, dim)
         self.rep = heads // kv_heads
         self.known = known_ids(self.tokenizer, config.vocab_size)
+        self._masks: dict[tuple[int, ...], Masks] = {}
 
     @property
     def device(self) -> torch.device:
@@ -62,6 +64,14 @@ class LaneModel:
         self.switch.merged = merged
         if merged:
             merge(self.module)
+
+    def masks(self, ends: Tensor) -> Masks:
+        """Masks of the known ids for records that `ends` (ids) end; made when first wanted. Raises
+        `SteerError` as `Masks` does."""
+        key = tuple(ends.tolist())
+        if key not in self._masks:
+            self._masks[key] = Masks(self.tokenizer, self.known.size, key)
+        return self._masks[key]
 
     def encode(self, context: str | Shown) -> list[int]:
         """Token ids of a context."""

@@ -26,6 +26,7 @@ from steer.errors import SteerError
 from steer.guidance import Shown
 from steer.models.base import load_tokenizer, model_fingerprint, pick_dtype, resolve_model
 from steer.models.machine import use_cpus
+from steer.shapes import Shape
 
 SERIES = "0.32"  # series of vLLM that was tested; its insides change with every one
 INSTALL = (
@@ -123,17 +124,24 @@ class VLLMEngine:
         on_step: Callable[[Step], None] | None = None,
     ) -> list[Completion]:
         """Generates completions in the order of `requests`; see `steer.engines.interface.Engine`.
-        Raises `SteerError` for beam and contrastive search, which vLLM's caches cannot follow."""
+        Raises `SteerError` for beam and contrastive search, which vLLM's caches cannot follow, and
+        for records with a shape."""
         from steer.engines.vllm.generation import Generation
 
-        require_drawing(sampling)
+        require_drawing(sampling, next((each.shape for each in requests if each.shape), None))
         # What was read before must not decide what is computed: equal calls, equal answers.
         self.llm.reset_prefix_cache()
         return Generation(self, requests, sampling).run(on_step)
 
 
-def require_drawing(sampling: Sampling) -> None:
-    """Raises `SteerError` when `sampling` is a search: its rows move from one cache to another."""
+def require_drawing(sampling: Sampling, shape: Shape | None = None) -> None:
+    """Raises `SteerError` when `sampling` is a search: its rows move from one cache to another; and
+    for a `shape`, whose state would have to be in vLLM's workers."""
+    if shape:
+        raise SteerError(
+            f"the vllm engine holds no records to a shape ({shape.kind}); use --engine hf, or "
+            "--no-shape, which rejects what has another shape"
+        )
     if sampling.beams > 1 or sampling.penalty:
         kind = "beam search" if sampling.beams > 1 else "contrastive search"
         raise SteerError(f"the vllm engine does no {kind}; use --engine hf, or another method")

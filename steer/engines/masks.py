@@ -1,0 +1,83 @@
+"""Masks: which next tokens a record's shape allows, by llguidance."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from steer.errors import SteerError
+from steer.shapes import Shape, library, matcher, reason
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a row has written so far of a record with a shape."""
+
+    shape: Shape
+    matcher: Any
+
+    def add(self, token: int) -> None:
+        """Reads the row's next token, which must be one that is allowed."""
+        self.matcher.consume_token(token)
+
+    def copy(self) -> "Written":
+        """Copies it for a row that goes on otherwise."""
+        return Written(self.shape, self.matcher.deep_copy())
+
+
+class Masks:
+    """Masks for one tokenizer: which of the ids below `size` may come next. Where a record may end,
+    that is any of the ids in `ends`.
+
+    A record's matcher is used again by later ones of its shape, as it remembers what it computed.
+    Raises `SteerError` without llguidance, and for a tokenizer that it cannot read.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, size: int, ends: Sequence[int]) -> None:
+        self._size, self._width = size, max(size, len(tokenizer))
+        self._executor = library().LLExecutor(num_threads=torch.get_num_threads())
+        import llguidance.hf
+
+        try:
+            self._tokenizer = llguidance.hf.from_tokenizer(
+                tokenizer,  # type: ignore[arg-type]
+                n_vocab=self._width,
+                eos_token=list(ends),
+            )
+        except Exception as error:  # the library names no kind
+            raise SteerError(
+                f"llguidance cannot read the tokenizer: {reason(str(error))}"
+            ) from None
+        self._spare: defaultdict[Shape, list[Any]] = defaultdict(list)
+
+    def start(self, shape: Shape) -> Written:
+        """Begins a record. Raises `SteerError` when no record can have the shape."""
+        spare = self._spare[shape]
+        return Written(shape, spare.pop() if spare else matcher(shape, self._tokenizer))
+
+    def free(self, written: Written) -> None:
+        """Takes back the matcher of a record that is done."""
+        written.matcher.reset()
+        self._spare[written.shape].append(written.matcher)
+
+    def allowed(self, rows: Sequence[Written | None]) -> Tensor:
+        """Computes which tokens may come next, bool (rows, size); all of them where a row is None.
+
+        Raises `SteerError` when a row cannot go on, or its shape has become too complex.
+        """
+        bits = np.full((len(rows), (self._width + 31) // 32), -1, dtype=np.int32)
+        held = [(row.matcher, number) for number, row in enumerate(rows) if row is not None]
+        self._executor.unsafe_compute_mask_ptr(held, bits.ctypes.data, bits[0].nbytes, len(bits))
+        for row in rows:
+            if row is not None and row.matcher.is_error():
+                raise SteerError(
+                    f"a record cannot go on in the task's {row.shape.kind}: "
+                    f"{reason(row.matcher.get_error())}"
+                )
+        flat = np.unpackbits(bits.view(np.uint8), axis=1, bitorder="little", count=self._size)
+        return torch.from_numpy(flat.view(np.bool_))

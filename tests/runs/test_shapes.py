@@ -1,0 +1,59 @@
+"""Runs of tasks with a shape: every record has it, and what is asked for differs."""
+
+import json
+
+import pytest
+
+from steer.config import RunConfig, Sampling
+from steer.engines.choice import EngineSpec
+from steer.errors import SteerError
+from steer.models.expert import Expert
+from steer.runs.generation import generate
+from steer.runs.launch import launch
+from steer.shapes import Shape
+
+SHAPE = Shape(
+    "schema",
+    json.dumps(
+        {
+            "type": "object",
+            "properties": {
+                "of": {"enum": ["moon", "comet"]},
+                "why": {"type": "string", "minLength": 5, "maxLength": 20},
+                "n": {"type": "integer", "minimum": 0, "maximum": 99},
+            },
+            "required": ["of", "why", "n"],
+            "additionalProperties": False,
+        }
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def expert(tiny_expert) -> Expert:
+    plain = Expert.load(tiny_expert)
+    return plain.model_copy(update={"shape": SHAPE, "min_chars": 1, "whitespace": "exact"})
+
+
+def config(**settings) -> RunConfig:
+    return RunConfig(n=12, round_size=12, sampling=Sampling(max_new_tokens=80), **settings)
+
+
+def test_no_attempt_is_lost_to_the_form(expert, tiny_corpus, tmp_path):
+    engine = EngineSpec(expert.base, expert.path, dtype="float32", device="cpu").load()
+    run = generate(config(), tiny_corpus, expert, engine, tmp_path / "run")
+    assert run.complete and run.sources.shape == SHAPE
+    assert "unparsed" not in run.reasons
+    for record in run.records:
+        assert SHAPE.fits(record.text) and list(json.loads(record.text)) == ["of", "why", "n"]
+    free = generate(
+        config(shaped=False, max_attempts=12), tiny_corpus, expert, engine, tmp_path / "free"
+    )
+    assert not free.records
+
+
+def test_the_vllm_engine_refuses_in_one_line(expert, tiny_corpus, tmp_path):
+    spec = EngineSpec(expert.base, expert.path, name="vllm")
+    with pytest.raises(SteerError, match=r"holds no records to a shape.*--no-shape"):
+        launch(config(), tiny_corpus, expert, spec, tmp_path / "run")
+    spec.require(Sampling())
