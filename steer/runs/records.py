@@ -23,6 +23,7 @@ Reason = Literal[
     "forbidden",
     "surplus",
     "unlike the real texts",
+    "by hand",
 ]
 UNLIKE: Final = "unlike the real texts"
 _SHARED = ("label", "prompt", "weights", "engine", "model", "adapter", "finish_reason")

@@ -96,11 +96,12 @@ class HFEngine:
 
     def live(self, longest: int) -> Live:
         """Makes a generation that requests join and leave while it runs; no record has more than
-        `longest` tokens."""
+        `longest` tokens, or than the model reads."""
         self.lane_model.merge(False)
         device = self.model.device
         lanes = 4 * (self.rows or ROWS.get(device.type, ROWS["cpu"]))
         memory = int(CACHE_SHARE * total_memory(device))
+        longest = min(longest, self.lane_model.max_context)
         return Live(self.lane_model, self.ends, lanes, longest, memory)
 
 
