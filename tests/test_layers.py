@@ -19,7 +19,8 @@ BELOW = {
     "runs": "engines correction",
     "experiments": "runs evaluation",
     "report": "experiments",
-    "cli": "report",
+    "serving": "runs",
+    "cli": "report serving",
 }
 # The package's face gives every public name; the others load what is asked for only then.
 FACE = {"steer.__init__", "steer.__main__"}

@@ -24,6 +24,7 @@ from steer.cli import generate as generating
 from steer.cli import look as looking
 from steer.cli import make as making
 from steer.cli import progress as console
+from steer.cli import serve as serving
 from steer.cli.groups import with_groups
 from steer.cli.reading import ReadingOptions
 from steer.data.characters import printable
@@ -291,3 +292,4 @@ making.register(app)
 exporting.register(app)
 compare.register(app)
 cache.register(app)
+serving.register(app)

@@ -26,6 +26,7 @@ Reason = Literal[
     "forbidden",
     "surplus",
     "unlike the real texts",
+    "by hand",
 ]
 UNLIKE: Final = "unlike the real texts"
 _SHARED = (

@@ -17,6 +17,7 @@ from steer.engines.hf.contrastive import ContrastiveSearch
 from steer.engines.hf.generation import Generation
 from steer.engines.hf.lanes import SHORT
 from steer.engines.hf.linear import merged_bytes
+from steer.engines.hf.live import Live
 from steer.engines.hf.model import LaneModel
 from steer.engines.interface import Arithmetic, Completion, Request, Step, most_streams
 from steer.engines.tokens import arithmetic, end_tokens
@@ -92,6 +93,16 @@ class HFEngine:
         with torch.inference_mode():
             made = _method(sampling)(self.lane_model, self.ends, rows, requests, sampling)
             return made.run(on_step)
+
+    def live(self, longest: int) -> Live:
+        """Makes a generation that requests join and leave while it runs; no record has more than
+        `longest` tokens, or than the model reads."""
+        self.lane_model.merge(False)
+        device = self.model.device
+        lanes = 4 * (self.rows or ROWS.get(device.type, ROWS["cpu"]))
+        memory = int(CACHE_SHARE * total_memory(device))
+        longest = min(longest, self.lane_model.max_context)
+        return Live(self.lane_model, self.ends, lanes, longest, memory)
 
 
 def _method(sampling: Sampling) -> type[Generation]:

@@ -111,6 +111,13 @@ class Bank:
             torch.cat(context.values, out=own[:, 1])
         return lane
 
+    def reserve(self, lanes: int) -> None:
+        """Makes room for so many lanes, and for twice as many as there was room for at least."""
+        old = self.cache
+        if lanes > (room := old.shape[2]):
+            self.cache = old.new_zeros((*old.shape[:2], max(lanes, 2 * room), *old.shape[3:]))
+            self.cache[:, :, :room] = old
+
     def remove(self, lane: Lane) -> None:
         """Drops `lane`; the last one of its kind and the last of all move up."""
         hole = lane.index

@@ -1,0 +1,315 @@
+"""A generation that requests join and leave while it runs, for a server: each has a sampling of its
+own, and what each row writes is told token by token."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import torch
+from torch import Tensor
+
+from steer.config import Sampling
+from steer.engines.hf.batch import Batch
+from steer.engines.hf.generation import Generation
+from steer.engines.hf.lanes import Context
+from steer.engines.hf.model import LaneModel
+from steer.engines.interface import FinishReason, Request, most_streams
+from steer.engines.sampling import Sampler
+from steer.engines.tokens import require_room
+from steer.engines.trace import Candidate, Setting, candidates, guided
+from steer.errors import SteerError
+from steer.guidance import Shown
+
+KEPT = 6144
+"""Tokens of contexts that stay prefilled for later requests."""
+
+FEW = 8
+"""Lanes that there is room for at first."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """A request as a server has it: `sampling` is its own and draws tokens (no search). The record
+    begins with the token ids `begun`, which are read and not drawn. `top` is how many of the
+    likeliest tokens are told at each step (None: not even the chosen one's log-probability), and
+    `trace` tells the candidates as `steer.engines.trace` finds them."""
+
+    request: Request
+    sampling: Sampling
+    begun: tuple[int, ...] = ()
+    top: int | None = None
+    trace: bool = False
+
+    @property
+    def longest(self) -> int:
+        """Most tokens of the record."""
+        return len(self.begun) + self.sampling.max_new_tokens
+
+    @cached_property
+    def sampler(self) -> Sampler:
+        """Sampler that orders of the same sampling share, however long their records may be."""
+        return _sampler(self.sampling.model_copy(update={"max_new_tokens": 1}))
+
+
+@dataclass(frozen=True)
+class Wrote:
+    """One token of one row. `log_prob` is its guided log-probability (nats, before temperature and
+    cuts), `top` the likeliest tokens with theirs. `finish` is set on a row's last token;
+    `failed` where the streams rule out every token, which ends the row without one. `means` are,
+    with the last token, the mean log-probabilities under each stream by name."""
+
+    id: int
+    token: int
+    log_prob: float | None = None
+    top: tuple[tuple[int, float], ...] = ()
+    trace: tuple[Candidate, ...] = ()
+    finish: FinishReason | None = None
+    failed: bool = False
+    means: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class Told:
+    """Facts of one step of one row that are only computed where an order asks for them."""
+
+    log_prob: float
+    top: tuple[tuple[int, float], ...]
+    trace: tuple[Candidate, ...]
+
+
+class LiveBatch(Batch):
+    """Rows with a sampling, a length and a beginning each, as their `orders` (by id) say."""
+
+    def __init__(self, longest: int, ends: Tensor, orders: Mapping[int, Order]) -> None:
+        super().__init__(1, Sampling(max_new_tokens=longest), ends)
+        self.orders = orders
+        self.failed: set[int] = set()
+        self.told: dict[int, Told] = {}
+
+    def widen(self, streams: int) -> None:
+        """Makes room for rows of so many streams."""
+        if (more := streams - self.streams) <= 0:
+            return
+        for name in ("weights", "pooled", "sums"):
+            held: Tensor = getattr(self, name)
+            setattr(self, name, torch.cat([held, held.new_zeros(more, held.shape[1])]))
+        self.reads = [
+            (logits, torch.cat([table, table[:1].expand(more, -1)])) for logits, table in self.reads
+        ]
+        self.streams = streams
+
+    def append(self, tokens: Tensor) -> Tensor:
+        """Writes the next token of every row. Returns which rows are done, (rows,) bool."""
+        super().append(tokens)
+        ids = [request.id for request in self.requests]
+        longest = torch.tensor([self.orders[id].longest for id in ids], device=tokens.device)
+        failed = torch.tensor([id in self.failed for id in ids], device=tokens.device)
+        return torch.isin(tokens, self.ends) | (self.counts >= longest) | failed
+
+    def _draw(self, rows: slice, logits: Tensor) -> Tensor:
+        scores, log_probs, tokens = self.score(rows, logits)
+        orders = [self.orders[request.id] for request in self.requests[rows]]
+        counts = self.counts[rows].tolist()
+        forced = {
+            row: order.begun[count]
+            for row, (order, count) in enumerate(zip(orders, counts, strict=True))
+            if count < len(order.begun)
+        }
+        place = self._places(rows, orders, self._possible(orders, forced, scores)).unsqueeze(-1)
+        drawn = log_probs.gather(-1, place.expand(self.streams, -1, 1)).squeeze(-1)
+        chosen = (place if tokens is None else tokens.gather(1, place)).squeeze(-1)
+        for row, token in forced.items():
+            chosen[row] = token
+            drawn[:, row] = logits[:, row].log_softmax(dim=-1, dtype=torch.float32)[:, token]
+        self.sums[:, rows] += drawn
+        self._tell(rows, orders, logits, chosen.tolist())
+        return chosen
+
+    def _possible(
+        self, orders: Sequence[Order], forced: Mapping[int, int], scores: Tensor
+    ) -> Tensor:
+        """Scores in which a row without any token left has some: it fails, and no other row."""
+        lost = ~torch.isfinite(scores.amax(dim=-1))
+        for row in lost.nonzero().flatten().tolist():
+            if row not in forced:
+                self.failed.add(orders[row].request.id)
+        return torch.where(lost.unsqueeze(-1), 0.0, scores)
+
+    def _places(self, rows: slice, orders: Sequence[Order], scores: Tensor) -> Tensor:
+        """Places (rows,) that each row's own sampler draws from its scores."""
+        groups: defaultdict[Sampler, list[int]] = defaultdict(list)
+        for row, order in enumerate(orders):
+            groups[order.sampler].append(row)
+        draws, counts = self.next_draws(rows), self.counts[rows]
+        if len(groups) == 1:
+            return next(iter(groups))(scores, draws, counts)
+        places = torch.empty_like(counts)
+        for sampler, members in groups.items():
+            places[members] = sampler(scores[members], draws[members], counts[members])
+        return places
+
+    def _tell(
+        self, rows: slice, orders: Sequence[Order], logits: Tensor, chosen: Sequence[int]
+    ) -> None:
+        for row, (order, token) in enumerate(zip(orders, chosen, strict=True)):
+            if order.top is None and not order.trace:
+                continue
+            own, place = logits[: len(order.request.streams), row], rows.start + row
+            setting = Setting(
+                self.weights[: len(own), place],
+                self.pooled[: len(own), place],
+                order.request.alpha,
+                order.request.adaptive,
+            )
+            log_probs, final = guided(own, setting)
+            best = final.topk(order.top or 0)
+            top = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+            found = candidates(log_probs, final, token) if order.trace else ()
+            self.told[order.request.id] = Told(float(final[token]), tuple(top), found)
+
+    def wrote(self, done: Tensor) -> list[Wrote]:
+        """What each row wrote in the last step; `done` (rows,) says which rows end with it."""
+        last, sums = self.last().tolist(), self.sums.T.tolist()
+        counts, ends = self.counts.tolist(), set(self.ends.tolist())
+        found = []
+        for row, (request, over) in enumerate(zip(self.requests, done.tolist(), strict=True)):
+            means = _means(request, sums[row], counts[row]) if over else None
+            finish: FinishReason = "stop" if last[row] in ends else "length"
+            told = self.told.get(request.id, _NOTHING)
+            found.append(
+                Wrote(
+                    id=request.id,
+                    token=last[row],
+                    log_prob=told.log_prob if told is not _NOTHING else None,
+                    top=told.top,
+                    trace=told.trace,
+                    finish=finish if over else None,
+                    failed=request.id in self.failed,
+                    means=means,
+                )
+            )
+        self.told, self.failed = {}, set()
+        return found
+
+
+class Live(Generation):
+    """Rows that come and go. `lanes` is how many streams of rows decode together, and `memory` the
+    bytes that their caches may take. Not for several threads at once."""
+
+    def __init__(
+        self, model: LaneModel, ends: Tensor, lanes: int, longest: int, memory: int
+    ) -> None:
+        super().__init__(model, ends, lanes, (), Sampling(max_new_tokens=longest))
+        self.orders: dict[int, Order] = {}
+        self.longest, self.memory = longest, memory
+        self.bank = model.bank(FEW)
+        self.batch: LiveBatch = LiveBatch(longest, ends, self.orders)
+        self.token_bytes = 2 * math.prod(model.kv_shape) * model.module.dtype.itemsize
+        self.cancelled: set[int] = set()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a step would write anything."""
+        return bool(self.waiting or self.batch.requests)
+
+    def check(self, order: Order) -> None:
+        """Raises `SteerError` for an order that could never be served."""
+        if order.longest > self.longest:
+            raise SteerError(
+                f"the record may have {order.longest} tokens, but the longest is {self.longest}; "
+                "ask for fewer new tokens"
+            )
+        if len(order.request.streams) > self.rows:
+            raise SteerError(f"the setting has {len(order.request.streams)} streams; use fewer")
+        contexts = {stream.context for stream in order.request.streams}
+        longest = max(len(self.model.encode(context)) for context in contexts)
+        require_room(longest, order.longest, self.model.max_context)
+
+    def add(self, orders: Iterable[Order]) -> None:
+        """Adds orders, whose ids nothing else that runs has."""
+        for order in orders:
+            self.orders[order.request.id] = order
+            self.waiting.append(order.request)
+
+    def cancel(self, ids: Iterable[int]) -> None:
+        """Drops rows that wait or run; others of these ids are no longer there."""
+        self.cancelled |= {id for id in ids if id in self.orders}
+
+    def step(self) -> list[Wrote]:
+        """Writes one token of every row. A row's first comes in the step that admits it."""
+        with torch.inference_mode():
+            self._leave()
+            if self.batch.requests:
+                self._forward()
+            self._admit()
+            if not self.batch.requests:
+                return []
+            done = self.batch.step()
+            found = self.batch.wrote(done)
+            self._forget(each.id for each in found if each.finish)
+            self._drop(done)
+            return found
+
+    def _leave(self) -> None:
+        gone, self.cancelled = self.cancelled, set()
+        if gone:
+            kept = [request for request in self.waiting if request.id not in gone]
+            self.waiting.clear()
+            self.waiting += kept
+            self._drop(torch.tensor([request.id in gone for request in self.batch.requests]).bool())
+            self._forget(gone)
+        if not self.batch.requests and self.bank.cache.shape[4]:  # what the longest row needed
+            self.bank = self.model.bank(FEW)
+            self.batch = LiveBatch(self.longest, self.ends, self.orders)
+
+    def _forget(self, ids: Iterable[int]) -> None:
+        for id in ids:
+            self.orders.pop(id, None)
+
+    def _rows(self, most: int) -> int:
+        return most
+
+    def _admit(self) -> None:
+        """Admits what there is room for, but after one that had to read a new context no other:
+        the rows that are there wait for its prefill."""
+        admitted: list[Request] = []
+        while self.waiting and self._has_room(self.waiting[0], admitted):
+            admitted.append(self.waiting.popleft())
+            if any((s.adapter, s.context) not in self.contexts for s in admitted[-1].streams):
+                break
+        if admitted:
+            self.batch.widen(most_streams(admitted))
+            self.bank.reserve(self.bank.count + sum(len(each.streams) for each in admitted))
+            self._add(admitted)
+
+    def _has_room(self, request: Request, admitted: Sequence[Request]) -> bool:
+        there = [*self.batch.requests, *admitted]
+        lanes = sum(len(each.streams) for each in there)
+        own = len(request.streams)
+        longest = max(self.orders[each.id].longest for each in (*there, request))
+        size = (lanes + own) * longest * self.token_bytes
+        return not there or (lanes + own <= self.rows and size <= self.memory)
+
+    def _context(self, adapter: bool, read: str | Shown) -> Context:
+        key = (adapter, read)
+        if key not in self.contexts:
+            self.ids = {read: self.model.encode(read)}
+        found = self.contexts.pop(key, None) or self._prefill(adapter, read)
+        self.contexts[key] = found  # the newest last
+        while sum(each.length for each in self.contexts.values()) > KEPT and len(self.contexts) > 1:
+            del self.contexts[next(iter(self.contexts))]
+        return found
+
+
+_NOTHING = Told(0.0, (), ())
+
+
+@lru_cache(maxsize=256)
+def _sampler(sampling: Sampling) -> Sampler:
+    return Sampler(sampling)
+
+
+def _means(request: Request, sums: Sequence[float], count: int) -> dict[str, float]:
+    return {s.name: total / count for s, total in zip(request.streams, sums, strict=False)}

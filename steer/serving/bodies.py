@@ -1,0 +1,187 @@
+"""Bodies of requests: OpenAI's fields as far as they mean something here, and ours beside them."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+NEUTRAL: dict[str, Any] = {
+    "best_of": 1,
+    "frequency_penalty": 0,
+    "logit_bias": {},
+    "metadata": {},
+    "parallel_tool_calls": True,
+    "presence_penalty": 0,
+    "response_format": {"type": "text"},
+    "service_tier": "auto",
+    "store": False,
+    "suffix": "",
+    "tools": [],
+}
+"""Fields that are not supported, with the value that asks for nothing, and so is allowed."""
+
+Text = Annotated[str, Field(max_length=100_000)]
+Texts = Annotated[list[Text], Field(max_length=64)]
+Tokens = Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(max_length=8192)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_neutral(cls, values: Any) -> Any:
+        """Leaves out what asks for nothing, which clients may send: null, and `NEUTRAL`."""
+        if not isinstance(values, dict):
+            return values
+        return {
+            name: value
+            for name, value in values.items()
+            if value is not None and not (name in NEUTRAL and value == NEUTRAL[name])
+        }
+
+
+class StreamOptions(_Body):
+    """OpenAI's `stream_options`."""
+
+    include_usage: bool = False
+
+
+class Asked(_Body):
+    """Fields of all requests. The second half is ours (`extra_body`): the strengths and the method
+    as in `steer generate`; `away` and `towards` are texts, or ids of real ones such as "real:17";
+    `trace` adds the candidates for each token."""
+
+    model: Text
+    n: int = Field(1, ge=1, le=64)
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, gt=0, le=1)
+    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
+    stop: Text | Annotated[list[Text], Field(max_length=4)] = ()  # type: ignore[assignment]
+    stream: bool = False
+    stream_options: StreamOptions = StreamOptions()
+    user: Text | None = None
+
+    method: Text = "steer"
+    gamma: float | None = Field(None, ge=0, le=10)
+    eta: float | None = Field(None, ge=0, le=10)
+    rho: float | None = Field(None, ge=0, lt=1)
+    alpha: float | None = Field(None, ge=0, lt=1)
+    top_k: int | None = Field(None, ge=0)
+    min_p: float | None = Field(None, ge=0, lt=1)
+    panel_size: int | None = Field(None, ge=1, le=64)
+    label: Text | None = None
+    away: Texts | None = None
+    towards: Texts | None = None
+    trace: bool = False
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """Texts that end a record, without blank ones."""
+        given = (self.stop,) if isinstance(self.stop, str) else self.stop
+        return tuple(each for each in given if each)
+
+    @property
+    def prompts(self) -> list[str | list[int]]:
+        """What each text begins with: characters, or token ids."""
+        return [""]
+
+    @property
+    def instruction(self) -> str:
+        """The prompt that the model reads instead of the expert's own; "" for that."""
+        return ""
+
+    @property
+    def most(self) -> int | None:
+        """Most new tokens."""
+        raise NotImplementedError
+
+    @property
+    def top(self) -> int | None:
+        """How many of the likeliest tokens are told; None for no log-probability at all."""
+        return None
+
+    @property
+    def echoes(self) -> bool:
+        """Whether the answer begins with what the text began with."""
+        return False
+
+
+class CompletionBody(Asked):
+    """Body of /v1/completions. `prompt` is how the text begins, and may be empty; one that begins
+    with the expert's own prompt is that prompt and the beginning after it."""
+
+    prompt: Text | Tokens | Texts = ""
+    max_tokens: int | None = Field(None, ge=1)
+    logprobs: int | None = Field(None, ge=0, le=20)
+    echo: bool = False
+
+    @property
+    def prompts(self) -> list[str | list[int]]:
+        given = self.prompt
+        if isinstance(given, str) or not given or isinstance(given[0], int):
+            return [given or ""]  # type: ignore[list-item]
+        return list(given)
+
+    @property
+    def most(self) -> int | None:
+        return self.max_tokens
+
+    @property
+    def top(self) -> int | None:
+        return self.logprobs
+
+    @property
+    def echoes(self) -> bool:
+        return self.echo
+
+
+class Part(_Body):
+    """A part of a message; only text is read."""
+
+    type: Literal["text"]
+    text: Text
+
+
+class Message(_Body):
+    """A message of a conversation."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: Text | Annotated[list[Part], Field(max_length=64)] = ""
+    name: Text | None = None
+
+    @property
+    def text(self) -> str:
+        """All of its text."""
+        if isinstance(self.content, str):
+            return self.content
+        return "".join(part.text for part in self.content)
+
+
+class ChatBody(Asked):
+    """Body of /v1/chat/completions. What the system and the user say is the prompt; where that is
+    empty, it is the expert's own. A last message of the assistant is how the text begins."""
+
+    messages: Annotated[list[Message], Field(min_length=1, max_length=64)]
+    max_tokens: int | None = Field(None, ge=1)
+    max_completion_tokens: int | None = Field(None, ge=1)
+    logprobs: bool = False
+    top_logprobs: int = Field(0, ge=0, le=20)
+
+    @property
+    def prompts(self) -> list[str | list[int]]:
+        last = self.messages[-1]
+        return [last.text if last.role == "assistant" else ""]
+
+    @property
+    def instruction(self) -> str:
+        said = [each.text for each in self.messages if each.role != "assistant"]
+        return "\n\n".join(each for each in said if each.strip())
+
+    @property
+    def most(self) -> int | None:
+        given = (self.max_completion_tokens, self.max_tokens)
+        return min((each for each in given if each is not None), default=None)
+
+    @property
+    def top(self) -> int | None:
+        return self.top_logprobs if self.logprobs or self.top_logprobs else None

@@ -1,0 +1,50 @@
+"""What a server says of its experts: their prompts, labels, methods and real texts."""
+
+from typing import Any
+
+from steer.methods import METHODS, Method
+from steer.serving.experts import Served
+
+MOST = 5000
+"""Real texts that are listed."""
+
+
+def describe(served: Served) -> dict[str, Any]:
+    """Describes an expert as OpenAI's clients read models, with ours under "steer"."""
+    expert = served.expert
+    return {
+        "id": served.name,
+        "object": "model",
+        "created": 0,
+        "owned_by": "steer",
+        "steer": {
+            "prompt": expert.prompt,
+            "labels": list(expert.labels),
+            "max_tokens": expert.max_completion_tokens,
+            "real_texts": len(served.real.texts),
+            "methods": [_method(each) for each in METHODS if _draws(each)],
+        },
+    }
+
+
+def real_texts(served: Served) -> dict[str, Any]:
+    """Lists the first `MOST` real texts, and says how many there are."""
+    labels = served.real.labels or (None,) * len(served.real.texts)
+    rows = zip(served.real.texts[:MOST], labels, strict=False)
+    return {
+        "texts": [
+            {"id": f"real:{row}", "text": text, "label": label}
+            for row, (text, label) in enumerate(rows)
+        ],
+        "of": len(served.real.texts),
+    }
+
+
+def _draws(method: Method) -> bool:
+    return method.sampling.beams == 1 and not method.sampling.penalty
+
+
+def _method(method: Method) -> dict[str, Any]:
+    strengths = {name: getattr(method.guidance, name) for name in ("gamma", "eta", "rho", "alpha")}
+    named = {"name": method.name, "about": method.about}
+    return {**named, **strengths, "temperature": method.sampling.temperature}

@@ -1,0 +1,114 @@
+"""Texts that were written lately, so that a reader's verdicts on them become a run."""
+
+import re
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from steer.config import RunConfig
+from steer.errors import SteerError
+from steer.runs.records import Attempt, Record, Reject, finite_log_probs
+from steer.runs.sources import sources
+from steer.runs.store import open_store
+from steer.serving.experts import Ordered, Served
+from steer.serving.refusal import Refusal, shown
+from steer.serving.writing import Writing
+
+MOST = 2000
+"""Texts that are remembered."""
+
+Verdict = Literal["keep", "reject"]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+
+class Recent:
+    """The last `MOST` texts, by the id of their answer and their place in it."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, tuple[Served, Ordered, Attempt]] = OrderedDict()
+
+    def keep(
+        self, answer: str, place: int, served: Served, ordered: Ordered, writing: Writing
+    ) -> None:
+        """Remembers a text that has ended."""
+        attempt = _attempt(place, served, ordered, writing)
+        self._kept[f"{answer}/{place}"] = (served, ordered, attempt)
+        while len(self._kept) > MOST:
+            self._kept.popitem(last=False)
+
+    def save(self, folder: Path | None, name: str, verdicts: Mapping[str, Verdict]) -> int:
+        """Saves the texts judged, by id, as a run called `name` in `folder`: those to keep are its
+        records. Gives their number. Raises `Refusal` where that is not possible."""
+        if folder is None:
+            raise Refusal(400, "this server saves no runs; start it with --save FOLDER")
+        if not _NAME.fullmatch(name):
+            raise Refusal(400, "the name has letters, digits, - and _ only", param="name")
+        found = [(each, self._kept.get(each), verdicts[each]) for each in verdicts]
+        if lost := [each for each, kept, _ in found if kept is None]:
+            raise Refusal(404, f"the text {shown(lost[0])} is no longer known", param="verdicts")
+        known = [(kept, verdict) for _, kept, verdict in found if kept is not None]
+        if len({served.name for (served, _, _), _ in known}) != 1:
+            raise Refusal(400, "a run has texts of one expert; save them apart", param="verdicts")
+        records = sum(verdict == "keep" for _, verdict in known)
+        if not records:
+            raise Refusal(400, "no text is kept; keep one at least", param="verdicts")
+        try:
+            _write(folder / name, known, records)
+        except SteerError:
+            raise Refusal(
+                409, f"there is a run {shown(name)} already, or it cannot be written", param="name"
+            ) from None
+        return records
+
+
+def _write(
+    path: Path, known: list[tuple[tuple[Served, Ordered, Attempt], Verdict]], records: int
+) -> None:
+    served, ordered, _ = known[-1][0]
+    if path.exists():
+        raise SteerError(f"{path} exists already; choose another name")
+    labels = [attempt.label for (_, _, attempt), verdict in known if verdict == "keep"]
+    wanted = {label: labels.count(label) for label in labels if label is not None}
+    config = ordered.method.configure(
+        {"labels": wanted} if wanted else {"n": records},
+        ordered.orders[0].sampling.max_new_tokens,
+    )
+    config = RunConfig(**config.model_dump() | {"max_attempts": len(known)})
+    source = sources(config, served.real, None, served.expert, served.engine.name, None)
+    attempts = [
+        _judged(number, attempt, verdict) for number, ((_, _, attempt), verdict) in enumerate(known)
+    ]
+    with open_store(path, config, source) as store:
+        store.commit(0, attempts)
+
+
+def _judged(number: int, attempt: Attempt, verdict: Verdict) -> Record | Reject:
+    values = vars(attempt) | {"id": f"rec:{number}"}
+    return Record(**values) if verdict == "keep" else Reject(**values, reason="by hand")
+
+
+def _attempt(place: int, served: Served, ordered: Ordered, writing: Writing) -> Attempt:
+    order, guidance = ordered.orders[place], ordered.method.guidance
+    return Attempt(
+        id=f"rec:{place}",
+        text=served.task.record(writing.sent),
+        label=ordered.label,
+        prompt=ordered.prompt,
+        gamma=guidance.gamma,
+        eta=guidance.eta,
+        rho=guidance.rho,
+        alpha=guidance.alpha,
+        weights=guidance.weights,
+        panel=ordered.negative,
+        positive=ordered.positive,
+        seed=order.request.seed,
+        round=0,
+        engine=served.engine.name,
+        model=served.expert.base_fingerprint,
+        adapter=served.expert.adapter_fingerprint,
+        tokens=len(writing.tokens),
+        finish_reason=writing.ended or "stop",
+        log_probs=finite_log_probs(writing.means),
+    )

@@ -1,0 +1,82 @@
+"""A server from its experts' folders to its end: `steer serve`."""
+
+import contextlib
+import logging
+import socket
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import uvicorn
+
+from steer.data.corpus import Corpus
+from steer.engines.choice import EngineSpec
+from steer.engines.hf.engine import HFEngine
+from steer.errors import SteerError
+from steer.models.expert import Expert
+from steer.serving.app import make_app
+from steer.serving.experts import Served
+from steer.serving.settings import ServeSettings
+
+
+def load(
+    experts: Sequence[Expert],
+    real: Corpus,
+    settings: ServeSettings,
+    spec: Callable[[Expert], EngineSpec],
+) -> list[Served]:
+    """Loads `experts`, which `spec` says how to. Raises `SteerError` where one cannot be loaded or
+    two have the same name."""
+    names = [name_of(each) for each in experts]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise SteerError(f"two experts are called {twice!r}; rename the folder of one")
+    return [_load(each, real, spec(each), settings) for each in experts]
+
+
+def serve(
+    served: Sequence[Served], settings: ServeSettings, on_ready: Callable[[str], None]
+) -> None:
+    """Serves until it is told to stop; `on_ready` is told the address. Raises `SteerError` where
+    it cannot listen, or may not."""
+    settings.require_key()
+    with contextlib.closing(listen(settings.host, settings.port)) as listening:
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        on_ready(f"http://{host}:{listening.getsockname()[1]}")
+        make_server(served, settings).run(sockets=[listening])
+
+
+def make_server(served: Sequence[Served], settings: ServeSettings) -> uvicorn.Server:
+    """Makes the server, which listens on no port by itself."""
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    config = uvicorn.Config(
+        make_app(served, settings),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=settings.grace,
+        lifespan="on",
+    )
+    return uvicorn.Server(config)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Opens a socket that listens. Raises `SteerError` where that is not possible."""
+    try:
+        return socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET
+        )
+    except OSError as error:
+        raise SteerError(
+            f"cannot listen on {host} port {port}: {error.strerror or error}; choose another --port"
+        ) from None
+
+
+def name_of(expert: Expert) -> str:
+    """Name that a client calls the expert by: that of its folder."""
+    return Path(expert.path).resolve().name
+
+
+def _load(expert: Expert, real: Corpus, spec: EngineSpec, settings: ServeSettings) -> Served:
+    engine = spec.load()
+    assert isinstance(engine, HFEngine)
+    return Served(name_of(expert), expert, engine, real, settings.longest)

@@ -1,0 +1,144 @@
+"""Answers in the shapes of OpenAI's two interfaces, with ours beside them under "steer"."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from steer.engines.hf.live import Wrote
+from steer.engines.trace import Candidate
+from steer.serving.experts import Ordered, Served
+from steer.serving.writing import Piece
+
+
+class Spelling:
+    """Token ids as text. A token is spelled as it reads after another word, as some tokenizers
+    drop the space before the first."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._anchor = tokenizer("a", add_special_tokens=False).input_ids[-1:]
+        self._before = len(tokenizer.decode(self._anchor))
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """Text of tokens, without special ones."""
+        return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
+
+    def token(self, token: int) -> str:
+        """Text of one token."""
+        return str(self._tokenizer.decode([*self._anchor, token])[self._before :])
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What all answers to one request have in common. `chat` chooses the interface."""
+
+    chat: bool
+    id: str
+    created: int
+    served: Served
+    ordered: Ordered
+    spelling: Spelling
+
+    def chunk(self, piece: Piece, first: bool) -> dict[str, Any]:
+        """One event of a stream."""
+        text: dict[str, Any] = {"text": piece.text}
+        if self.chat:
+            role = {"role": "assistant"} if first else {}
+            text = {"delta": {**role, "content": piece.text}}
+        return self._answer([self._choice(piece, text)], "chat.completion.chunk")
+
+    def whole(self, pieces: Sequence[Piece], usage: dict[str, int]) -> dict[str, Any]:
+        """The answer to a request that is not streamed; a piece is a whole text."""
+        choices = []
+        for piece in pieces:
+            text: dict[str, Any] = {"text": piece.text}
+            if self.chat:
+                text = {"message": {"role": "assistant", "content": piece.text, "refusal": None}}
+            choices.append(self._choice(piece, text))
+        return self._answer(choices, "chat.completion") | {"usage": usage}
+
+    def usage(self, usage: dict[str, int]) -> dict[str, Any]:
+        """The last event of a stream that tells its usage."""
+        return self._answer([], "chat.completion.chunk") | {"usage": usage}
+
+    def _answer(self, choices: list[dict[str, Any]], kind: str) -> dict[str, Any]:
+        guidance = self.ordered.method.guidance
+        streams = self.ordered.orders[0].request.streams
+        return {
+            "id": self.id,
+            "object": kind if self.chat else "text_completion",
+            "created": self.created,
+            "model": self.served.name,
+            "system_fingerprint": self.served.expert.adapter_fingerprint,
+            "choices": choices,
+            "steer": {
+                "streams": [each.name for each in streams],
+                "weights": [each.weight for each in streams],
+                "alpha": guidance.alpha,
+            },
+        }
+
+    def _choice(self, piece: Piece, text: dict[str, Any]) -> dict[str, Any]:
+        told = [each for each in piece.wrote if each.log_prob is not None]
+        logprobs = None
+        if told and self.ordered.orders[0].top is not None:
+            logprobs = self._chat_logprobs(told) if self.chat else self._logprobs(told)
+        choice = {"index": piece.index, **text, "logprobs": logprobs, "finish_reason": piece.ended}
+        if any(each.trace for each in piece.wrote):
+            choice["steer"] = {"tokens": [self._traced(each) for each in piece.wrote]}
+        return choice
+
+    def _logprobs(self, told: Sequence[Wrote]) -> dict[str, Any]:
+        tokens = [self.spelling.token(each.token) for each in told]
+        offsets = [sum(map(len, tokens[:place])) for place in range(len(tokens))]
+        return {
+            "tokens": tokens,
+            "token_logprobs": [_finite(each.log_prob) for each in told],
+            "top_logprobs": [
+                {self.spelling.token(token): _finite(value) for token, value in each.top}
+                for each in told
+            ],
+            "text_offset": offsets,
+        }
+
+    def _chat_logprobs(self, told: Sequence[Wrote]) -> dict[str, Any]:
+        return {
+            "content": [
+                self._spelled(each.token, each.log_prob)
+                | {"top_logprobs": [self._spelled(token, value) for token, value in each.top]}
+                for each in told
+            ],
+            "refusal": None,
+        }
+
+    def _spelled(self, token: int, log_prob: float | None) -> dict[str, Any]:
+        text = self.spelling.token(token)
+        value = _finite(log_prob)
+        return {
+            "token": text,
+            "logprob": -9999.0 if value is None else value,
+            "bytes": list(text.encode(errors="replace")),
+        }
+
+    def _traced(self, wrote: Wrote) -> dict[str, Any]:
+        return {
+            "id": wrote.token,
+            "text": self.spelling.token(wrote.token),
+            "end": wrote.token in self.served.engine.ends,
+            "candidates": [self._candidate(each) for each in wrote.trace],
+        }
+
+    def _candidate(self, candidate: Candidate) -> dict[str, Any]:
+        return {
+            "id": candidate.token,
+            "text": self.spelling.token(candidate.token),
+            "streams": [_finite(value) for value in candidate.streams],
+            "final": _finite(candidate.final),
+            "kept": candidate.kept,
+        }
+
+
+def _finite(value: float | None) -> float | None:
+    """The value for JSON, which has no infinity, rounded to what fp32 has of it."""
+    return None if value is None or not math.isfinite(value) else round(value, 5)

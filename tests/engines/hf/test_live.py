@@ -1,0 +1,208 @@
+"""Rows that join and leave while others run write what they write alone."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from steer.config import Guidance, Sampling
+from steer.engines.hf import live as live_module
+from steer.engines.hf.engine import HFEngine
+from steer.engines.hf.live import Live, Order, Wrote
+from steer.engines.interface import Request
+from steer.errors import SteerError
+from steer.guidance import Shown, steer_streams
+from tests import naive
+from tests.engines.contract import reference, save_adapter
+from tests.tiny import PROMPT, TEXTS
+
+PANEL = Shown(tuple(f" {text}" for text in TEXTS[:6]), PROMPT)
+
+
+@pytest.fixture(scope="module")
+def adapter(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_adapter(str(tiny_model), tmp_path_factory.mktemp("adapter"))
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_model: Path, adapter: Path) -> HFEngine:
+    return HFEngine(str(tiny_model), adapter, dtype="float32", device="cpu")
+
+
+def order(number: int, **settings: float) -> Order:
+    """Settings, lengths and samplings differ from order to order."""
+    guidance = Guidance(
+        gamma=settings.get("gamma", 0.2 * (number % 3)),
+        eta=settings.get("eta", 0.3 * (number % 2)),
+        alpha=settings.get("alpha", 0.01 * (number % 2)),
+        adaptive=number % 5 == 3,
+    )
+    request = Request(
+        number,
+        steer_streams(guidance, PROMPT, PANEL),
+        100 + number,
+        guidance.alpha,
+        guidance.adaptive,
+    )
+    temperature = (1.0, 0.7, 0.0)[number % 3]
+    return Order(request, Sampling(temperature=temperature, max_new_tokens=10 + 3 * number))
+
+
+def run(live: Live, orders: list[Order]) -> dict[int, list[Wrote]]:
+    live.add(orders)
+    found: dict[int, list[Wrote]] = {each.request.id: [] for each in orders}
+    while live.busy:
+        for each in live.step():
+            found[each.id].append(each)
+    return found
+
+
+def tokens(wrote: list[Wrote]) -> list[int]:
+    return [each.token for each in wrote]
+
+
+def test_a_row_writes_the_same_alone_in_company_and_in_a_call(engine: HFEngine) -> None:
+    orders = [order(number) for number in range(7)]
+    together = run(engine.live(64), orders)
+    for each in orders:
+        alone = run(engine.live(64), [each])[each.request.id]
+        assert tokens(alone) == tokens(together[each.request.id])
+        (whole,) = engine.generate([each.request], each.sampling)
+        assert whole.text == engine.tokenizer.decode(tokens(alone), skip_special_tokens=True)
+        assert (whole.tokens, whole.finish_reason) == (len(alone), alone[-1].finish)
+        assert alone[-1].means == pytest.approx(whole.log_probs, abs=1e-4)
+
+
+def test_rows_may_come_at_any_step(engine: HFEngine) -> None:
+    orders, live = [order(number) for number in range(6)], engine.live(64)
+    expected = run(engine.live(64), orders)
+    found: dict[int, list[int]] = {each.request.id: [] for each in orders}
+    for step in range(200):
+        live.add(orders[step // 2 : step // 2 + 1] if step % 2 == 0 else [])
+        for each in live.step():
+            found[each.id].append(each.token)
+    assert found == {id: tokens(each) for id, each in expected.items()}
+
+
+def test_a_cancelled_row_leaves_and_no_other_notices(engine: HFEngine) -> None:
+    orders, live = [order(number) for number in range(6)], engine.live(64)
+    expected = run(engine.live(64), orders)
+    gone = max(expected, key=lambda id: len(expected[id]))
+    live.add(orders)
+    found: dict[int, list[int]] = {each.request.id: [] for each in orders}
+    for step in range(200):
+        for each in live.step():
+            found[each.id].append(each.token)
+        live.cancel([gone, 99] if step == 5 else [])
+    assert found[gone] == tokens(expected[gone])[: len(found[gone])]
+    assert 0 < len(found.pop(gone)) < len(expected[gone])
+    for id in found:
+        assert found[id] == tokens(expected[id])
+    assert not live.busy and not live.orders and live.bank.count == 0
+
+
+def test_waiting_rows_can_be_cancelled(engine: HFEngine) -> None:
+    live = Live(engine.lane_model, engine.ends, 3, 64, 10**9)
+    live.add([order(1), order(3), order(5)])
+    live.step()
+    assert len(live.waiting) == 2
+    live.cancel([3, 5])
+    while live.busy:
+        assert {each.id for each in live.step()} == {1}
+    assert not live.orders
+
+
+@pytest.mark.parametrize("limit", ["lanes", "memory"])
+def test_rows_that_do_not_fit_wait_their_turn(engine: HFEngine, limit: str) -> None:
+    orders = [order(number) for number in range(6)]
+    lanes, memory = (4, 10**9) if limit == "lanes" else (99, 60_000)
+    live = Live(engine.lane_model, engine.ends, lanes, 64, memory)
+    live.add(orders)
+    most, found = 0, {each.request.id: [] for each in orders}
+    while live.busy:
+        for each in live.step():
+            found[each.id].append(each)
+        most = max(most, live.bank.count)
+    assert 0 < most <= (4 if limit == "lanes" else 12)
+    expected = run(engine.live(64), orders)
+    assert {id: tokens(each) for id, each in found.items()} == {
+        id: tokens(each) for id, each in expected.items()
+    }
+
+
+def test_contexts_are_kept_up_to_a_limit(engine: HFEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live_module, "KEPT", 40)
+    live, orders = engine.live(64), [order(number) for number in range(4)]
+    run(live, orders)
+    assert sum(each.length for each in live.contexts.values()) <= 40 or len(live.contexts) == 1
+
+
+def test_room_that_nothing_needs_any_more_is_given_back(engine: HFEngine) -> None:
+    live = engine.live(64)
+    run(live, [order(number) for number in range(6)])
+    assert live.bank.cache.shape[2] > live_module.FEW
+    live.step()
+    assert live.bank.cache.numel() == 0
+
+
+def test_a_row_goes_on_from_a_beginning_as_if_it_had_written_it(engine: HFEngine) -> None:
+    for number in range(6):
+        whole = run(engine.live(64), [order(number)])[number]
+        begun = tuple(tokens(whole)[:4])
+        rest = order(number).sampling
+        short = rest.model_copy(update={"max_new_tokens": rest.max_new_tokens - 4})
+        again = replace(order(number), begun=begun, sampling=short)
+        assert tokens(run(engine.live(64), [again])[number]) == tokens(whole)
+
+
+def test_a_trace_says_what_the_formula_says(engine: HFEngine, tiny_model, adapter) -> None:
+    slow = reference(str(tiny_model), adapter)
+    for number in (1, 3, 4):
+        asked = replace(order(number), top=3, trace=True)
+        wrote = run(engine.live(64), [asked])[number]
+        for step, each in enumerate(wrote[:5]):
+            scores = naive.scores(slow, engine.tokenizer, asked.request, tokens(wrote)[:step])
+            final = scores.log_softmax(-1)
+            assert each.log_prob == pytest.approx(float(final[each.token]), abs=1e-3)
+            assert [t for t, _ in each.top] == final.topk(3).indices.tolist()
+            by_token = {candidate.token: candidate for candidate in each.trace}
+            assert each.token in by_token
+            for token, candidate in by_token.items():
+                assert candidate.kept == math.isfinite(float(final[token]))
+                if candidate.kept:
+                    assert candidate.final == pytest.approx(float(final[token]), abs=1e-3)
+                expert = naive.stream_log_probs(
+                    slow, engine.tokenizer, True, PROMPT, tokens(wrote)[:step]
+                )
+                assert candidate.streams[0] == pytest.approx(float(expert[token]), abs=1e-3)
+
+
+def test_a_row_without_a_token_left_fails_alone(
+    engine: HFEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost, fine = order(1), order(2)
+    score = live_module.LiveBatch.score
+
+    def broken(batch, rows, logits):
+        scores, *others = score(batch, rows, logits)
+        ids = [request.id for request in batch.requests[rows]]
+        scores[torch.tensor([id == 1 for id in ids])] = -math.inf
+        return scores, *others
+
+    expected = run(engine.live(64), [fine])
+    monkeypatch.setattr(live_module.LiveBatch, "score", broken)
+    found = run(engine.live(64), [lost, fine])
+    assert [each.failed for each in found[1]] == [True]
+    assert tokens(found[2]) == tokens(expected[2])
+
+
+def test_what_can_never_be_served_is_refused(engine: HFEngine) -> None:
+    live = engine.live(20)
+    with pytest.raises(SteerError, match="longest is 20"):
+        live.check(order(6))
+    with pytest.raises(SteerError, match="model reads 512"):
+        engine.live(600).check(replace(order(0), sampling=Sampling(max_new_tokens=510)))
+    with pytest.raises(SteerError, match="3 streams"):
+        Live(engine.lane_model, engine.ends, 2, 64, 1).check(order(1))

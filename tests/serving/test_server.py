@@ -1,0 +1,265 @@
+"""What a server refuses, and what it does when clients and engines go away."""
+
+import json
+import random
+import socket
+import threading
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from steer.cli.main import main
+from steer.errors import SteerError
+from steer.runs.store import Run
+from steer.serving.experts import Served
+from steer.serving.server import load
+from steer.serving.settings import ServeSettings
+from tests.serving.conftest import CLIENT, Running, running, spec, until
+
+ASKED = {"model": "tiny", "max_tokens": 8, "seed": 1}
+
+
+@pytest.mark.parametrize(
+    ("changed", "param", "says"),
+    [
+        ({"tools": [{"type": "function"}]}, "tools", "'tools' is not supported"),
+        ({"gama": 1}, "gama", "gamma"),
+        ({"gamma": -1}, "gamma", "greater than or equal to 0"),
+        ({"n": 0}, "n", "greater than or equal to 1"),
+        ({"max_tokens": 1000}, None, "the longest is 512"),
+        ({"prompt": "Why " * 400}, None, "the longest is 512"),
+        ({"prompt": [1, 99999]}, "prompt", "no token 99999"),
+        ({"temperature": "hot"}, "temperature", "number"),
+        ({"method": "sharp"}, None, "no method 'sharp'"),
+        ({"method": "beam"}, "method", "searches"),
+        ({"method": "steer-crowded"}, "away", "give the texts in away"),
+        ({"method": "dexperts"}, None, "needs labels"),
+        ({"label": "how"}, None, "there are none"),
+        ({"away": ["a"], "eta": 0}, "away", "eta is 0"),
+        ({"towards": ["a"], "rho": 0}, "towards", "rho is 0"),
+        ({"away": ["real:200"]}, "away", "no real text 'real:200'"),
+        ({"away": ["x" * 5000]}, None, "the longest context"),
+        ({"label": "\ud800"}, "label", "string"),
+        ({"model": "\ud800"}, "model", "string"),
+    ],
+)
+def test_mistakes_are_named(server: Running, changed: dict, param: str | None, says: str) -> None:
+    found = server.send(json.dumps(ASKED | changed))
+    error = found.json()["error"]
+    assert found.status_code == 400, error
+    assert error["type"] == "invalid_request_error"
+    assert (error["param"], says in error["message"]) == (param, True), error
+
+
+def test_what_asks_for_nothing_is_allowed(server: Running) -> None:
+    neutral = {"tools": [], "frequency_penalty": 0, "logit_bias": None, "best_of": 1, "user": "u"}
+    assert server.post(**ASKED, **neutral).status_code == 200
+
+
+HOSTILE = (
+    b"",
+    b"{",
+    b"[]",
+    b"null",
+    b"1",
+    b'"model"',
+    b"\xff\xfe",
+    b'{"model": NaN}',
+    b'{"model": "tiny", "temperature": 1e999}',
+    b'{"model": "tiny", "seed": ' + b"9" * 5000 + b"}",
+    b'{"model": "tiny", "prompt": ' + b"[" * 50_000 + b"]" * 50_000 + b"}",
+    b'{"model": "tiny", "stop": {"a": 1}}',
+    b'{"model": "tiny", "away": [[]]}',
+    b'{"model": ["tiny"]}',
+    b'{"__proto__": {}, "model": "tiny"}',
+    b'{"model": "../../etc/passwd"}',
+    b'{"model": "tiny", "stream_options": 7}',
+)
+
+
+@pytest.mark.parametrize("path", ["/v1/completions", "/v1/chat/completions", "/steer/runs"])
+def test_hostile_bodies_are_refused_and_nothing_is_told(server: Running, path: str) -> None:
+    for body in HOSTILE:
+        found = server.send(body, path)
+        assert 400 <= found.status_code < 500, (body[:60], found.text)
+        assert set(found.json()["error"]) == {"message", "type", "param", "code"}
+        assert "Traceback" not in found.text and "/steer/" not in found.text
+        assert len(found.text) < 2500
+
+
+def test_random_bodies_never_break_the_server(server: Running) -> None:
+    draw = random.Random(0)
+    values = [None, -1, 0, 1, 2.5, "", "x", "real:0", [], ["x"], {}, True, [1], 1e308, "\x00"]
+    schema = server.get("/openapi.json").json()["components"]["schemas"]
+    for name, path in (("CompletionBody", "/v1/completions"), ("ChatBody", "/v1/chat/completions")):
+        fields = [*schema[name]["properties"]]
+        for _ in range(60):
+            some = {each: draw.choice(values) for each in draw.sample(fields, 3)}
+            basis = {"messages": [{"role": "user", "content": ""}]} if "Chat" in name else {}
+            found = server.post(path, **basis | {"model": "tiny", "max_tokens": 2} | some)
+            assert found.status_code < 500, (some, found.text)
+    server.settles()
+
+
+def test_other_kinds_of_request_are_refused(server: Running) -> None:
+    form = httpx2.post(f"{server.address}/v1/completions", content=json.dumps(ASKED))
+    assert form.status_code == 415
+    assert server.get("/v1/nothing").json()["error"]["type"] == "not_found_error"
+    assert server.get("/v1/completions").status_code == 405
+    assert server.get("/health", host="evil.example").status_code == 421
+    assert server.get("/health").json() == {"status": "ok"}
+    assert server.get("/static/../app.py").status_code == 404
+    assert server.get("/v1/models/gone").status_code == 404
+    big = server.send(b" " * (1 << 20) + b"{}")
+    assert big.status_code == 413
+
+
+def test_the_page_forbids_every_foreign_request(server: Running) -> None:
+    found = server.get("/")
+    assert found.headers["content-type"].startswith("text/html")
+    policy = found.headers["content-security-policy"]
+    assert "default-src 'none'" in policy and "unsafe" not in policy and "http" not in policy
+    assert "frame-ancestors 'none'" in policy
+
+
+def test_a_client_that_goes_away_frees_its_rows(server: Running) -> None:
+    tokens = server.metric("steer_tokens_total")
+    body = ASKED | {"max_tokens": 480, "n": 8, "temperature": 2, "method": "plain"}
+    with httpx2.stream(
+        "POST", f"{server.address}/v1/completions", json=body | {"stream": True}
+    ) as stream:
+        next(stream.iter_bytes())
+    server.settles()
+    half = httpx2.Client()
+    with pytest.raises(httpx2.TimeoutException):
+        half.post(f"{server.address}/v1/completions", json=body, timeout=0.3)
+    half.close()
+    server.settles()
+    assert server.metric("steer_tokens_total") - tokens < 2 * 8 * 480
+    assert server.post(**ASKED).status_code == 200
+
+
+def test_a_broken_body_is_no_error_of_the_server(server: Running) -> None:
+    address = server.address.removeprefix("http://").split(":")
+    for sent in (b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\n", b"\x00\xff\r\n\r\n"):
+        with socket.create_connection((address[0], int(address[1]))) as raw:
+            raw.sendall(sent)
+    with socket.create_connection((address[0], int(address[1]))) as raw:
+        raw.sendall(
+            b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\n"
+            b"content-type: application/json\r\ncontent-length: 100\r\n\r\n{"
+        )
+    assert server.post(**ASKED).status_code == 200
+
+
+def test_judged_texts_become_a_run(server: Running, served: list[Served]) -> None:
+    found = server.post(**ASKED | {"n": 3}).json()
+    ids = [f"{found['id']}/{each['index']}" for each in found["choices"]]
+    verdicts = dict(zip(ids, ("keep", "reject", "keep"), strict=True))
+    saved = server.post("/steer/runs", name="by-hand", verdicts=verdicts)
+    assert saved.json() == {"name": "by-hand", "records": 2}
+    assert server.saved
+    run = Run.open(server.saved / "by-hand")
+    assert run.complete and run.reasons == {"by hand": 1}
+    texts = [choice["text"] for choice in found["choices"]]
+    assert run.texts == [served[0].task.record(texts[row]) for row in (0, 2)]
+    assert main(["show", str(server.saved / "by-hand")]) == 0
+    again = server.post("/steer/runs", name="by-hand", verdicts=verdicts)
+    assert again.status_code == 409
+    for name in ("../up", "", "a/b", ".hidden"):
+        assert server.post("/steer/runs", name=name, verdicts=verdicts).status_code == 400
+    lost = server.post("/steer/runs", name="lost", verdicts={"cmpl-1/0": "keep"})
+    assert lost.status_code == 404
+
+
+def test_real_texts_are_listed_for_the_page(server: Running) -> None:
+    found = server.get("/steer/texts?model=labels").json()
+    assert found["of"] == len(found["texts"]) == 200
+    assert found["texts"][7]["id"] == "real:7"
+    assert found["texts"][7]["label"] in ("how", "why")
+
+
+def test_a_key_is_asked_for_everywhere_but_at_the_door(served: list[Served]) -> None:
+    with running(served, ServeSettings(api_key="sésame")) as server:
+        for path in ("/v1/models", "/metrics", "/steer/texts?model=tiny", "/openapi.json"):
+            assert server.get(path).status_code == 401
+            assert server.get(path, authorization="Bearer wrong").status_code == 401
+            right = "Bearer sésame".encode()
+            found = CLIENT.get(f"{server.address}{path}", headers={"authorization": right})
+            assert found.status_code == 200
+        assert server.post(**ASKED).json()["error"]["code"] == "invalid_api_key"
+        assert server.get("/").status_code == server.get("/health").status_code == 200
+
+
+def test_a_request_that_takes_too_long_is_ended(served: list[Served]) -> None:
+    with running(served, ServeSettings(timeout=0.4)) as server:
+        body = ASKED | {"max_tokens": 400, "n": 8, "method": "plain"}
+        found = server.post(**body)
+        assert found.status_code == 504
+        assert found.json()["error"]["type"] == "timeout_error"
+        stream = server.post(**body, stream=True).text
+        assert '"timeout_error"' in stream and stream.endswith("data: [DONE]\n\n")
+        server.settles()
+
+
+def test_a_stop_ends_what_runs(served: list[Served]) -> None:
+    with running(served, ServeSettings()) as server:
+        body = ASKED | {"max_tokens": 60, "temperature": 2}
+        found: list[httpx2.Response] = []
+        asking = threading.Thread(target=lambda: found.append(server.post(**body)))
+        asking.start()
+        until(lambda: server.metric("steer_rows ") > 0)
+        server.server.should_exit = True
+        asking.join(timeout=30)
+    assert found[0].status_code == 200 and found[0].json()["choices"][0]["finish_reason"]
+
+
+def test_an_engine_that_fails_refuses_its_requests_and_goes_on(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr("steer.engines.hf.live.LiveBatch.step", _broken)
+        found = server.post(**ASKED)
+        assert found.status_code == 500 and "secret" not in found.text
+        assert '"server_error"' in server.post(**ASKED, stream=True).text
+    assert server.post(**ASKED).status_code == 200
+
+
+def _broken(batch):
+    raise RuntimeError("secret path /home/somebody")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.4", "example.org"])
+def test_others_are_served_with_a_key_only(host: str) -> None:
+    with pytest.raises(SteerError, match="--api-key"):
+        ServeSettings(host=host).require_key()
+    ServeSettings(host=host, api_key="k").require_key()
+
+
+def test_this_machine_needs_no_key() -> None:
+    for host in ("127.0.0.1", "::1", "localhost", "127.0.0.9"):
+        ServeSettings(host=host).require_key()
+
+
+def test_experts_of_one_name_are_refused(served: list[Served]) -> None:
+    expert = served[0].expert
+    with pytest.raises(SteerError, match="two experts are called 'tiny'"):
+        load([expert, expert], served[0].real, ServeSettings(), spec)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--host", "0.0.0.0"], "--api-key"),
+        (["--port", "99999"], "port"),
+        (["--queue", "0"], "queue"),
+    ],
+)
+def test_the_command_says_what_is_wrong(
+    tiny_expert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options, says
+) -> None:
+    real = tmp_path / "real.txt"
+    real.write_text("one\ntwo\n")
+    assert main(["serve", str(tiny_expert), "--real", str(real), *options]) == 2
+    assert says in capsys.readouterr().err
