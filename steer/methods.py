@@ -114,7 +114,7 @@ METHODS = (
         sampling=Sampling(top_k=10),
         panel_form="raw",
     ),
-    _steer("steer", "balanced weights, the default settings"),
+    _steer("steer", "balanced weights at its default strengths"),
     _steer("steer-negative", "negative prompting alone", gamma=0, alpha=0),
     _steer("steer-raw", "panels joined with spaces, as published", panel_form="raw"),
     _steer("steer-nearest", "away from what a draft is nearest to", panel_selection="nearest"),
@@ -125,6 +125,10 @@ METHODS = (
     _steer("steer-adaptive", "as strong as streams disagree", gamma=1, eta=1, adaptive=True),
 )
 """After `plain`, the baselines, those of contrast, and STEER's kinds."""
+
+PROPOSAL, CANDIDATES = "top-k:top_k=1000", 3
+"""Method of `steer generate` and its candidates for a record, which the study supports
+(docs/study.md)."""
 
 DEFAULT = "plain,greedy,beam,temperature,top-k,nucleus,contrastive-search,steer-published,steer"
 ALL = "all"

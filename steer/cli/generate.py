@@ -11,6 +11,7 @@ from steer.cli.groups import with_groups
 from steer.cli.reading import ReadingOptions
 from steer.config import RunConfig
 from steer.errors import SteerError
+from steer.methods import CANDIDATES, PROPOSAL
 
 if TYPE_CHECKING:
     from steer.runs.budget import Budget
@@ -70,7 +71,7 @@ def generate(
     max_tokens: options.TokenBudget = None,
     dry_run: options.DryRun = False,
     seed: options.Seed = _run.seed,
-    method: options.MethodName = "steer",
+    method: options.MethodName = PROPOSAL,
     gamma: options.Gamma = None,
     eta: options.Eta = None,
     rho: options.Rho = None,
@@ -87,7 +88,7 @@ def generate(
     panel_form: options.PanelFormOption = None,
     panel_selection: options.PanelSelection = None,
     round_size: options.RoundSize = _run.round_size,
-    candidates: options.Candidates = _run.candidates,
+    candidates: options.Candidates = CANDIDATES,
     selector: options.SelectorName = None,
     pattern: options.Pattern = None,
     min_chars: options.MinChars = None,

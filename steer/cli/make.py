@@ -19,6 +19,7 @@ from steer.cli.reading import ReadingOptions
 from steer.data.corpus import Corpus
 from steer.errors import SteerError
 from steer.files import disk_errors, reading, write_atomic, write_json
+from steer.methods import CANDIDATES, PROPOSAL
 from steer.values import check_values
 
 SPENT, _STOPPED = 3, 130
@@ -43,11 +44,11 @@ def make(
         str | None, typer.Option(metavar="NAME", help="Base model. (default: as fit)")
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Of the fit, at most.")] = None,
-    method: options.MethodName = "steer",
+    method: options.MethodName = PROPOSAL,
     max_attempts: options.MaxAttempts = None,
     budget: options.TimeBudget = None,
     seed: options.Seed = 0,
-    candidates: options.Candidates = 1,
+    candidates: options.Candidates = CANDIDATES,
     held_out: Annotated[
         str | None,
         typer.Option(
@@ -71,10 +72,10 @@ def make(
         more: dict[str, dict[str, Any]] = {
             "fit": {"--base": base, "--epochs": epochs, "--seed": seed or None},
             "generate": {
-                "--method": None if method == "steer" else method,
+                "--method": None if method == PROPOSAL else method,
                 "--max-attempts": max_attempts,
                 "--budget": budget,
-                "--candidates": None if candidates == 1 else candidates,
+                "--candidates": None if candidates == CANDIDATES else candidates,
                 "--seed": seed or None,
             },
             "evaluate": {"--judge": judge or _judges_at_hand()},

@@ -13,7 +13,7 @@ MACHINES = "Many machines"
 
 def _default(value: object) -> str:
     """Text that ends an option's help: what applies when it is not given."""
-    return f"(default: {value}, or the method's)"
+    return f"(default: the method's; steer has {value})"
 
 
 FitData = Annotated[
@@ -81,7 +81,7 @@ MethodName = Annotated[
     typer.Option(
         "--method",
         metavar="NAME",
-        help="How to decode: steer, plain, nucleus, ... with settings such as steer:rho=0.3. "
+        help="How to decode: steer, plain, top-k, ... with settings such as steer:rho=0.3. "
         "See steer methods.",
         rich_help_panel=GUIDANCE,
     ),

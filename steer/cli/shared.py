@@ -97,7 +97,10 @@ class Shared:
             engine_options=_words("base", "rows", "dtype", "device", "gpus", "threads", given=self),
             forbid=forbid,
             checks={name: getattr(self, name) for name in _CHECKS},
-            check_options=_words(*_CHECKS, "forbid", given=self),
+            check_options=(
+                *_words("selector", "near", "forbid", given=self),
+                *("--candidates", str(self.candidates)),  # whatever the default of generate
+            ),
         )
 
     def measuring(self, setup: "Setup") -> "EvaluationSettings":

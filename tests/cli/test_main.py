@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from steer.cli.main import main
+from steer.config import RunConfig
 from steer.data.corpus import load_corpus
 from steer.engines.hf.engine import HFEngine
 from steer.runs.store import Run
@@ -86,7 +87,8 @@ def expert(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, real: Pat
 
 def generate(expert: Path, real: Path, out: Path, *more: str) -> int:
     arguments = ["generate", str(expert), "--real", str(real), "--out", str(out)]
-    return main([*arguments, "--min-chars", "0", "--round-size", "16", *more])
+    how = ("--method", "steer", "--candidates", "1", "--min-chars", "0", "--round-size", "16")
+    return main([*arguments, *how, *more])
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +129,25 @@ def test_generate_says_what_came_of_it(
     shown = capsys.readouterr()
     assert "4 of 4 records accepted" in shown.out
     assert "4/4 accepted" in shown.err
+
+
+def test_the_defaults_are_those_of_the_study(
+    tiny_expert: Path, real: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[RunConfig] = []
+
+    def launch(config: RunConfig, *_: object, **__: object) -> None:
+        asked.append(config)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("steer.runs.launch.launch", launch)
+    command = ["generate", str(tiny_expert), "--real", str(real), "--n", "5", "--out"]
+    assert main([*command, str(tmp_path / "a")]) == 130
+    assert main([*command, str(tmp_path / "b"), "--gamma", "0.4", "--candidates", "1"]) == 130
+    plain, steered = asked
+    assert (plain.sampling.top_k, plain.candidates) == (1000, 3)
+    assert (plain.guidance.gamma, plain.guidance.eta, plain.guidance.alpha) == (0, 0, 0)
+    assert (steered.guidance.gamma, steered.candidates) == (0.4, 1)
 
 
 def test_spent_attempts_exit_3_and_keep_what_was_accepted(
