@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -145,6 +146,19 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, json_bytes(values))
+
+
+def read_regular(path: Path, most: int | None = None) -> bytes:
+    """Reads a file whole. Raises `OSError`, also for a pipe or a device, which may never end, and
+    for one of more than `most` bytes."""
+    # Opened without waiting: a pipe that nobody writes to would hold us here.
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        if most is not None and status.st_size > most:
+            raise OSError(errno.EFBIG, f"it has over {most:,} bytes", str(path))
+        return file.read()
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter
 
 from steer.errors import SteerError
-from steer.files import reading
+from steer.files import read_regular, reading
 from steer.values import check_values
 
 _FORMAT = r"^\.[0-9][f%]$"
@@ -64,7 +64,7 @@ def read_evaluation(path: Path, advice: str) -> dict[str, Any]:
     """Reads the file of an evaluation, as `Evaluation.to_json` gave it; a figure that is no number
     is missing. Raises `SteerError`, which ends with the `advice`, when it is no such file."""
     with reading(path, advice):
-        table: dict[str, Any] = json.loads(path.read_bytes(), parse_constant=lambda _: None)
+        table: dict[str, Any] = json.loads(read_regular(path), parse_constant=lambda _: None)
         check_values(_TABLE, table)
         _check_rows(table["rows"], [column["key"] for column in table["columns"]])
     return table
