@@ -6,6 +6,7 @@ accepted, 130 Ctrl-C. Model libraries are imported by the command that needs the
 """
 
 import contextlib
+import logging
 import re
 import sys
 import warnings
@@ -71,6 +72,8 @@ app = typer.Typer(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command line (default: the process's own) and gives its exit code."""
+    if logging.lastResort:
+        logging.lastResort.setFormatter(_Printable())
     try:
         with warnings.catch_warnings():
             if not sys.warnoptions:  # other libraries' advice to their developers
@@ -83,6 +86,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         code = STOPPED
     return code if isinstance(code, int) else 0
+
+
+class _Printable(logging.Formatter):
+    """Warnings as they are, but for what a terminal would obey."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 def _mistake(message: str) -> int:

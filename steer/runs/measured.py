@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter
 
 from steer.errors import SteerError
 from steer.files import read_regular, reading
+from steer.runs.formats import markdown
 from steer.values import check_values
 
 _FORMAT = r"^\.[0-9][f%]$"
@@ -85,11 +86,11 @@ def measured_table(path: Path) -> str:
     Raises `SteerError` when the file cannot be read or is no such table.
     """
     table = read_evaluation(path, "give what steer evaluate --json wrote")
-    names = [row["name"] for row in table["rows"]]
+    names = [markdown(row["name"]) for row in table["rows"]]
     if not names:
         raise SteerError(f"{path} has no rows; give what steer evaluate --json wrote")
     lines = [
-        f"| {column['title']} | "
+        f"| {markdown(column['title'])} | "
         + " | ".join(_cell(row[column["key"]], column["format"]) for row in table["rows"])
         + f" | {column['aim']} |"
         for column in table["columns"]
@@ -98,7 +99,7 @@ def measured_table(path: Path) -> str:
     head = f"| metric | {' | '.join(names)} | better |\n|---|{'---:|' * len(names)}---|"
     about = (
         f"{table['n']} texts of each set against as many real ones; the row `real` is real "
-        f"texts against real texts. Embedder: {table['embedder']}."
+        f"texts against real texts. Embedder: {markdown(table['embedder'])}."
     )
     return "\n".join([about, "", head, *lines])
 
