@@ -1,8 +1,8 @@
 """The command `steer`: parse, call one function of the layer below, print.
 
 Exit codes: 0 done, 2 a mistake to correct, 3 the attempts were used up before all records were
-accepted, 130 Ctrl-C. Model libraries are imported by the command that needs them, so that
-`steer --help` is quick.
+accepted, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP. Model libraries are imported by the command that
+needs them, so that `steer --help` is quick.
 """
 
 import contextlib
@@ -27,6 +27,7 @@ from steer.cli import make as making
 from steer.cli import progress as console
 from steer.cli.groups import with_groups
 from steer.cli.reading import ReadingOptions
+from steer.cli.signals import stoppable
 from steer.data.characters import printable
 from steer.data.corpus import Corpus
 from steer.errors import SteerError
@@ -36,7 +37,7 @@ from steer.version import __version__
 if TYPE_CHECKING:
     from steer.runs.store import Run
 
-MISTAKE, STOPPED = 2, 130
+MISTAKE = 2
 
 FitBase = Annotated[
     str | None,
@@ -74,17 +75,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command line (default: the process's own) and gives its exit code."""
     if logging.lastResort:
         logging.lastResort.setFormatter(_Printable())
-    try:
-        with warnings.catch_warnings():
-            if not sys.warnoptions:  # other libraries' advice to their developers
-                warnings.simplefilter("ignore")
-            code = app(args=arguments, prog_name="steer", standalone_mode=False)
-    except SteerError as error:
-        return _mistake(str(error) + _option(str(error), arguments or sys.argv[1:]))
-    except TyperException as error:
-        return _mistake(error.format_message() + _found(error.__cause__))
-    except (KeyboardInterrupt, typer.Abort):
-        code = STOPPED
+    with stoppable(sys._getframe()) as asked:
+        try:
+            with warnings.catch_warnings():
+                if not sys.warnoptions:  # other libraries' advice to their developers
+                    warnings.simplefilter("ignore")
+                code = app(args=arguments, prog_name="steer", standalone_mode=False)
+        except SteerError as error:
+            return _mistake(str(error) + _option(str(error), arguments or sys.argv[1:]))
+        except TyperException as error:
+            return _mistake(error.format_message() + _found(error.__cause__))
+        except (KeyboardInterrupt, typer.Abort):
+            code = asked.code
     return code if isinstance(code, int) else 0
 
 

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -112,7 +112,8 @@ def on_stop(advice: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        print(printable(f"stopped: {advice}"), file=sys.stderr)
+        with suppress(OSError):  # the terminal may be gone
+            print(printable(f"stopped: {advice}"), file=sys.stderr)
         raise
 
 
