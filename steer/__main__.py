@@ -2,6 +2,6 @@
 
 import sys
 
-from steer.cli.main import main
+from steer.cli.start import main
 
 sys.exit(main())

@@ -13,6 +13,9 @@ Weights = Literal["balanced", "published"]
 PanelForm = Literal["prompted", "raw"]
 Selection = Literal["random", "nearest", "crowded", "diverse"]
 Contrast = Literal["base", "prompt", "labels", "dexperts"]
+MOST_RECORDS = 1_000_000_000
+"""Records, or attempts, that somebody can mean; more is a slip of the finger."""
+
 _FOR_A_SELECTOR = 500  # attempts, so that a small run too has the candidates to fit one
 
 
@@ -94,11 +97,11 @@ class Sampling(Config):
     top_p: float = Field(1.0, gt=0, le=1)
     min_p: float = Field(0.0, ge=0, lt=1)
     typical_p: float = Field(1.0, gt=0, le=1)
-    beams: int = Field(1, ge=1)
+    beams: int = Field(1, ge=1, le=1_000)
     penalty: float = Field(0.0, ge=0, le=1)
-    candidates: int = Field(4, ge=1)
-    opening: int = Field(0, ge=0)
-    max_new_tokens: int = Field(128, ge=1)
+    candidates: int = Field(4, ge=1, le=1_000)
+    opening: int = Field(0, ge=0, le=1_000_000)
+    max_new_tokens: int = Field(128, ge=1, le=1_000_000)
 
     @model_validator(mode="after")
     def _check(self) -> "Sampling":
@@ -136,21 +139,21 @@ class RunConfig(Config):
     Decoding is held to the shape of the task, if it has one, unless `shaped` is false.
     """
 
-    n: int | None = Field(None, ge=1)
-    labels: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    n: int | None = Field(None, ge=1, le=MOST_RECORDS)
+    labels: dict[str, Annotated[int, Field(ge=1, le=MOST_RECORDS)]] = Field(default_factory=dict)
     guidance: Guidance = Guidance()
     sampling: Sampling = Sampling()
     seed: int = Field(0, ge=0)
-    round_size: int = Field(256, ge=1)
-    panel_size: int = Field(10, ge=1)
-    rows_per_panel: int = Field(32, ge=1)
-    lag: int = Field(1, ge=1)
+    round_size: int = Field(256, ge=1, le=100_000)
+    panel_size: int = Field(10, ge=1, le=10_000)
+    rows_per_panel: int = Field(32, ge=1, le=100_000)
+    lag: int = Field(1, ge=1, le=1_000)
     panel_form: PanelForm = "prompted"
     panel_selection: Selection = "random"
     pattern: str | None = None
-    min_chars: int | None = Field(None, ge=0)
+    min_chars: int | None = Field(None, ge=0, le=1_000_000)
     near: float = Field(0.8, gt=0, le=1)
-    max_attempts: int | None = Field(None, ge=1)
+    max_attempts: int | None = Field(None, ge=1, le=100 * MOST_RECORDS)
     method: str | None = None
     candidates: int = Field(1, ge=1, le=20)
     selector: str | None = None

@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -151,7 +152,10 @@ def write_atomic(path: Path, content: bytes) -> None:
     """Puts `content` at `path`, whole or not at all, and there to stay when this returns."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as file:
+        temporary.unlink(missing_ok=True)
+        # A link that somebody planted at this name is not followed.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        with open(os.open(temporary, flags, 0o666), "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -176,6 +180,19 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, json_bytes(values))
+
+
+def read_regular(path: Path, most: int | None = None) -> bytes:
+    """Reads a file whole. Raises `OSError`, also for a pipe or a device, which may never end, and
+    for one of more than `most` bytes."""
+    # Opened without waiting: a pipe that nobody writes to would hold us here.
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        if most is not None and status.st_size > most:
+            raise OSError(errno.EFBIG, f"it has over {most:,} bytes", str(path))
+        return file.read()
 
 
 @contextmanager

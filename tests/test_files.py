@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from steer.errors import SteerError
-from steer.files import check_format, hold_lock, new_file, new_folder, reading, write_json
+from steer.files import (
+    check_format,
+    hold_lock,
+    new_file,
+    new_folder,
+    reading,
+    write_atomic,
+    write_json,
+)
 
 
 def left_in(folder: Path) -> list[str]:
@@ -154,3 +162,15 @@ def test_a_damaged_file_is_one_line_with_advice(tmp_path: Path, content: str) ->
     path.unlink()
     with pytest.raises(SteerError, match=r"cannot read .*; again$"), reading(path, "again"):
         path.read_bytes()
+
+
+def test_a_planted_link_is_not_followed(tmp_path: Path) -> None:
+    """Somebody who may write to the folder puts a link where a temporary file will be."""
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    planted = tmp_path / f".file.{os.getpid()}.tmp"
+    planted.symlink_to(precious)
+    write_atomic(tmp_path / "file", b"new")
+    assert (precious.read_text(), (tmp_path / "file").read_text()) == ("mine", "new")
+    assert left_in(tmp_path) == ["file", "precious"]
+    assert not (tmp_path / "file").is_symlink()

@@ -10,6 +10,7 @@ from steer.cli import options, parsing
 from steer.cli import progress as console
 from steer.cli.groups import with_groups
 from steer.cli.reading import ReadingOptions
+from steer.data.characters import printable
 from steer.errors import SteerError
 from steer.files import disk_errors, write_atomic
 
@@ -55,4 +56,4 @@ def correct(
         with disk_errors(out):
             write_atomic(out, "".join(f"{line}\n" for line in lines).encode())
     tables.show_correction(found.correction)
-    print(f"written: {out}")
+    print(printable(f"written: {out}"))

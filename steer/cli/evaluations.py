@@ -41,7 +41,7 @@ def show_evaluation(evaluation: Evaluation, full: bool = False) -> None:
     read = "".join(f", judge: {name}" for name in evaluation.judges[:1] if name)
     out.print(f"[bold]{heading}[/bold] (embedder: {safe(evaluation.embedder + read)})")
     (_print_full if full else _print_brief)(out, evaluation)
-    out.print(sentence(evaluation.verdict), style="bold", highlight=False, markup=False)
+    out.print(printable(sentence(evaluation.verdict)), style="bold", highlight=False, markup=False)
     for note in evaluation.notes:
         out.print(printable(f"- {note}"), highlight=False, markup=False)
 

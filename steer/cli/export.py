@@ -7,6 +7,7 @@ import typer
 
 from steer.cli import options, parsing
 from steer.cli import progress as console
+from steer.data.characters import printable
 
 if TYPE_CHECKING:
     from steer.runs.exporting import Exported
@@ -83,7 +84,7 @@ def export(
             guard=guard,
         )
         done = export_run(parsing.run_place(run), out, settings)
-    print(f"written: {out} ({_said(done)})")
+    print(printable(f"written: {out} ({_said(done)})"))
     if done.dropped:
         print(
             f"{done.dropped} records were left out (--without). The expert itself may have been "
@@ -118,7 +119,7 @@ def show(
         views.show_run(opened, records)
         return
     for line in lines_of(opened, lineage):
-        print(line)
+        print(printable(line))
 
 
 def _said(done: "Exported") -> str:

@@ -1,11 +1,12 @@
 """The command `steer`: parse, call one function of the layer below, print.
 
 Exit codes: 0 done, 2 a mistake to correct, 3 the attempts were used up before all records were
-accepted, 130 Ctrl-C. Model libraries are imported by the command that needs them, so that
-`steer --help` is quick.
+accepted, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP. Model libraries are imported by the command that
+needs them, so that `steer --help` is quick.
 """
 
 import contextlib
+import logging
 import re
 import sys
 import warnings
@@ -27,6 +28,7 @@ from steer.cli import progress as console
 from steer.cli import serve as serving
 from steer.cli.groups import with_groups
 from steer.cli.reading import ReadingOptions
+from steer.cli.signals import stoppable
 from steer.data.characters import printable
 from steer.data.corpus import Corpus
 from steer.errors import SteerError
@@ -36,7 +38,7 @@ from steer.version import __version__
 if TYPE_CHECKING:
     from steer.runs.store import Run
 
-MISTAKE, STOPPED = 2, 130
+MISTAKE = 2
 
 FitBase = Annotated[
     str | None,
@@ -72,18 +74,28 @@ app = typer.Typer(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command line (default: the process's own) and gives its exit code."""
-    try:
-        with warnings.catch_warnings():
-            if not sys.warnoptions:  # other libraries' advice to their developers
-                warnings.simplefilter("ignore")
-            code = app(args=arguments, prog_name="steer", standalone_mode=False)
-    except SteerError as error:
-        return _mistake(str(error) + _option(str(error), arguments or sys.argv[1:]))
-    except TyperException as error:
-        return _mistake(error.format_message() + _found(error.__cause__))
-    except (KeyboardInterrupt, typer.Abort):
-        code = STOPPED
+    if logging.lastResort:
+        logging.lastResort.setFormatter(_Printable())
+    with stoppable(sys._getframe()) as asked:
+        try:
+            with warnings.catch_warnings():
+                if not sys.warnoptions:  # other libraries' advice to their developers
+                    warnings.simplefilter("ignore")
+                code = app(args=arguments, prog_name="steer", standalone_mode=False)
+        except SteerError as error:
+            return _mistake(str(error) + _option(str(error), arguments or sys.argv[1:]))
+        except TyperException as error:
+            return _mistake(error.format_message() + _found(error.__cause__))
+        except (KeyboardInterrupt, typer.Abort):
+            code = asked.code
     return code if isinstance(code, int) else 0
+
+
+class _Printable(logging.Formatter):
+    """Warnings as they are, but for what a terminal would obey."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 def _mistake(message: str) -> int:

@@ -1,12 +1,10 @@
 """Progress as a user sees it: live bars on a terminal, a plain line now and then elsewhere."""
 
 import math
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -122,27 +120,14 @@ class Meter:
 
 @contextmanager
 def on_stop(advice: str | Callable[[], str]) -> Iterator[None]:
-    """Says what Ctrl-C leaves behind. SIGTERM, as `timeout` and job queues send it, ends the block
-    in the same way."""
-    with _terminated_as_interrupted():
-        try:
-            yield
-        except KeyboardInterrupt:
-            said = advice if isinstance(advice, str) else advice()
-            print(printable(f"stopped: {said}"), file=sys.stderr)
-            raise
-
-
-@contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # only that one has handlers
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Says what Ctrl-C leaves behind."""
     try:
         yield
-    finally:
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+    except KeyboardInterrupt:
+        said = advice if isinstance(advice, str) else advice()
+        with suppress(OSError):  # the terminal may be gone
+            print(printable(f"stopped: {said}"), file=sys.stderr)
+        raise
 
 
 def _bars(console: Console, width: int) -> Progress:

@@ -65,7 +65,7 @@ def show_outcome(run: Run) -> None:
         out.print("The same command continues; --budget and --max-tokens count anew.")
     elif not run.complete:
         for line in (*advice.reasons(run), advice.going_on(run)):
-            out.print(f"- {line}", highlight=False, markup=False)
+            out.print(printable(f"- {line}"), highlight=False, markup=False)
 
 
 def show_forecast(seen: "Forecast") -> None:
@@ -87,7 +87,8 @@ def show_forecast(seen: "Forecast") -> None:
 def show_correction(correction: Correction) -> None:
     """Prints how a correction went, in one line."""
     figures = [f"{name}: {value}" for name, value in describe(correction).items()]
-    open_console().print("; ".join(figures), highlight=False, markup=False, soft_wrap=True)
+    line = printable("; ".join(figures))
+    open_console().print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def show_run(run: Run, records: int) -> None:
@@ -176,7 +177,7 @@ def show_cache(cache: "Cache", models: Sequence[Path]) -> None:
     state = f"{_megabytes(cache.size())} of at most {_megabytes(cache.limit)}"
     out.print(f"[bold]{safe(str(cache.path))}[/bold]: {state}", highlight=False)
     if cache.problem:
-        out.print(f"It is not used: {cache.problem}", markup=False)
+        out.print(printable(f"It is not used: {cache.problem}"), markup=False)
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("kept")
     for name in ("entries", "size"):
@@ -193,7 +194,7 @@ def show_cache(cache: "Cache", models: Sequence[Path]) -> None:
 def show_removed(path: Path, size: int) -> None:
     """Prints what was removed, of `size` bytes."""
     done = f"removed: {path} ({_megabytes(size)})" if size else f"nothing to remove: {path}"
-    open_console().print(done, highlight=False, markup=False, soft_wrap=True)
+    open_console().print(printable(done), highlight=False, markup=False, soft_wrap=True)
 
 
 def folder_size(folder: Path) -> int:

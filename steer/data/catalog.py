@@ -13,7 +13,9 @@ from steer.data.labels import spell
 from steer.data.reading.settings import Reading
 from steer.data.tasks import Hub, Task
 from steer.errors import SteerError
+from steer.files import read_regular
 from steer.shapes import Shape
+from steer.values import NOT_OURS
 
 # Prompts and lengths are the paper's (arXiv 2308.07645).
 HYPOTHESES = Task(
@@ -49,6 +51,8 @@ COMMONSENSE = Task(
 BUILT_IN = {str(task.name): task for task in (HYPOTHESES, COMMENTS, COMMONSENSE)}
 
 _SUFFIXES = (".yaml", ".yml")
+LARGEST, MOST_VALUES = 2**20, 100_000
+"""Bytes of a task's file, and values in it once its aliases are written out."""
 
 
 def load_task(name_or_path: str | Path) -> Task:
@@ -108,11 +112,11 @@ def load_texts(
 
 def _read_yaml(path: Path) -> dict[Any, Any]:
     try:
-        values = _load_yaml(path.read_text("utf-8"))
+        values = _load_yaml(read_regular(path, LARGEST).decode("utf-8"))
     except OSError as error:
         raise SteerError(f"cannot read it: {error.strerror or error}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise SteerError(f"no valid YAML: {' '.join(str(error).split())}") from None
+    except (yaml.YAMLError, *NOT_OURS) as error:
+        raise SteerError(f"no valid YAML: {' '.join(str(error).split())[:300]}") from None
     if not isinstance(values, dict):
         raise SteerError(
             f"no keys but {type(values).__name__}; write a line such as 'prompt: \"A hypothesis:\"'"
@@ -131,11 +135,27 @@ def _load_yaml(text: str) -> Any:
     loader = yaml.SafeLoader(text)
     try:
         document = loader.get_single_node()
+        if document is not None and _size(document, {}) > MOST_VALUES:
+            raise ValueError(f"with its aliases it has over {MOST_VALUES:,} values")
         for place in (("labels",), ("hub", "names")):
             _spell(document, place)
         return loader.construct_document(document) if document is not None else None
     finally:
         loader.dispose()
+
+
+def _size(node: yaml.Node, sizes: dict[int, int]) -> int:
+    """Counts the values in a node, each alias as all that it stands for. Raises `ValueError` for
+    an alias of what it is in."""
+    if id(node) in sizes:
+        if not sizes[id(node)]:
+            raise ValueError("an alias stands for what it is in")
+        return sizes[id(node)]
+    sizes[id(node)] = 0
+    parts = node.value if isinstance(node, yaml.CollectionNode) else []
+    inner = [each for part in parts for each in (part if isinstance(part, tuple) else (part,))]
+    sizes[id(node)] = 1 + sum(_size(each, sizes) for each in inner)
+    return sizes[id(node)]
 
 
 def _spell(node: yaml.Node | None, path: tuple[str, ...]) -> None:

@@ -25,7 +25,7 @@ from steer.evaluation.evaluate import EvaluationProgress, evaluate
 from steer.evaluation.settings import MIN_TEXTS, EvaluationSettings
 from steer.evaluation.table import Evaluation
 from steer.experiments.setup import Setup
-from steer.files import check_format, reading, write_json
+from steer.files import check_format, read_regular, reading, write_json
 from steer.methods import Method
 from steer.runs.generation import RunProgress, generate, generate_together
 from steer.runs.pool import Pool
@@ -92,7 +92,7 @@ class Comparison:
         if not path.is_file():
             raise SteerError(f"{folder} is no comparison: there is no {path}; name another folder")
         with reading(path, "restore it, or compare again in another folder"):
-            values = json.loads(path.read_bytes())
+            values = json.loads(read_regular(path))
             check_format(path, values, FORMAT)
             check_values(_KIND, values)
             entries = tuple(Entry(**entry) for entry in values["methods"])

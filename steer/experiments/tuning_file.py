@@ -15,7 +15,14 @@ from steer.errors import SteerError
 from steer.evaluation.settings import MIN_TEXTS
 from steer.evaluation.summary import PARTS
 from steer.experiments.trials import COHERENCE, SUMMARY, Trial, Tuning, command
-from steer.files import check_format, disk_errors, hold_lock, reading, write_json
+from steer.files import (
+    check_format,
+    disk_errors,
+    hold_lock,
+    read_regular,
+    reading,
+    write_json,
+)
 from steer.values import check_values
 from steer.version import __version__
 
@@ -87,7 +94,7 @@ def read_trials(out: Path, inputs: TuningInputs) -> list[Trial]:
     if not path.exists():
         return []
     with reading(path, "restore it, or tune in another folder"):
-        values = json.loads(path.read_bytes())
+        values = json.loads(read_regular(path))
         check_format(path, values, FORMAT)
         old = TuningInputs(**values["search"])
         trials = [_trial(each) for each in values["trials"]]

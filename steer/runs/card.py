@@ -7,6 +7,8 @@ from typing import Any
 import yaml
 
 from steer.config import Config, RunConfig, Sources
+from steer.data.characters import printable
+from steer.runs.formats import markdown
 from steer.runs.records import Record
 
 # The Hub's own list of size categories.
@@ -60,10 +62,10 @@ def dataset_card(facts: CardFacts, settings: CardSettings) -> str:
         header=yaml.safe_dump(_header(facts, settings), sort_keys=False, allow_unicode=True),
         records=facts.records,
         wanted=config.total,
-        real=sources.real,
+        real=_name(sources.real),
         data=sources.data_fingerprint,
-        base=sources.base,
-        licence=settings.base_license or "not known to steer: see its page",
+        base=_name(sources.base),
+        licence=markdown(settings.base_license or "not known to steer: see its page"),
         model=sources.model_fingerprint,
         adapter=sources.adapter_fingerprint,
         prompt=_indented(sources.prompt),
@@ -89,17 +91,21 @@ def _header(facts: CardFacts, settings: CardSettings) -> dict[str, Any]:
 
 
 def _indented(text: str) -> str:
-    return "\n".join(f"    {line}" for line in text.splitlines())
+    return "\n".join(f"    {printable(line)}" for line in text.splitlines())
 
 
 def _plain(text: str) -> str:
     """Writes a text on one line that Markdown and HTML leave alone."""
-    line = " ".join(text.split()).replace("`", "'")
-    return f"`{line}`"
+    return f"`{_name(text)}`"
+
+
+def _name(text: str) -> str:
+    """Writes a text for between back quotes, also in a cell of a table."""
+    return printable(" ".join(text.split())).replace("`", "'").replace("|", "\u2502")
 
 
 def _table(name: str, value: str, rows: Mapping[str, int]) -> str:
-    cells = [(name, value), ("---", "---:"), *((k.replace("|", "\\|"), n) for k, n in rows.items())]
+    cells = [(name, value), ("---", "---:"), *((markdown(k), n) for k, n in rows.items())]
     return "\n".join(f"| {left} | {right} |" for left, right in cells)
 
 

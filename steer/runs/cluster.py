@@ -6,7 +6,9 @@ checks and commits them. A round whose worker is lost goes to the next free one.
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,7 @@ from steer.runs.generation import RunProgress, run_rounds
 from steer.runs.ray_crew import RayCrew
 from steer.runs.store import Run
 
+_ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _STORE_BYTES = 100_000_000  # a round is well below a megabyte
 
 MISSING = "Ray is not installed; run: pip install 'steer-text[ray]'"
@@ -98,6 +101,7 @@ def _connected(cluster: Cluster) -> Iterator[Any]:
 
 
 def _connect(ray: Any, address: str, more: dict[str, Any]) -> None:
+    before = {number: signal.getsignal(number) for number in _ASKING}
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **more)
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
@@ -105,3 +109,13 @@ def _connect(ray: Any, address: str, more: dict[str, Any]) -> None:
             f"no Ray cluster at {address!r} ({error}); start one with ray start --head, "
             "or use --ray local"
         ) from error
+    finally:
+        _handle_again(before)
+
+
+def _handle_again(before: Mapping[int, Any]) -> None:
+    """Gives signals back to their handlers: Ray's own end the process with a C++ stack."""
+    if threading.current_thread() is threading.main_thread():
+        for number, handler in before.items():
+            if callable(handler):
+                signal.signal(number, handler)

@@ -6,6 +6,7 @@ import yaml
 
 from steer.models.expert import Expert
 from steer.runs.card import CardSettings
+from steer.runs.formats import markdown
 
 
 def expert_card(expert: Expert, base: str, settings: CardSettings) -> str:
@@ -21,13 +22,13 @@ def expert_card(expert: Expert, base: str, settings: CardSettings) -> str:
         own=f", on this machine `{expert.base}`" if base != expert.base else "",
         fingerprint=expert.base_fingerprint,
         licence=settings.base_license or "not known to steer: see its page",
-        source=expert.data_source,
+        source=markdown(expert.data_source),
         data=expert.data_fingerprint,
         trained=expert.trained_on,
         held_out=len(expert.held_out),
         dropped=expert.dropped,
         prompt="\n".join(f"    {line}" for line in expert.prompt.splitlines()),
-        labels=", ".join(expert.labels) or "none",
+        labels=markdown(", ".join(expert.labels)) or "none",
         losses=losses or "| not measured | | |",
         version=expert.steer_version,
         settings=f"    {expert.settings.model_dump_json()}",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from steer.data.characters import printable
 from steer.runs.records import STREAMS
 from steer.seeds import derive
 
@@ -129,9 +130,9 @@ class Markdown:
         self._count = 0
 
     def add(self, row: Row) -> None:
-        label = f"**{row['label']}** " if row.get("label") else ""
+        label = f"**{markdown(str(row['label']))}** " if row.get("label") else ""
         order = -derive(0, "sample", self._count)
-        entry = (order, self._count, f"{label}{_quoted(str(row['text']))}")
+        entry = (order, self._count, f"{label}{markdown(str(row['text']))}")
         if len(self._drawn) < SAMPLED:
             heapq.heappush(self._drawn, entry)
         else:
@@ -180,8 +181,9 @@ def _types() -> dict[str, Any]:
     return types | {f"log_prob_{name}": pyarrow.float64() for name in STREAMS}
 
 
-def _quoted(text: str) -> str:
-    """Keeps a text from being read as Markdown or HTML."""
-    for sign in ("\\", "`", "*", "_", "[", "]", "<", ">", "#", "|"):
-        text = text.replace(sign, f"\\{sign}" if sign != "<" else "&lt;")
-    return "<br>".join(text.splitlines())
+def markdown(text: str) -> str:
+    """Keeps a text from being read as Markdown or HTML, also in a cell of a table."""
+    text = text.replace("&", "&amp;").replace("<", "&lt;")
+    for sign in ("\\", "`", "*", "_", "[", "]", ">", "#", "|", "~", "!"):
+        text = text.replace(sign, f"\\{sign}")
+    return "<br>".join(printable(line) for line in text.splitlines())

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter
 
 from steer.errors import SteerError
-from steer.files import reading
+from steer.files import read_regular, reading
+from steer.runs.formats import markdown
 from steer.values import check_values
 
 _FORMAT = r"^\.[0-9][f%]$"
@@ -64,7 +65,7 @@ def read_evaluation(path: Path, advice: str) -> dict[str, Any]:
     """Reads the file of an evaluation, as `Evaluation.to_json` gave it; a figure that is no number
     is missing. Raises `SteerError`, which ends with the `advice`, when it is no such file."""
     with reading(path, advice):
-        table: dict[str, Any] = json.loads(path.read_bytes(), parse_constant=lambda _: None)
+        table: dict[str, Any] = json.loads(read_regular(path), parse_constant=lambda _: None)
         check_values(_TABLE, table)
         _check_rows(table["rows"], [column["key"] for column in table["columns"]])
     return table
@@ -85,11 +86,11 @@ def measured_table(path: Path) -> str:
     Raises `SteerError` when the file cannot be read or is no such table.
     """
     table = read_evaluation(path, "give what steer evaluate --json wrote")
-    names = [row["name"] for row in table["rows"]]
+    names = [markdown(row["name"]) for row in table["rows"]]
     if not names:
         raise SteerError(f"{path} has no rows; give what steer evaluate --json wrote")
     lines = [
-        f"| {column['title']} | "
+        f"| {markdown(column['title'])} | "
         + " | ".join(_cell(row[column["key"]], column["format"]) for row in table["rows"])
         + f" | {column['aim']} |"
         for column in table["columns"]
@@ -98,7 +99,7 @@ def measured_table(path: Path) -> str:
     head = f"| metric | {' | '.join(names)} | better |\n|---|{'---:|' * len(names)}---|"
     about = (
         f"{table['n']} texts of each set against as many real ones; the row `real` is real "
-        f"texts against real texts. Embedder: {table['embedder']}."
+        f"texts against real texts. Embedder: {markdown(table['embedder'])}."
     )
     return "\n".join([about, "", head, *lines])
 

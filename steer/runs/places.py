@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from steer.errors import SteerError
-from steer.files import disk_errors, hold_lock, sync_folder, write_atomic
+from steer.files import disk_errors, hold_lock, read_regular, sync_folder, write_atomic
 
 _TEMPORARY = ".*.tmp"
 _CONFLICTS = 10  # S3's answer when two create an object at once: the request is to be made again
@@ -81,7 +81,7 @@ class Folder:
         return os.path.isfile(self.path / name)
 
     def read(self, name: str) -> bytes:
-        return (self.path / name).read_bytes()
+        return read_regular(self.path / name)
 
     def rounds(self) -> list[str]:
         return os.listdir(self.path / "rounds")

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import random
 import re
 from pathlib import Path
@@ -11,15 +12,19 @@ import pytest
 from rich.console import Console
 
 from steer.cli import terminal
-from steer.cli.tables import show_run
+from steer.cli.main import main
+from steer.cli.tables import show_outcome, show_removed, show_run
 from steer.config import RunConfig
 from steer.data.characters import printable
 from steer.data.corpus import Corpus
 from steer.data.tasks import Task
 from steer.engines.interface import FinishReason
+from steer.runs.card import CardFacts, CardSettings, dataset_card
 from steer.runs.exporting import export
 from steer.runs.generation import generate
+from steer.runs.store import Run
 from tests import stub
+from tests.runs.test_store import SOURCES, write_run
 
 HOSTILE = "\x1b[31mred\x1b]0;title\x07 \rover \x9b2J \u202eback \x00 [bold]not bold[/bold]"
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -78,3 +83,47 @@ def test_lines_are_kept_from_record_to_export_and_shown(
     shown = capsys.readouterr().out
     assert CONTROL.search(shown) is None
     assert ":\n" in shown and "# \\x1b[31mred" in shown and "              return 1\n" in shown
+
+
+@pytest.mark.parametrize("name", ["a[/bold]b", "[/]", "x\\", "[red", "[b]\x1b[31m", "[link=x]y"])
+def test_a_path_of_any_name_is_printed_as_it_is(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(tmp_path / name)
+    opened = Run.open(tmp_path / name)
+    show_run(opened, 5)
+    show_outcome(opened)
+    show_removed(tmp_path / name, 5)
+    assert main(["show", str(tmp_path / name)]) == 0
+    assert main(["show", str(tmp_path / name), "--lineage", "rec:3"]) == 0
+    out = tmp_path / f"{name}.csv"
+    assert main(["export", str(tmp_path / name), str(out)]) == 0
+    assert main(["export", str(tmp_path / name), str(out)]) == 2
+    said = capsys.readouterr()
+    shown = said.out + said.err
+    assert CONTROL.search(shown) is None
+    assert printable(name) in shown.replace("\n", "")
+
+
+def test_warnings_steer_no_terminal() -> None:
+    assert main(["--version"]) == 0
+    said = ("the label %s is rare", ("\x1b[31mred",), None)
+    record = logging.LogRecord("steer", logging.WARNING, "", 0, *said)
+    assert logging.lastResort  # what prints warnings where nobody set up logging
+    assert logging.lastResort.format(record) == "the label \\x1b[31mred is rare"
+
+
+def test_labels_and_names_are_plain_in_a_card(tmp_path: Path) -> None:
+    facts = CardFacts(
+        "0",
+        RunConfig(labels={"<img src=x>|**b**\n# head": 1}),
+        SOURCES.model_copy(update={"real": "a`|b<i>\n# c"}),
+        {"train": 1},
+        {"<img src=x>|**b**\n# head": 1},
+        {},
+        (),
+    )
+    card = dataset_card(facts, CardSettings())
+    assert "<img" not in card.split("Settings:")[0]
+    assert "\n# head" not in card and "\n# c" not in card
+    assert "&lt;img src=x\\>\\|\\*\\*b\\*\\*<br>\\# head | 1 |" in card

@@ -2,6 +2,7 @@
 and every edit gives one line that names the file."""
 
 import json
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -156,3 +157,14 @@ def test_a_run_that_was_not_edited_is_read(run: Path) -> None:
     with open_store(run, RunConfig(n=5), SOURCES) as store:
         assert list(store.rounds()) == ROUNDS
     assert Run.open(run).config.n == 5
+
+
+@pytest.mark.parametrize("name", ["rounds/000000.jsonl", "grown-1.json"])
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(run: Path, name: str) -> None:
+    (run / name).unlink(missing_ok=True)
+    os.mkfifo(run / name)
+    if name.startswith("grown"):
+        assert Run.open(run).config == CONFIG  # no file, so no growth
+        return
+    with pytest.raises(SteerError, match=r"000000\.jsonl: it is no regular file"):
+        Run.open(run)

@@ -10,6 +10,8 @@ from steer.data.reading.settings import Reading
 from steer.data.reading.streams import seekable
 from steer.errors import SteerError
 
+MOST_ROWS = 10_000_000
+"""Rows of a Parquet file: a dictionary unpacks to any number of them."""
 _BATCH = 1024
 Named = Callable[[Any], Any]
 
@@ -24,6 +26,11 @@ def read_parquet(stream: io.BufferedReader, name: str, reading: Reading) -> Rows
         file = pyarrow.parquet.ParquetFile(seekable(stream))
     except (pyarrow.ArrowException, OSError) as error:
         raise _damaged(name, "Parquet", error) from None
+    if file.metadata.num_rows > MOST_ROWS:
+        raise SteerError(
+            f"{name} has {file.metadata.num_rows:,} rows; at most {MOST_ROWS:,} are read: write a "
+            "part of them"
+        )
     columns = _needed(file.schema_arrow, name, reading)
     batches = file.iter_batches(_BATCH, columns=columns)
     rows = _numbered(batches, label_names(file.schema_arrow), name, "Parquet")

@@ -13,6 +13,10 @@ from steer.data.reading.settings import Reading
 from steer.errors import SteerError
 
 _SAMPLE = 100
+LONGEST_TEXT = 1_000_000
+"""Characters of one text: longer ones take minutes to compare and no model reads them."""
+MOST_TEXTS, MOST_CHARACTERS = 10_000_000, 2**31
+"""Texts, and characters of all of them, that are kept in memory."""
 _MANY = 50
 """Labels beyond which likenesses are not looked for: such a column is no list of names."""
 
@@ -43,6 +47,7 @@ class Gathered:
     _labels: list[str] = field(default_factory=list)
     _spelt: dict[str, str] = field(default_factory=dict)
     _rows: int = 0
+    _characters: int = 0
 
     def add(self, rows: Rows) -> None:
         """Adds the rows of one file. Raises `SteerError` for one whose text or label is missing or
@@ -78,6 +83,8 @@ class Gathered:
         if (text is None or text is ABSENT) and self.reading.skip_blank:
             return blank.at(rows.where(number))
         text = _string(text, layout.column, rows, number)
+        self._characters += len(text)
+        _check_size(text, self._rows, self._characters, rows, number)
         if character := find_control(text):
             found = f"holds {name_control(character)}: {shown(text)}"
             return control.at(f"{rows.where(number)} {found}")
@@ -113,6 +120,20 @@ class Gathered:
                 f"{source}: the labels {listed} look alike but are kept apart; write them alike if "
                 "they are one"
             )
+
+
+def _check_size(text: str, texts: int, characters: int, rows: Rows, number: int) -> None:
+    """Raises `SteerError` for more than can be read: a small file may unpack to anything."""
+    if len(text) > LONGEST_TEXT:
+        raise SteerError(
+            f"{rows.where(number)} has a text of {len(text):,} characters; at most "
+            f"{LONGEST_TEXT:,} are read: cut it into several texts"
+        )
+    if texts > MOST_TEXTS or characters > MOST_CHARACTERS:
+        raise SteerError(
+            f"{rows.where(number)}: at most {MOST_TEXTS:,} texts and {MOST_CHARACTERS:,} "
+            "characters are read; give a part of them"
+        )
 
 
 def _string(value: Any, column: str, rows: Rows, number: int) -> str:

@@ -36,6 +36,8 @@ def open_stream(path: Path) -> io.BufferedReader:
     """Opens a file, or standard input, to read what it holds; a compressed one is decompressed,
     whatever its name. Raises `SteerError` while it is read if it is damaged or far too large."""
     name = source_name(path)
+    if str(path) != STANDARD_INPUT and not path.is_file():
+        raise SteerError(f"{path} is no regular file; pipe it into {STANDARD_INPUT}, as cat does")
     file = _spooled() if str(path) == STANDARD_INPUT else cast(BinaryIO, path.open("rb"))
     head = file.read(8)
     size = file.seek(0, io.SEEK_END)
