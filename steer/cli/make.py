@@ -98,6 +98,11 @@ def _begin(
 
     declared = load_task(task) if task else None
     corpus = chosen.load_for(declared, data)
+    if corpus.shape:
+        raise SteerError(
+            "steer make keeps texts in files of its own, without columns; use steer fit, generate "
+            "and evaluate for records of columns"
+        )
     known = _known(out)
     if known and known["texts"] != corpus.fingerprint:
         raise SteerError(f"{out} was made of other texts ({known['data']}); choose another folder")

@@ -5,7 +5,7 @@ import math
 import shutil
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,8 @@ def fit(
     """Fit a LoRA adapter on the texts as completions of the prompt, and save it at `out`.
 
     A list of strings is a corpus without labels (`Corpus.of` adds them). A prompt alone is a
-    task with the corpus's labels, and a template with `{label}` when there are any. `out` is
+    task with the corpus's labels, and a template with `{label}` when there are any; records of
+    columns bring their shape. `out` is
     made in one piece at the end, or not at all. Raises `SteerError` when it exists, for an
     unknown base model, too few texts, labels that are not the task's, a shape that no text can
     have, and what `Task` refuses.
@@ -64,6 +65,8 @@ def fit(
     report = on_progress or (lambda _: None)
     refuse_existing(out)
     task = Task(task, corpus.label_names) if isinstance(task, str) else task
+    if corpus.shape and not task.shape:
+        task = replace(task, shape=corpus.shape, min_chars=1)
     _check_labels(task, corpus)
     if task.shape:
         task.shape.check()
