@@ -157,7 +157,7 @@ def _make(given: Mapping[str, Any], reading: ReadingOptions) -> "Run | None":
     if given["balance"]:
         config = _config(given, balancing(texts), bool(expert.labels))
     towards, forbid = (
-        reading.load_without_labels(given[name]) if given[name] else None
+        reading.load_without_labels(given[name], expert.task.shape) if given[name] else None
         for name in ("towards", "forbid")
     )
     what = (config, texts, expert, spec, parsing.run_place(given["out"]))

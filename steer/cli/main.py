@@ -6,6 +6,7 @@ needs them, so that `steer --help` is quick.
 """
 
 import contextlib
+import json
 import logging
 import re
 import sys
@@ -33,6 +34,7 @@ from steer.data.characters import printable
 from steer.data.corpus import Corpus
 from steer.errors import SteerError
 from steer.files import write_json
+from steer.shapes import Shape
 from steer.version import __version__
 
 if TYPE_CHECKING:
@@ -214,12 +216,17 @@ def evaluate(
 
         if json_out:
             parsing.new_file(json_out)
-        texts = {name: _texts(source, reading) for name, source in _names(sets).items()}
-        whole = reading.load(real)
-        known = reading.load_without_labels(train) if train else whole
-        terminal.say(_flattered(texts, embedder))
+        opened = {name: _run(source) for name, source in _names(sets).items()}
+        shape = next((run.sources.shape for run in opened.values() if run), None)
+        texts = {
+            name: _texts(source, opened[name], reading, shape)
+            for name, source in _names(sets).items()
+        }
+        whole = reading.load(real, shape)
+        known = reading.load_without_labels(train, shape) if train else whole
+        terminal.say(_flattered(opened, embedder))
         who = {"judges": tuple(judge or ()), "judged": judged, "embedder": embedder}
-        who["base"] = _base(texts.values()) if judge else None
+        who["base"] = _base(opened.values()) if judge else None
         settings = EvaluationSettings(n=n, seed=seed, utility=utility, **who)
         with console.Meter() as meter:
             meter.update("loading")
@@ -254,13 +261,12 @@ def _names(sets: Sequence[str]) -> dict[str, str]:
     return dict(zip(short if unique else sets, sets, strict=True))
 
 
-def _base(sets: Iterable["Corpus | Run"]) -> str | None:
+def _base(sets: Iterable["Run | None"]) -> str | None:
     """Finds the base model that wrote all runs of `sets`; None where there are several, or it is
     no longer where it was."""
     from steer.models.base import model_fingerprint
-    from steer.runs.store import Run
 
-    names = {each.sources.base for each in sets if isinstance(each, Run)}
+    names = {each.sources.base for each in sets if each}
     if len(names) != 1:
         return None
     with contextlib.suppress(SteerError):
@@ -269,12 +275,10 @@ def _base(sets: Iterable["Corpus | Run"]) -> str | None:
     return None
 
 
-def _flattered(sets: Mapping[str, "Corpus | Run"], embedder: str | None) -> Iterator[str]:
+def _flattered(sets: Mapping[str, "Run | None"], embedder: str | None) -> Iterator[str]:
     """Says of corrected runs that were selected with the embedder which is to measure them."""
-    from steer.runs.store import Run
-
     for name, each in sets.items():
-        if not isinstance(each, Run) or each.config.candidates == 1:
+        if each is None or each.config.candidates == 1:
             continue
         if each.config.selector == embedder:
             yield (
@@ -283,17 +287,31 @@ def _flattered(sets: Mapping[str, "Corpus | Run"], embedder: str | None) -> Iter
             )
 
 
-def _texts(source: str, reading: ReadingOptions) -> "Corpus | Run":
-    """Opens a run, or loads the texts of a file or dataset."""
+def _run(source: str) -> "Run | None":
+    """Opens a run; None where the source is a file or dataset."""
     from steer.runs.store import Run
 
     of_run = (Path(source) / "run.json", Path(source) / "rounds")
     if "://" not in source and not any(path.exists() for path in of_run):
-        return reading.load(source)
+        return None
     run = Run.open(source)
     if not run.records:
         raise SteerError(f"{source} has no accepted records yet; nothing to evaluate")
     return run
+
+
+def _texts(
+    source: str, run: "Run | None", reading: ReadingOptions, shape: Shape | None
+) -> "Corpus | Run":
+    """Gives the run, or of its records what the options name as the text, where the records are
+    objects; or loads the texts of a file or dataset."""
+    if run is None:
+        return reading.load(source, shape)
+    chosen = reading.settings()
+    if chosen.finds_text or not (run.sources.shape and run.sources.shape.properties):
+        return run
+    rows = [json.loads(text) for text in run.texts]
+    return Corpus.of_rows(rows, chosen.model_copy(update={"label_column": None}), source)
 
 
 looking.register(app)

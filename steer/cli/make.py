@@ -126,6 +126,11 @@ def _begin(out: Path, given: _Given, chosen: ReadingOptions) -> _Job:
     declared = load_task(given.task) if given.task else None
     corpus = chosen.load_for(declared, given.data)
     held = chosen.load_for(declared, given.held_out) if given.held_out else None
+    if corpus.shape:
+        raise SteerError(
+            "steer make keeps texts in files of its own, without columns; use steer fit, generate "
+            "and evaluate for records of columns"
+        )
     known = _known(out)
     texts = corpus.fingerprint if held is None else f"{corpus.fingerprint} {held.fingerprint}"
     if known and known["texts"] != texts:

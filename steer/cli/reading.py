@@ -8,6 +8,7 @@ import typer
 from steer.cli import terminal
 from steer.data.corpus import Corpus, load_corpus
 from steer.data.reading.settings import Reading
+from steer.shapes import Shape
 
 if TYPE_CHECKING:
     from steer.data.tasks import Task
@@ -33,6 +34,14 @@ class ReadingOptions:
     text: Annotated[
         str | None,
         _option('Joins columns to a text, as "{title}: {body}".', metavar="TEMPLATE"),
+    ] = None
+    columns: Annotated[
+        str | None,
+        _option("Makes a text an object of these columns, as JSON.", metavar="NAME,..."),
+    ] = None
+    schema: Annotated[
+        str | None,
+        _option("The same of the columns that a JSON Schema in a file names.", metavar="FILE"),
     ] = None
     format: Annotated[
         str | None,
@@ -72,16 +81,21 @@ class ReadingOptions:
 
     def settings(self) -> Reading:
         """The same as settings. Raises `SteerError` for a value that is none."""
-        return Reading(**asdict(self))
+        values = asdict(self)
+        schema, columns = values.pop("schema"), values.pop("columns")
+        values["shape"] = Shape.of({"schema": schema}) if schema else None
+        named = (name.strip() for name in (columns or "").split(","))
+        return Reading(**values, columns=tuple(name for name in named if name))
 
-    def load(self, source: str) -> Corpus:
-        """Loads texts as `load_corpus` does, and says what was decided."""
-        return _said(load_corpus(source, reading=self.settings()))
+    def load(self, source: str, shape: Shape | None = None) -> Corpus:
+        """Loads texts as `load_corpus` does, objects of a `shape` if the options do not say where
+        the text is; says what was decided."""
+        return _said(load_corpus(source, reading=self.settings().of_shape(shape)))
 
-    def load_without_labels(self, source: str) -> Corpus:
+    def load_without_labels(self, source: str, shape: Shape | None = None) -> Corpus:
         """The same for texts whose labels do not matter."""
         unlabelled = self.settings().model_copy(update={"label_column": None})
-        return _said(load_corpus(source, reading=unlabelled))
+        return _said(load_corpus(source, reading=unlabelled.of_shape(shape)))
 
     def load_for(self, task: "Task | None", source: str | None) -> Corpus:
         """The same for the texts of a task, as `load_texts` does."""

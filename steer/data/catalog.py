@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from steer.data.corpus import Corpus, load_corpus
 from steer.data.hub import load_hub
 from steer.data.labels import spell
+from steer.data.questions import GRAMMAR
 from steer.data.reading.settings import Reading
 from steer.data.tasks import Hub, Task
 from steer.errors import SteerError
@@ -45,6 +46,7 @@ COMMONSENSE = Task(
     prompt="### Instruction: Generate a multiple-choice question that relies on common-sense to "
     "answer.\n ### Multiple-choice question:",
     form="question",
+    shape=Shape("grammar", GRAMMAR),
     max_new_tokens=75,
     hub=Hub(dataset="tau/commonsense_qa", text="question", options="choices", answer="answerKey"),
 )
@@ -88,12 +90,15 @@ def load_texts(
     """Loads the real texts in `source`, or those the task has on the hub when there is no source.
 
     `source` and what says how it is read are those of `load_corpus`; the label column of a
-    labelled task is "label" unless another is named. Raises `SteerError` as `load_corpus` and
+    labelled task is "label" unless another is named. Rows are objects with the columns of the
+    task's schema, if it has one, unless the text is named. Raises `SteerError` as `load_corpus` and
     `load_hub` do, and when there is no source at all.
     """
     reading = reading or Reading()
     label_column = label_column or reading.label_column
     if source is not None:
+        if task and not text_column:
+            reading = reading.of_shape(task.shape)
         default = "label" if task and task.labels else None
         return load_corpus(source, text_column, label_column or default, reading)
     if task is None or task.hub is None:

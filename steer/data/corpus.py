@@ -8,24 +8,28 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from steer.data.columns import as_records
 from steer.data.reading.gather import Gathered
 from steer.data.reading.readers import open_rows
 from steer.data.reading.rows import Rows
 from steer.data.reading.settings import Reading
 from steer.errors import SteerError
+from steer.shapes import Shape
 
 
 @dataclass(frozen=True)
 class Corpus:
     """Texts in their order, with one label each or none at all, and where they came from.
 
-    `notes` say in a line each what was decided or left out when they were read.
+    `notes` say in a line each what was decided or left out when they were read. Where a text is an
+    object of columns, `shape` is what these are like.
     """
 
     texts: tuple[str, ...]
     labels: tuple[str, ...] | None
     source: str
     notes: tuple[str, ...] = field(default=(), compare=False)
+    shape: Shape | None = field(default=None, compare=False)
 
     @classmethod
     def of(
@@ -46,6 +50,17 @@ class Corpus:
         rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
         gathered = Gathered(Reading(label_column="label" if labels is not None else None))
         gathered.add(Rows(source, "item", enumerate(rows), tuple(columns)))
+        return _corpus(gathered, source)
+
+    @classmethod
+    def of_rows(cls, rows: Any, reading: Reading | None = None, source: str = "rows") -> "Corpus":
+        """Makes a corpus of rows at hand, read as `load_corpus` reads those of a file: a list of
+        dictionaries, a `datasets.Dataset`, a DataFrame of pandas or polars. Raises `SteerError` as
+        `load_corpus` does, and for anything else."""
+        listed = _as_rows(rows, source)
+        gathered = Gathered(reading or Reading())
+        names = tuple(dict.fromkeys(name for row in listed for name in row))
+        gathered.add(Rows(source, "row", enumerate(listed, start=1), names))
         return _corpus(gathered, source)
 
     @cached_property
@@ -109,6 +124,22 @@ def _as_list(values: Iterable[Any], source: str) -> list[Any]:
     return list(values)
 
 
+def _as_rows(rows: Any, source: str) -> list[Mapping[str, Any]]:
+    if hasattr(rows, "to_dicts"):  # of polars
+        rows = rows.to_dicts()
+    elif hasattr(rows, "columns") and hasattr(rows, "to_dict"):  # of pandas
+        rows = rows.to_dict("records")
+    listed = _as_list(rows, source)
+    if not all(isinstance(row, Mapping) for row in listed):
+        raise SteerError(
+            f"{source} is no table; give a list of dictionaries, a datasets.Dataset or a DataFrame"
+        )
+    return listed
+
+
 def _corpus(gathered: Gathered, source: str) -> Corpus:
     texts, labels = gathered.result(source)
-    return Corpus(texts, labels, source, tuple(dict.fromkeys(gathered.notes)))
+    shape, reading = None, gathered.reading
+    if reading.record:
+        texts, shape = as_records(texts, reading.shape, gathered.textual, source)
+    return Corpus(texts, labels, source, tuple(dict.fromkeys(gathered.notes)), shape)

@@ -73,4 +73,6 @@ def shared_out(labels: Sequence[str], n: int) -> dict[str, int]:
 
 def _chosen(corpus: Corpus, rows: Sequence[int]) -> Corpus:
     labels = tuple(corpus.labels[row] for row in rows) if corpus.labels else None
-    return Corpus(tuple(corpus.texts[row] for row in rows), labels, corpus.source)
+    return Corpus(
+        tuple(corpus.texts[row] for row in rows), labels, corpus.source, shape=corpus.shape
+    )

@@ -7,6 +7,16 @@ from dataclasses import dataclass
 
 LETTERS = "ABCDE"
 
+GRAMMAR = """\
+start: QUESTION
+QUESTION: TEXT " A. " TEXT " B. " TEXT " C. " TEXT " D. " TEXT " E. " LAST " Answer: " /[A-E]/
+TEXT: WORD (" " WORD)*
+LAST: OTHER (" " OTHER)*
+WORD: /\\S+/ & ~/[A-E]\\.|Answer:/
+OTHER: WORD & ~/F\\./
+"""
+"""The questions that `parse_question` reads, in Lark; their options may be alike, though."""
+
 _ANSWER = "Answer:"
 _MARK = re.compile(rf"(?<!\S)([{LETTERS}]\.|{_ANSWER})(?!\S)")
 _MARKS = [*(f"{letter}." for letter in LETTERS), _ANSWER]

@@ -4,7 +4,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,17 +52,20 @@ def fit(
     """Fit a LoRA adapter on the texts as completions of the prompt, and save it at `out`.
 
     A list of strings is a corpus without labels (`Corpus.of` adds them). A prompt alone is a
-    task with the corpus's labels, and a template with `{label}` when there are any. `out` is
-    made in one piece at the end, or not at all. A fit that is stopped is kept beside it, and the
-    same call goes on with it, to the same expert. Raises `SteerError` when `out` exists, for an
-    unfinished fit of anything else, an unknown base model, too few texts, labels that are not the
-    task's, a shape that no text can have, and what `Task` refuses.
+    task with the corpus's labels, and a template with `{label}` when there are any; records of
+    columns bring their shape. `out` is made in one piece at the end, or not at all. A fit that is
+    stopped is kept beside it, and the same call goes on with it, to the same expert. Raises
+    `SteerError` when `out` exists, for an unfinished fit of anything else, an unknown base model,
+    too few texts, labels that are not the task's, a shape that no text can have, and what `Task`
+    refuses.
     """
     corpus, out, settings = as_corpus(corpus), Path(out), settings or FitSettings()
     report = on_progress or (lambda _: None)
     if not is_unfinished(out):
         refuse_existing(out)
     task = Task(task, corpus.label_names) if isinstance(task, str) else task
+    if corpus.shape and not task.shape:
+        task = replace(task, shape=corpus.shape, min_chars=1)
     _check_labels(task, corpus)
     if task.shape:
         task.shape.check()

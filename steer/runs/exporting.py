@@ -15,7 +15,8 @@ from steer.errors import SteerError
 from steer.files import new_file, new_folder, refuse_existing
 from steer.runs.atlas import atlas
 from steer.runs.card import CardFacts, CardSettings, dataset_card
-from steer.runs.formats import WRITERS, Csv, Row, Writer, flattened
+from steer.runs.columns import arrow_types, beside, flat_cells, own_columns
+from steer.runs.formats import WRITERS, Csv, Parquet, Row, Writer, flattened
 from steer.runs.lineage import check_ids, held
 from steer.runs.records import Record
 from steer.runs.store import Stream
@@ -75,9 +76,10 @@ def export(
     """Writes the accepted records of a run to `out`.
 
     `out` ends in .jsonl, .csv, .parquet or .md (a sample to read), or is a folder: a Hugging Face
-    dataset with its dataset card. It appears whole or not at all; memory hardly grows with the
-    records, but for an atlas. Raises `SteerError` when it exists, has another ending, or there are
-    no records to write.
+    dataset with its dataset card. Of records that are objects each column is one of the file's,
+    before those of how it was made. The file appears whole or not at all; memory hardly grows with
+    the records, but for an atlas. Raises `SteerError` when it exists, has another ending, or there
+    are no records to write.
     """
     stream, out, settings = Stream.open(run_path), Path(out), settings or ExportSettings()
     if out.suffix and out.suffix not in WRITERS:
@@ -138,7 +140,9 @@ class _Job:
     def _writer(self, path: Path) -> Writer:
         if self._suffix == ".csv":
             return Csv(path, self._settings.guard)
-        return WRITERS[self._suffix or ".parquet"](path)
+        if self._suffix in ("", ".parquet"):
+            return Parquet(path, arrow_types(self._stream.sources.shape))
+        return WRITERS[self._suffix](path)
 
     def _nothing(self) -> str:
         if self.done.dropped:
@@ -149,14 +153,25 @@ class _Job:
         origin = _origin(self._stream)
         places = iter(self._places())
         for record in self._records():
-            row = record.to_json() | origin | next(places, {})
             split = self._split(record.id)
+            fields = record.to_json() | origin | next(places, {})
             if self._settings.split and self._suffix:
-                row["split"] = split
+                fields["split"] = split
             self.done.counts[record.label or "(none)"] += 1
             if len(self.done.sample) < _SHOWN:
                 self.done.sample.append(record)
-            yield split, self._chosen(row if self._suffix == ".jsonl" else flattened(row))
+            yield split, self._chosen(self._row(record, fields))
+
+    def _row(self, record: Record, fields: Row) -> Row:
+        """A record's own columns, where it has some, and the fields that say how it was made."""
+        shape = self._stream.sources.shape
+        if self._suffix == ".md":
+            return fields
+        own = own_columns(record.text, shape)
+        if self._suffix != ".jsonl":
+            own = flat_cells(own, shape, lists=self._suffix != ".csv")
+            fields = flattened(fields)
+        return beside(own, fields)
 
     def _records(self) -> Iterator[Record]:
         """Reads the records that are kept, and counts the others."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from steer.data.characters import printable
+from steer.runs.columns import to_table
 from steer.runs.records import STREAMS
 from steer.seeds import derive
 
@@ -82,12 +83,13 @@ class Csv:
 
 
 class Parquet:
-    """Columns with types that do not depend on the values, so that parts always fit together."""
+    """Columns with types that do not depend on the values, so that parts always fit together; `own`
+    are types of the records' own columns."""
 
     guarded = 0
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, own: Mapping[str, Any] | None = None) -> None:
+        self._path, self._own = path, dict(own or {})
         self._rows: list[Row] = []
         self._writer: Any = None
 
@@ -103,16 +105,9 @@ class Parquet:
             self._writer.close()
 
     def _flush(self) -> None:
-        import pyarrow
         import pyarrow.parquet
 
-        types = _types()
-        names = list(self._rows[0])
-        columns = {
-            name: pyarrow.array([row[name] for row in self._rows], type=types.get(name))
-            for name in names
-        }
-        table = pyarrow.table(columns)
+        table = to_table(self._rows, field_types() | self._own)
         if self._writer is None:
             self._writer = pyarrow.parquet.ParquetWriter(self._path, table.schema)
         self._writer.write_table(table)
@@ -168,12 +163,18 @@ def flattened(row: Row) -> dict[str, Any]:
     return flat
 
 
+def field_types() -> dict[str, Any]:
+    """Types of the columns that may be all null or empty in one part; steer_NAME is NAME beside a
+    record's own column of that name."""
+    types = _types()
+    return types | {f"steer_{name}": kind for name, kind in types.items()}
+
+
 def _types() -> dict[str, Any]:
-    """Types of the columns that may be all null or empty in one part."""
     import pyarrow
 
     ids = pyarrow.list_(pyarrow.string())
-    types = {"panel": ids, "positive": ids}
+    types: dict[str, Any] = {"panel": ids, "positive": ids}
     types |= {name: pyarrow.string() for name in ("label", "method", "expert")}
     types["score"] = pyarrow.float64()
     near = {"ids": pyarrow.list_(pyarrow.int64()), "distances": pyarrow.list_(pyarrow.float64())}

@@ -22,6 +22,7 @@ from steer.config import RunConfig, Sources, differences
 from steer.correction.outcome import Correction, overall
 from steer.errors import SteerError
 from steer.files import check_format, json_bytes
+from steer.runs import frames
 from steer.runs.growth import SIZES, grown, shrinking, sizes
 from steer.runs.places import Place, place_of, reason
 from steer.runs.records import Record, Reject
@@ -75,6 +76,16 @@ class Run:
     def labels(self) -> list[str] | None:
         """Labels of the accepted records; None without labels."""
         return [record.label for record in self.records if record.label is not None] or None
+
+    def to_dataset(self) -> Any:
+        """Gives the accepted records as a `datasets.Dataset`, with the columns that an export
+        has."""
+        return frames.to_dataset(self.records, self.sources.shape)
+
+    def to_pandas(self) -> Any:
+        """Gives the accepted records as a `pandas.DataFrame`, with the columns that an export
+        has."""
+        return frames.to_pandas(self.records, self.sources.shape)
 
     @property
     def reasons(self) -> dict[str, int]:

@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steer.data.questions import LETTERS, Question, answer_balance, parse_question, render_question
+from steer.data.questions import (
+    GRAMMAR,
+    LETTERS,
+    Question,
+    answer_balance,
+    parse_question,
+    render_question,
+)
+from steer.shapes import Shape
 
 LINE = "Where do you keep milk? A. shelf B. fridge C. car D. the sea E. desk Answer: B"
 QUESTION = Question(
@@ -42,6 +50,14 @@ def test_whatever_is_read_is_written_as_it_was(tokens: list[str]) -> None:
     line = " ".join(tokens)
     found = parse_question(line)
     assert found is None or render_question(found) == line
+
+
+@given(st.lists(st.sampled_from([*"xyé", "A.", "F.", "B.", "Answer:"]), min_size=1).map(" ".join))
+def test_what_the_grammar_allows_is_read_but_for_options_that_are_alike(text: str) -> None:
+    shape = Shape("grammar", GRAMMAR)
+    for line in (LINE.replace("shelf", text), LINE.replace("desk", text), f"{text} {LINE}", text):
+        assert shape.fits(line) == (parse_question(line) is not None)
+    assert shape.fits(LINE.replace("fridge", "shelf"))
 
 
 BROKEN = {

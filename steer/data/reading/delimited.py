@@ -36,7 +36,7 @@ def read_delimited(
     if separator != usual and reading.separator is None:
         found.notes.append(f"{name}: cells end with a {_NAMES.get(separator, separator)}")
     rows = _rows(chain(first[taken:], cells), header, name, separator)
-    return Rows(name, "row", rows, tuple(filter(None, header)), found.notes)
+    return Rows(name, "row", rows, tuple(filter(None, header)), found.notes, textual=True)
 
 
 def _sample(lines: Iterator[str]) -> Iterator[str]:

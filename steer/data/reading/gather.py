@@ -39,10 +39,12 @@ class _Fault:
 
 @dataclass
 class Gathered:
-    """Texts, labels and `notes` of the rows added so far, read as `reading` says."""
+    """Texts, labels and `notes` of the rows added so far, read as `reading` says; `textual` if
+    cells of some were all text."""
 
     reading: Reading
     notes: list[str] = field(default_factory=list)
+    textual: bool = False
     _texts: list[str] = field(default_factory=list)
     _labels: list[str] = field(default_factory=list)
     _spelt: dict[str, str] = field(default_factory=dict)
@@ -55,6 +57,7 @@ class Gathered:
         leave such rows out."""
         blank = _Fault("a blank text", "--skip-blank", self.reading.skip_blank)
         control = _Fault("control characters", "--skip-control", self.reading.skip_control)
+        self.textual |= rows.textual
         sample = list(islice(rows.numbered, _SAMPLE))
         if sample:
             layout = find_layout(rows, [row for _, row in sample], self.reading)

@@ -10,6 +10,7 @@ from steer.data.reading.header import is_number
 from steer.data.reading.rows import Row, Rows
 from steer.data.reading.settings import FIELD, Reading
 from steer.errors import SteerError
+from steer.shapes import write_value
 
 ABSENT = object()
 """Stands for the value of a row that has none."""
@@ -37,6 +38,11 @@ def find_layout(rows: Rows, sample: Sequence[Row], reading: Reading) -> Layout:
     if label is not None:
         _check(rows, sample, names, label, "label", "--label-column")
     wanted = None if label is None else (lambda row: value_at(row, label))
+    if reading.record:
+        for field in reading.columns:
+            _check(rows, sample, names, field, "text", "--columns")
+        columns = reading.record
+        return Layout(lambda row: _object(columns, row), ",".join(columns), wanted, label)
     if reading.text is not None:
         for field in reading.fields:
             _check(rows, sample, names, field, "text", "--text")
@@ -66,7 +72,7 @@ def value_at(row: Mapping[str, Any], path: str) -> Any:
 def roots(reading: Reading, names: Sequence[str]) -> list[str] | None:
     """The columns of `names` that the settings need; None if that depends on the rows."""
     paths = [*reading.fields, *filter(None, (reading.text_column, reading.label_column))]
-    if reading.text is None and reading.text_column is None:
+    if reading.finds_text:
         if "text" not in names or reading.label_column == "text":
             return None
         paths.append("text")
@@ -143,6 +149,25 @@ def _answer(value: Any) -> Any:
         answer = last_answer(value)
         return ABSENT if answer is None else answer
     return value
+
+
+def _object(columns: Sequence[str], row: Row) -> Any:
+    """The columns that a row has, as JSON of an object; `ABSENT` where it has none."""
+    values = {name: value_at(row, name) for name in columns}
+    there = {name: value for name, value in values.items() if value is not ABSENT}
+    return write_value(_plain(there)) if there else ABSENT
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON has it: NaN is null, and a date what it is written as."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    value = value.item() if hasattr(value, "item") else value  # of NumPy
+    if value is None or value != value:
+        return None
+    return value if isinstance(value, str | int | float) else str(value)
 
 
 def _joined(template: str, row: Row) -> Any:

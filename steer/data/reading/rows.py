@@ -11,6 +11,7 @@ Row = Mapping[str, Any]
 class Rows:
     """Rows of one file, numbered as a user counts its `unit`s, to be read once.
 
+    `textual` are rows whose cells are all text, whatever they stand for.
     `names` are all its columns where they are known beforehand, though the rows may hold only those
     that can be needed. `notes` say what was decided about the file.
     """
@@ -20,6 +21,7 @@ class Rows:
     numbered: Iterator[tuple[int, Row]]
     names: tuple[str, ...] | None = None
     notes: list[str] = field(default_factory=list)
+    textual: bool = False
 
     def where(self, number: int) -> str:
         """Names the place of a row, for a message."""
