@@ -39,7 +39,7 @@ def main() -> int:
     real, held_out, other = corpora()
     expert, guided, plain = FOLDER / "expert", FOLDER / "steer", FOLDER / "plain"
     table = FOLDER / "table.json"
-    run("fit", real, "--prompt", PROMPT, "--out", expert, "--epochs", 2)
+    run("fit", real, "--prompt", PROMPT, "--out", expert)
     run("generate", expert, "--real", real, "--n", RECORDS, "--out", guided)
     run("generate", expert, "--real", real, "--n", RECORDS, *PLAIN, "--out", plain)
     run("show", guided, "--records", 0)
