@@ -42,7 +42,7 @@ def main() -> int:
     guided, expert = made / "run", made / "expert"
     # A judge that needs no model: character runs of summaries that nothing else reads.
     judge = ("--judge", f"ngrams:{other}")
-    what = ("--prompt", PROMPT, "--n", RECORDS, "--epochs", 2)
+    what = ("--prompt", PROMPT, "--n", RECORDS)
     run("make", real, *what, "--held-out", held_out, *judge, "--out", made)
     run("generate", expert, "--real", real, "--n", RECORDS, *PLAIN, "--out", plain)
     sets = (guided, plain, "--real", held_out, "--train", real)

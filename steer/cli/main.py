@@ -147,12 +147,23 @@ def fit(
     task: options.TaskName = None,
     prompt: options.Prompt = None,
     base: FitBase = None,
-    epochs: Annotated[int | None, typer.Option(help="At most; it stops early.")] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            help="At most; the learning rate falls to 0 by then. (default: 2, and up to 6 for "
+            "fewer than 400 texts)"
+        ),
+    ] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
     rank: Annotated[int | None, typer.Option(help="Rank of the adapter (LoRA).")] = None,
     batch: Annotated[int | None, typer.Option(help="Texts in a training step.")] = None,
-    held_out: Annotated[float | None, typer.Option(help="Share of texts to test on.")] = None,
+    held_out: Annotated[
+        float | None, typer.Option(help="Share of texts to test on, 200 at most.")
+    ] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Longest text with its prompt.")] = None,
+    pass_tokens: Annotated[
+        int | None, typer.Option(help="Tokens read at once: fewer take less memory.")
+    ] = None,
     seed: options.Seed = 0,
     *,
     reading: ReadingOptions,
@@ -171,7 +182,7 @@ def fit(
         declared = load_task(task) if task is not None else None
         corpus = reading.load_for(declared, ",".join(data) if data else None)
         given = {"epochs": epochs, "lr": lr, "rank": rank, "batch": batch}
-        given |= {"held_out": held_out, "max_tokens": max_tokens}
+        given |= {"held_out": held_out, "max_tokens": max_tokens, "pass_tokens": pass_tokens}
         settings = FitSettings(seed=seed, **parsing.given(given))
         what = declared or prompt or ""
         with console.Meter() as meter:

@@ -45,7 +45,7 @@ class Meter:
         self._stage: str | None = None
         self._task = TaskID(0)
         self._began = self._printed = self._first = self._done = self._total = 0.0
-        self._note = ""
+        self._note = self._left = ""
         self._over = threading.Event()
         self._beat = threading.Thread(target=self._repeat, daemon=True)
 
@@ -73,11 +73,16 @@ class Meter:
             self._close()
             self._open(stage, done)
         self._done, self._total, self._note = done, total, note
+        self._left = self._time_left()
         if self._live:
             note = safe(self._remark()[: self._room])  # else Rich would squeeze the bar
             self._live.update(self._task, completed=done, total=total or None, note=note)
         elif time.monotonic() - self._printed >= PLAIN_SECONDS:
             self._print()
+
+    def say(self, line: str) -> None:
+        """Prints a line that stays in view."""
+        self._console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
 
     def _open(self, stage: str, done: float) -> None:
         self._stage, self._first = stage, done
@@ -105,11 +110,10 @@ class Meter:
     def _print(self, more: str = "") -> None:
         self._printed = time.monotonic()
         remark = ", ".join(filter(None, (self._remark(), more)))
-        line = f"{self._stage}: {remark}" if remark else f"{self._stage} ..."
-        self._console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
+        self.say(f"{self._stage}: {remark}" if remark else f"{self._stage} ...")
 
     def _remark(self) -> str:
-        return ", ".join(filter(None, (self._note, self._time_left())))
+        return ", ".join(filter(None, (self._note, self._left)))
 
     def _time_left(self) -> str:
         """Estimates the time left from the pace of this stage since its first update."""
@@ -167,6 +171,8 @@ def fitting(meter: Meter) -> "Callable[[FitProgress], None]":
         nonlocal lowest, done, total
         if progress.stage == "load":
             meter.update("loading")
+            if progress.memory:
+                meter.say(_work(progress))
             return
         if progress.stage == "save":
             meter.update("fitting", total, total, _losses(losses, lowest))  # also if it stops early
@@ -177,12 +183,20 @@ def fitting(meter: Meter) -> "Callable[[FitProgress], None]":
         lowest = min(lowest, losses.get("held-out", math.inf))
         done, total = progress.done, progress.total
         epoch = f"epoch {progress.epoch}/{progress.epochs}"
-        testing = "testing" if progress.stage == "evaluate" else ""
+        is_testing = progress.stage == "evaluate" and progress.held_out_loss is None
+        testing = "testing" if is_testing else ""
         speed = f"{progress.tokens_per_second:.0f} tokens/s" if progress.tokens else ""
         parts = (epoch, testing, _losses(losses, lowest), speed)
         meter.update("fitting", done, total, ", ".join(filter(None, parts)))
 
     return update
+
+
+def _work(progress: "FitProgress") -> str:
+    """Writes what a fit is to do, before it does."""
+    counts = {"text": progress.texts, "epoch": progress.epochs, "step": progress.steps}
+    work = ", ".join(counted(number, what) for what, number in counts.items())
+    return f"to fit: {work}; about {progress.memory / 2**30:.1f} GiB of memory"
 
 
 def _losses(losses: Mapping[str, float], lowest: float) -> str:

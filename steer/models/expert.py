@@ -19,12 +19,13 @@ CARD = "expert.json"
 
 
 class FitSettings(Config):
-    """Settings of a fit. `epochs` is the most: fitting stops once the held-out loss has not
-    improved for `patience` epochs. `held_out` is the share of different texts kept for that;
+    """Settings of a fit. `epochs` is the most, and where the learning rate reaches 0 (None: by the
+    number of texts): fitting stops once the held-out loss has not improved for `patience` epochs.
+    `held_out` is the share of different texts kept for that, 200 of them at most;
     `max_tokens` limits prompt and text together. At most `pass_tokens` are read in one pass, unless
     a single text has more: fewer take less memory, and change nothing else."""
 
-    epochs: int = Field(6, ge=1, le=1000)
+    epochs: int | None = Field(None, ge=1, le=1000)
     patience: int = Field(1, ge=1)
     lr: float = Field(3e-4, gt=0, le=1)
     rank: int = Field(32, ge=1, le=1024)

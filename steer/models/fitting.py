@@ -26,10 +26,13 @@ from steer.models.base import (
 from steer.models.examples import Encoded, encode
 from steer.models.expert import CARD, EpochLoss, Expert, FitSettings, Lengths
 from steer.models.fingerprints import adapter_fingerprint
+from steer.models.footprint import peak_bytes
+from steer.models.layouts import find_layout
+from steer.models.machine import total_memory
 from steer.models.packaged import default_model
-from steer.models.schedule import Schedule
+from steer.models.schedule import Schedule, default_epochs
 from steer.models.splitting import FEWEST, Split, split_texts
-from steer.models.suiting import costly, hardly_falls, rises
+from steer.models.suiting import LEAST_FALL, costly, hardly_falls, rises
 from steer.models.training import FitProgress, OnFitProgress, Training
 from steer.models.unfinished import Unfinished, is_unfinished, unfinished_fit
 from steer.quiet import quiet_logs
@@ -128,8 +131,10 @@ def _load(corpus: Corpus, task: Task, name: str, settings: FitSettings) -> _Job:
     encoded = encode(corpus, task, tokenizer)
     limit = min(settings.max_tokens, context_length(base_model))
     split = split_texts(corpus, encoded, limit, settings)
-    if warning := _costly(corpus, encoded, name):
-        log.warning(warning)  # before the hours that follow
+    for warning in (_costly(corpus, encoded, name), _left_out(split, encoded)):
+        if warning:
+            log.warning(warning)  # before the hours that follow
+    settings = settings.model_copy(update={"epochs": _epochs(settings, split.train)})
     model = _add_adapter(base_model, settings)
     return _Job(corpus, task, settings, name, model, int(tokenizer.pad_token_id), encoded, split)
 
@@ -137,16 +142,42 @@ def _load(corpus: Corpus, task: Task, name: str, settings: FitSettings) -> _Job:
 def _train(job: _Job, kept: Unfinished, report: OnFitProgress) -> tuple[EpochLoss, ...]:
     examples, settings = job.pick(job.split.train), job.settings
     lengths = [len(example["input_ids"]) for example in examples]
+    layout = find_layout(job.model, examples, job.pad)
     training = Training(
         job.model,
         examples,
         job.pick(job.split.held_out),
-        Schedule(lengths, settings.batch, settings.epochs, settings.lr, settings.seed),
-        job.pad,
+        Schedule(lengths, settings.batch, _epochs(settings, examples), settings.lr, settings.seed),
+        layout,
         settings.pass_tokens,
         settings.patience,
     )
+    _foretell(training, report)
     return training.run(kept, report)
+
+
+def _foretell(training: Training, report: OnFitProgress) -> None:
+    """Reports what the training takes, and warns where the machine has less memory."""
+    memory = peak_bytes(training.model, training.layout, training.epoch_passes())
+    schedule, texts = training.schedule, len(training.examples)
+    report(
+        FitProgress(
+            "load", epochs=schedule.epochs, steps=schedule.steps, texts=texts, memory=memory
+        )
+    )
+    has = total_memory(training.model.device)
+    if memory > has:
+        log.warning(
+            "the fit takes about %.1f GiB of memory, and there are %.1f GiB; lower --pass-tokens "
+            "(%d), or --max-tokens if texts are long",
+            memory / 2**30,
+            has / 2**30,
+            training.pass_tokens,
+        )
+
+
+def _epochs(settings: FitSettings, train: Sequence[object]) -> int:
+    return settings.epochs or default_epochs(len(train))
 
 
 def _publish(job: _Job, losses: Sequence[EpochLoss], out: Path) -> Expert:
@@ -181,6 +212,7 @@ def _describe(job: _Job, losses: Sequence[EpochLoss], path: Path, fingerprint: s
             job.split,
             job.settings,
             _costly(job.corpus, job.encoded, job.base),
+            _left_out(job.split, job.encoded),
         ),
         steer_version=__version__,
     )
@@ -242,11 +274,10 @@ def _warnings(
     losses: Sequence[EpochLoss],
     split: Split,
     settings: FitSettings,
-    costly: str | None,
+    *others: str | None,
 ) -> tuple[str, ...]:
     possible = (
-        costly,
-        _left_out(split),
+        *others,
         _few_of_a_label(corpus, split),
         _no_help(losses),
         hardly_falls(losses),
@@ -269,13 +300,15 @@ def _few_of_a_label(corpus: Corpus, split: Split) -> str | None:
     )
 
 
-def _left_out(split: Split) -> str | None:
+def _left_out(split: Split, encoded: Sequence[Encoded]) -> str | None:
     if not split.too_long:
         return None
     rows = len(split.too_long) + len(split.kept)
+    longest = max(len(encoded[row]["input_ids"]) for row in split.too_long)
     return (
         f"{len(split.too_long)} of {rows} texts were left out: with the prompt they have more "
-        f"than {split.limit} tokens (first: row {split.too_long[0] + 1})."
+        f"than {split.limit} tokens (first: row {split.too_long[0] + 1}). The longest has "
+        f"{longest}: --max-tokens says how many are read, if the base model reads as many."
     )
 
 
@@ -291,9 +324,10 @@ def _bad_end(losses: Sequence[EpochLoss], settings: FitSettings) -> str | None:
     last = losses[-1]
     if warning := rises(losses):
         return warning
-    if last.epoch == settings.epochs and last.held_out < losses[-2].held_out:
+    before = losses[-2].held_out
+    if last.epoch == settings.epochs and before - last.held_out > LEAST_FALL * before:
         return (
-            f"The held-out loss was still falling at epoch {last.epoch}, the last one allowed; "
-            "more epochs may fit better."
+            f"The held-out loss was still falling at epoch {last.epoch}, the last one allowed: "
+            f"from {before:.3f} to {last.held_out:.3f}. More epochs may fit better (--epochs)."
         )
     return None

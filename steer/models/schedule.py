@@ -9,6 +9,13 @@ from steer.seeds import derive
 
 _WARM = 0.03  # share of the steps in which the learning rate rises
 _SORTED = 50  # steps whose texts are sorted by length together, for little padding
+_TEXTS, _FEWEST, _MOST = 800, 2, 6
+
+
+def default_epochs(texts: int) -> int:
+    """Number of epochs for so many texts to train on: two, and more where these would be few steps
+    (docs/fitting.md has the losses)."""
+    return max(_FEWEST, min(_MOST, math.ceil(_TEXTS / texts)))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,10 @@ from steer.seeds import derive
 FEWEST = 10
 """Texts that can be fitted on, in all and of a label."""
 
+MOST_HELD_OUT = 200
+"""Texts held out at most: their mean loss is as good a guide as that of more, and they are read
+after each epoch."""
+
 
 @dataclass(frozen=True)
 class Split:
@@ -54,15 +58,16 @@ def split_texts(
 
 
 def _hold_out(texts: Sequence[tuple[str, str | None]], settings: FitSettings) -> set[str]:
-    """Draws the texts to hold out: the share of all different ones, spread over the labels as these
-    are, never all of a label's. A text with several labels counts for its first one."""
+    """Draws the texts to hold out: the share of all different ones, but a bounded number, spread
+    over the labels as these are, never all of a label's. A text with several labels counts for
+    its first one."""
     first: dict[str, str | None] = {}
     for text, label in texts:
         first.setdefault(text, label)
     of_label: dict[str | None, list[str]] = {}
     for text, label in first.items():
         of_label.setdefault(label, []).append(text)
-    total = max(1, round(settings.held_out * len(first)))
+    total = max(1, min(MOST_HELD_OUT, round(settings.held_out * len(first))))
     draw = random.Random(derive(settings.seed, "held-out"))
     counts = _spread(total, {label: len(own) for label, own in of_label.items()})
     return {text for label, own in of_label.items() for text in draw.sample(own, counts[label])}

@@ -7,7 +7,7 @@ the state that is kept, so a fit that was stopped goes on to the same weights.
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from steer.errors import SteerError
-from steer.models.examples import Encoded, completion_loss, completions, padded, split_passes
+from steer.models.examples import Encoded, completions
 from steer.models.expert import EpochLoss
+from steer.models.layouts import Layout, completion_loss, split_passes
 from steer.models.machine import cpus, use_cpus
 from steer.models.schedule import Schedule
 from steer.models.suiting import hardly_falls, rises
@@ -37,7 +38,8 @@ _MOMENTS = ("exp_avg", "exp_avg_sq")  # as AdamW calls them
 class FitProgress:
     """Progress of a fit. `tokens` are those trained on so far, padding not counted, in `seconds` of
     training; losses are in nats a completion token, None while not known. `done` of `total` is
-    the work of the whole fit."""
+    the work of the whole fit. The last report of "load" has the `texts` to train on, and the
+    `memory` in bytes that this is foretold to take."""
 
     stage: Literal["load", "train", "evaluate", "save"]
     epoch: int = 0
@@ -50,6 +52,8 @@ class FitProgress:
     held_out_loss: float | None = None
     done: float = 0.0
     total: float = 0.0
+    texts: int = 0
+    memory: int = 0
 
     @property
     def tokens_per_second(self) -> float:
@@ -69,7 +73,7 @@ class Training:
     examples: Sequence[Encoded]
     held_out: Sequence[Encoded]
     schedule: Schedule
-    pad: int
+    layout: Layout
     pass_tokens: int
     patience: int
 
@@ -86,11 +90,16 @@ class Training:
 
     def passes(self, examples: Sequence[Encoded]) -> list[list[Encoded]]:
         """Divides texts among passes."""
-        return list(split_passes(examples, self.pass_tokens))
+        return split_passes(self.layout, examples, self.pass_tokens)
 
     def loss(self, examples: Sequence[Encoded]) -> Tensor:
         """Computes the loss of one pass: nats, summed over completion tokens."""
-        return completion_loss(self.model, padded(examples, self.pad))
+        return completion_loss(self.model, self.layout.lay_out(examples))
+
+    def epoch_passes(self) -> Iterator[list[Encoded]]:
+        """Passes of the first epoch."""
+        for rows in self.schedule.batches(0):
+            yield from self.passes([self.examples[row] for row in rows])
 
     def work(self, step: int, tests: float) -> float:
         """Counts the tokens of all steps before `step` and of so many tests on the held-out texts,
@@ -234,10 +243,11 @@ class _Run:
         self,
         stage: Literal["train", "evaluate"],
         tested: float = 0.0,
-        **losses: float | None,
+        loss: float | None = None,
+        held_out_loss: float | None = None,
     ) -> None:
         state, training = self.state, self.training
-        now = state.epoch if losses.get("held_out_loss") is not None else state.epoch + 1
+        now = state.epoch + (held_out_loss is None)
         self.report(
             FitProgress(
                 stage,
@@ -247,9 +257,10 @@ class _Run:
                 self.schedule.steps,
                 state.tokens,
                 state.seconds,
+                loss,
+                held_out_loss,
                 done=training.work(state.step, state.epoch + 1 + tested),
                 total=training.work(self.schedule.steps, self.schedule.epochs + 1),
-                **losses,
             )
         )
 

@@ -14,9 +14,10 @@ from steer.errors import SteerError
 from steer.models import fitting as module
 from steer.models import packaged
 from steer.models.base import load_model, load_tokenizer, model_fingerprint
-from steer.models.examples import completion_loss, encode, padded
+from steer.models.examples import encode
 from steer.models.expert import EpochLoss, Expert, FitSettings
 from steer.models.fitting import fit
+from steer.models.layouts import Padded, completion_loss
 from steer.models.splitting import Split
 from steer.models.training import FitProgress
 from tests import tiny
@@ -51,17 +52,14 @@ def test_what_is_saved(tiny_expert: Path, tiny_model: Path, tiny_corpus: Corpus)
 
 
 def test_fit_returns_what_load_reads(tiny_model: Path, tiny_corpus: Corpus, tmp_path: Path) -> None:
-    stages = []
-    expert = fit(
-        tiny_corpus,
-        tiny.PROMPT,
-        tmp_path / "out",
-        base=str(tiny_model),
-        settings=FAST,
-        on_progress=lambda progress: stages.append(progress.stage),
-    )
+    said: list[FitProgress] = []
+    given = (tiny_corpus, tiny.PROMPT, tmp_path / "out", str(tiny_model), FAST)
+    expert = fit(*given, on_progress=said.append)
     assert expert == Expert.load(tmp_path / "out")
-    assert list(dict.fromkeys(stages)) == ["load", "evaluate", "train", "save"]
+    stages = dict.fromkeys(progress.stage for progress in said)
+    assert list(stages) == ["load", "evaluate", "train", "save"]
+    (plan,) = (progress for progress in said if progress.memory)
+    assert (plan.stage, plan.texts, plan.epochs, plan.steps) == ("load", 180, 1, 6)
 
 
 def test_a_list_of_texts_will_do(tiny_model: Path, tiny_corpus: Corpus, tmp_path: Path) -> None:
@@ -85,6 +83,15 @@ def test_fitting_again_gives_the_same(
     assert first.held_out != other.held_out
 
 
+def test_the_number_of_epochs_follows_from_the_texts(
+    tiny_model: Path, tiny_corpus: Corpus, tmp_path: Path
+) -> None:
+    settings = FitSettings(**FAST.model_dump() | {"epochs": None, "patience": 9})
+    expert = fit(tiny_corpus, tiny.PROMPT, tmp_path / "out", str(tiny_model), settings)
+    assert expert.settings.epochs == 5
+    assert len(expert.losses) == 6
+
+
 def test_lengths_are_those_of_the_completions(tiny_expert: Path, tiny_model: Path) -> None:
     tokenizer = load_tokenizer(str(tiny_model))
     counts = [len(tokenizer(f" {text}").input_ids) + 1 for text in tiny.TEXTS]
@@ -99,7 +106,7 @@ def test_the_adapter_gives_the_losses_it_claims(tiny_expert: Path, tiny_model: P
     tokenizer = load_tokenizer(str(tiny_model))
     model = load_model(str(tiny_model), dtype="float32")
     examples = encode(Corpus(tiny.TEXTS, None, ""), expert.task, tokenizer)
-    read = padded([examples[row] for row in expert.held_out], tokenizer.pad_token_id)
+    read = Padded(tokenizer.pad_token_id).lay_out([examples[row] for row in expert.held_out])
     count = len(read.targets)
     with torch.no_grad():
         before = completion_loss(model, read)
@@ -143,11 +150,16 @@ def test_equal_texts_are_on_one_side(tiny_model: Path, tmp_path: Path) -> None:
     assert (len(held_out), len(expert.held_out)) == (2, 6)
 
 
-def test_long_texts_are_left_out_and_counted(tiny_model: Path, tmp_path: Path) -> None:
+def test_long_texts_are_left_out_and_counted_and_this_is_said_before(
+    tiny_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     texts = (*tiny.TEXTS[:30], "long " * 500, *tiny.TEXTS[30:60], "longer " * 600)
     settings = FitSettings(**FAST.model_dump() | {"max_tokens": 2000})
     corpus = Corpus(texts, None, "long")
-    expert = fit(corpus, tiny.PROMPT, tmp_path / "out", base=str(tiny_model), settings=settings)
+    said = []
+    given = (corpus, tiny.PROMPT, tmp_path / "out", str(tiny_model), settings)
+    expert = fit(*given, lambda progress: said.append((progress.stage, caplog.text)))
+    assert "2 of 62 texts were left out" in dict(reversed(said))["evaluate"]
     assert (expert.rows, expert.dropped, len(expert.held_out), expert.trained_on) == (62, 2, 6, 54)
     assert "2 of 62 texts were left out" in expert.warnings[0]
     assert "more than 512 tokens (first: row 31)" in expert.warnings[0]
@@ -176,6 +188,7 @@ def test_labels_with_few_texts_are_named() -> None:
     [
         ((3, 2, 1.5, 1.75), ["overfits after epoch 2: the held-out loss rose from 1.500 to 1.750"]),
         ((3, 2, 1.5), ["still falling at epoch 2"]),
+        ((3, 2, 1.95), []),
         ((3, 3.5), ["did not help: the held-out loss is 3.500 at best, 3.000 before"]),
         ((3, 2, 2), []),
     ],

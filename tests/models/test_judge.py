@@ -11,9 +11,10 @@ from steer.data.corpus import Corpus
 from steer.errors import SteerError
 from steer.models.base import load_model
 from steer.models.cache import Cache
-from steer.models.examples import completion_loss, encode, padded
+from steer.models.examples import encode
 from steer.models.expert import Expert
 from steer.models.judge import load_judge
+from steer.models.layouts import Padded, completion_loss
 from steer.models.readings import RARE, Readings
 from tests import tiny
 
@@ -30,7 +31,7 @@ def test_an_expert_reads_as_it_was_fitted(tiny_expert: Path) -> None:
     fitted = PeftModel.from_pretrained(load_model(expert.base, "float32"), str(tiny_expert))
     examples = encode(Corpus(tuple(TEXTS), None, ""), expert.task, judge.tokenizer)
     for example, text in zip(examples, TEXTS, strict=True):
-        read = padded([example], pad=0)
+        read = Padded(pad=0).lay_out([example])
         with torch.no_grad():
             loss = completion_loss(fitted, read) / len(read.targets)
         found = replace(judge, model=judge.model.float()).read([text]).mean

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from steer.models.schedule import Schedule
+from steer.models.schedule import Schedule, default_epochs
 
 LENGTHS = random.Random(0).choices(range(1, 61), k=203)
 
@@ -44,3 +44,8 @@ def test_the_rate_rises_shortly_and_falls_to_nothing() -> None:
     assert 0 < top <= 0.05 * found.steps
     assert rates[:top] == sorted(rates[:top]) and rates[top:] == sorted(rates[top:], reverse=True)
     assert 0 < rates[-1] < 2e-5
+
+
+def test_fewer_texts_are_read_more_often() -> None:
+    found = [default_epochs(texts) for texts in (1, 100, 200, 300, 540, 10_000)]
+    assert found == [6, 6, 4, 3, 2, 2]

@@ -9,7 +9,7 @@ from steer.data.corpus import Corpus
 from steer.errors import SteerError
 from steer.models.examples import Encoded
 from steer.models.expert import FitSettings
-from steer.models.splitting import Split, split_texts
+from steer.models.splitting import MOST_HELD_OUT, Split, split_texts
 from steer.seeds import derive
 
 
@@ -56,3 +56,9 @@ def test_labels_of_one_text_each_are_refused() -> None:
     corpus = Corpus(tuple("abcdefghijkl"), tuple("abcdefghijkl"), "made")
     with pytest.raises(SteerError, match=r"12 labels has one text.* --label-column"):
         split(corpus)
+
+
+def test_no_more_are_held_out_than_serve() -> None:
+    found = split(labelled(a=3000, b=1000))
+    assert len(found.held_out) == MOST_HELD_OUT
+    assert len(found.kept) == 4000

@@ -14,7 +14,8 @@ from steer.data.corpus import Corpus
 from steer.data.tasks import Task
 from steer.errors import SteerError
 from steer.models import training as module
-from steer.models.examples import completion_loss, encode, padded
+from steer.models.examples import encode
+from steer.models.layouts import Packed, Padded, completion_loss
 from steer.models.schedule import Schedule
 from steer.models.training import FitProgress, Training
 from steer.models.unfinished import unfinished_fit
@@ -31,7 +32,9 @@ def examples(tokenizer):
     return encode(Corpus(tiny.TEXTS, None, "tiny"), Task(tiny.PROMPT), tokenizer)
 
 
-def training(tokenizer, examples, dropout: float = 0.0, pass_tokens: int = 1024, **given):
+def training(
+    tokenizer, examples, dropout: float = 0.0, pass_tokens: int = 1024, layout=None, **given
+) -> Training:
     """A training in which a tiny model soon overfits, or not."""
     config = LoraConfig(
         r=4, target_modules="all-linear", task_type="CAUSAL_LM", lora_dropout=dropout
@@ -40,8 +43,8 @@ def training(tokenizer, examples, dropout: float = 0.0, pass_tokens: int = 1024,
     model = get_peft_model(tiny.make_model(len(tokenizer)), config)
     chosen = {"batch": 16, "epochs": 3, "lr": 1e-2, "seed": 0} | given
     schedule = Schedule([len(each["input_ids"]) for each in examples[:64]], **chosen)
-    pad = tokenizer.pad_token_id
-    return Training(model, examples[:64], examples[64:84], schedule, pad, pass_tokens, 1)
+    layout = layout or Packed(torch.float32)
+    return Training(model, examples[:64], examples[64:84], schedule, layout, pass_tokens, 1)
 
 
 def fitted(job: Training, folder: Path):
@@ -54,7 +57,7 @@ def fitted(job: Training, folder: Path):
 
 
 def mean_loss(model, examples, tokenizer) -> float:
-    read = padded(examples, tokenizer.pad_token_id)
+    read = Padded(tokenizer.pad_token_id).lay_out(examples)
     with torch.no_grad():
         return completion_loss(model.eval(), read).item() / len(read.targets)
 
@@ -108,18 +111,20 @@ def test_the_best_epoch_is_kept_and_no_more_are_run(
 
 
 def test_a_step_read_in_parts_is_the_step_read_at_once(tokenizer, examples) -> None:
-    """Gradients are of the mean over all tokens of the step, however it is divided."""
-    grads = []
-    for pass_tokens in (1, 100, 10_000):
-        job = training(tokenizer, examples, pass_tokens=pass_tokens)
-        parts = job.passes(examples[:16])
-        for part in parts:
-            job.loss(part).backward()
-        grads.append((len(parts), [weight.grad for weight in job.weights.values()]))
-    counts, found = zip(*grads, strict=True)
-    assert counts[0] == 16 and 1 < counts[1] < 16 and counts[2] == 1
-    for other in found[:2]:
-        for one, whole in zip(other, found[2], strict=True):
+    """Gradients are of the mean over all tokens of the step, however it is laid out."""
+    counts, grads = [], []
+    for layout in (Packed(torch.float32), Padded(tokenizer.pad_token_id)):
+        for pass_tokens in (1, 150, 10_000):
+            job = training(tokenizer, examples, pass_tokens=pass_tokens, layout=layout)
+            parts = job.passes(examples[:16])
+            for part in parts:
+                job.loss(part).backward()
+            counts.append(len(parts))
+            grads.append([weight.grad for weight in job.weights.values()])
+    assert counts[0] == counts[3] == 16 and counts[2] == counts[5] == 1
+    assert 1 < counts[1] < counts[4] < 16
+    for other in grads[1:]:
+        for one, whole in zip(other, grads[0], strict=True):
             torch.testing.assert_close(one, whole, rtol=1e-4, atol=1e-4)
 
 
