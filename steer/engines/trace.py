@@ -56,7 +56,7 @@ def guided(logits: Tensor, setting: Setting) -> tuple[Tensor, Tensor]:
 
 def candidates(log_probs: Tensor, final: Tensor, chosen: int) -> tuple[Candidate, ...]:
     """Lists the tokens that hold `MASS` of the guided distribution or of the first stream's, and
-    the `chosen` one, likeliest first; what was cut stands among them by its place in the first
+    the `chosen` one, likeliest first; what was cut comes last, as likely as it was under the first
     stream. Parameters are those that `guided` gives."""
     wanted = dict.fromkeys([chosen, *_holding(final), *_holding(log_probs[0])])
     tokens = torch.tensor([*wanted], device=final.device)
@@ -66,7 +66,7 @@ def candidates(log_probs: Tensor, final: Tensor, chosen: int) -> tuple[Candidate
             tokens.tolist(), log_probs[:, tokens].T.tolist(), final[tokens].tolist(), strict=True
         )
     ]
-    ranked = sorted(found, key=lambda each: max(each.final, each.streams[0]), reverse=True)
+    ranked = sorted(found, key=lambda each: (each.final, each.streams[0]), reverse=True)
     return (*ranked[:MOST], *(each for each in ranked[MOST:] if each.token == chosen))
 
 

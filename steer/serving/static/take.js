@@ -1,0 +1,54 @@
+/* Take away: the settings as a command, as Python, and as a request. */
+
+import { body, button, byId, dials, onChange, state } from "./state.js";
+
+const quoted = (text) => (/^[\w./:-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);
+const python = (value) => JSON.stringify(value);
+
+function command(asked) {
+  const set = dials();
+  const label = asked.label === undefined ? "--n 100" : `--label ${quoted(`${asked.label}=100`)}`;
+  const strengths = Object.entries(set).map(([name, value]) => `--${name} ${value}`);
+  const method = asked.method === "steer" ? [] : [`--method ${asked.method}`];
+  const all = [label, ...method, ...strengths, `--max-new-tokens ${asked.max_tokens}`, `--seed ${asked.seed}`];
+  const lines = [`steer generate ${quoted(asked.model)} --real DATA --out run`, ...all];
+  return lines.join(" \\\n    ");
+}
+
+function script(asked) {
+  const { model, prompt, max_tokens, n, seed, temperature, ...ours } = asked;
+  const lines = [
+    "from openai import OpenAI",
+    "",
+    `client = OpenAI(base_url=${python(`${location.origin}/v1`)}, api_key="none")`,
+    "answer = client.completions.create(",
+    ...Object.entries({ model, prompt, max_tokens, n, seed, temperature }).map(
+      ([name, value]) => `    ${name}=${python(value)},`,
+    ),
+    `    extra_body=${python(ours)},`,
+    ")",
+    "print([choice.text for choice in answer.choices])",
+  ];
+  return lines.join("\n");
+}
+
+function show() {
+  if (!state.models.length) return;
+  const asked = body(false);
+  byId("as-command").textContent = command(asked);
+  byId("as-python").textContent = script(asked);
+  byId("as-request").textContent = `POST ${location.origin}/v1/completions\n\n${JSON.stringify(asked, null, 2)}`;
+  byId("as-note").hidden = !(asked.away || asked.towards);
+}
+
+export function startTake() {
+  for (const each of document.querySelectorAll(".copied")) {
+    const copy = button("Copy", undefined, async () => {
+      await navigator.clipboard.writeText(each.querySelector("pre").textContent);
+      copy.textContent = "Copied";
+    });
+    each.append(copy);
+  }
+  onChange("settings", show);
+  show();
+}

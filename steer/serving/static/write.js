@@ -1,0 +1,105 @@
+/* Write: two columns with the same seeds. */
+
+import { stream } from "./api.js";
+import { see } from "./see.js";
+import { body, button, byId, changed, element, problem, state } from "./state.js";
+
+let running = null;
+
+function card(list, id, text) {
+  const made = element("li");
+  const row = element("div", "row");
+  made.append(element("p", "", text), row);
+  made.dataset.busy = "";
+  list.append(made);
+  return made;
+}
+
+function verdictButtons(id) {
+  const now = state.verdicts.get(id);
+  return ["keep", "reject"].map((verdict) =>
+    button(verdict === "keep" ? "Keep" : "Reject", now === verdict, () => {
+      if (state.verdicts.get(id) === verdict) state.verdicts.delete(id);
+      else state.verdicts.set(id, verdict);
+      changed("verdicts");
+    }),
+  );
+}
+
+function finish(shown, id) {
+  const text = state.written.get(id);
+  delete shown.dataset.busy;
+  shown.dataset.id = id;
+  shown.className = `verdict-${state.verdicts.get(id) ?? "none"}`;
+  const away = button("Away", undefined, () => {
+    state.away.push({ id: text.text, text: text.text });
+    changed("moved");
+  });
+  const ended = text.ended === "length" ? "cut off" : `${text.tokens.length} tokens`;
+  shown
+    .querySelector(".row")
+    .replaceChildren(
+      button("See", undefined, () => see(id)),
+      ...verdictButtons(id),
+      away,
+      element("span", "tag", ended),
+    );
+}
+
+async function column(list, asked, signal) {
+  list.replaceChildren();
+  const cards = Array.from({ length: asked.n }, () => card(list, "", ""));
+  for await (const event of stream({ ...asked, trace: true }, signal)) {
+    for (const choice of event.choices) {
+      const id = `${event.id}/${choice.index}`;
+      if (!state.written.has(id)) {
+        const about = { asked, place: choice.index, streams: event.steer.streams };
+        state.written.set(id, { ...about, text: "", tokens: [], begun: 0, ended: null });
+      }
+      const text = state.written.get(id);
+      text.text += choice.text;
+      text.tokens.push(...(choice.steer?.tokens ?? []));
+      cards[choice.index].querySelector("p").textContent = text.text;
+      if (choice.finish_reason) {
+        text.ended = choice.finish_reason;
+        finish(cards[choice.index], id);
+        changed("written");
+      }
+    }
+  }
+}
+
+export async function write() {
+  running?.abort();
+  const mine = (running = new AbortController());
+  problem(null);
+  byId("stop").disabled = false;
+  const [guided, plain] = [body(false), body(true)];
+  plain.temperature = guided.temperature;
+  try {
+    await Promise.all([
+      column(byId("guided"), guided, mine.signal),
+      column(byId("plain"), plain, mine.signal),
+    ]);
+    if (byId("next-seed").checked && running === mine) {
+      byId("seed").value = String((Number(byId("seed").value) + 1) % 1e9);
+      changed("settings");
+    }
+  } catch (error) {
+    mine.abort();
+    problem(error);
+  } finally {
+    if (running === mine) byId("stop").disabled = true;
+    for (const each of document.querySelectorAll(".written [data-busy]")) {
+      if (running === mine) delete each.dataset.busy;
+    }
+  }
+}
+
+export function startWrite() {
+  byId("go").addEventListener("click", write);
+  byId("stop").addEventListener("click", () => running?.abort());
+  document.addEventListener("steer-verdicts", () => {
+    for (const each of document.querySelectorAll(".written [data-id]")) finish(each, each.dataset.id);
+  });
+}
