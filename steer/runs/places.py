@@ -5,7 +5,8 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,6 +14,9 @@ from steer.errors import SteerError
 from steer.files import disk_errors, hold_lock, read_regular, sync_folder, write_atomic
 
 _TEMPORARY = ".*.tmp"
+_WHOLE = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "memory")
+"""Kinds of stores where an object appears whole or not at all."""
+
 _CONFLICTS = 10  # S3's answer when two create an object at once: the request is to be made again
 
 
@@ -132,7 +136,9 @@ class Bucket:
     """A place at an address: files appear by one exclusive create each, which needs no lock.
 
     Where the store offers it (S3, Google Cloud Storage: a conditional PUT), of two writers of a
-    round one is refused, so that a round is there once and stays as it was written.
+    round one is refused, so that a round is there once and stays as it was written. Other stores
+    may show a file while it is written: there it is written under another name and moved, which
+    file systems do at once.
     """
 
     def __init__(self, address: str) -> None:
@@ -143,8 +149,11 @@ class Bucket:
             self._files, self._root = fsspec.core.url_to_fs(address)
         except ImportError as error:
             raise SteerError(f"{address} needs a package: {_one_line(error)}") from None
-        except ValueError as error:
+        except Exception as error:  # each kind of store has errors of its own
             raise SteerError(f"{address} is no address that is known: {_one_line(error)}") from None
+        protocol = self._files.protocol
+        kinds = {protocol} if isinstance(protocol, str) else set(protocol)
+        self._whole = not kinds.isdisjoint(_WHOLE)
 
     def where(self, name: str) -> str:
         return f"{self.path}/{name}"
@@ -181,7 +190,10 @@ class Bucket:
         for last in (False,) * _CONFLICTS + (True,):
             with self._errors():
                 try:
-                    self._files.pipe_file(self._at(name), content, mode="create")
+                    if self._whole:
+                        self._files.pipe_file(self._at(name), content, mode="create")
+                    else:
+                        self._move_in(name, content)
                     return
                 except FileNotFoundError as error:  # the bucket is missing
                     raise SteerError(f"cannot write {self.path}: {_one_line(error)}") from None
@@ -190,10 +202,25 @@ class Bucket:
                         raise
             time.sleep(0.1)
 
+    def _move_in(self, name: str, content: bytes) -> None:
+        """Writes a file under another name, and moves it to its own once it is whole."""
+        if self._files.exists(self._at(name)):
+            raise FileExistsError(name)
+        folder, _, last = self._at(name).rpartition("/")
+        self._files.makedirs(folder, exist_ok=True)
+        temporary = f"{folder}/.{last}.{os.getpid()}.tmp"
+        try:
+            self._files.pipe_file(temporary, content)
+            self._files.mv(temporary, self._at(name))
+        finally:
+            with suppress(Exception):
+                self._files.rm_file(temporary)
+
     def refuse_foreign(self) -> None:
         with self._errors():
             self._files.invalidate_cache()
-            if self._files.exists(self._root) and self._files.find(self._root, maxdepth=1):
+            found = self._files.exists(self._root) and self._files.find(self._root, maxdepth=1)
+            if any(not fnmatch(str(each).rpartition("/")[2], _TEMPORARY) for each in found or ()):
                 raise _foreign(self.path)
 
     @contextmanager

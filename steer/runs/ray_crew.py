@@ -167,7 +167,12 @@ class RayCrew:
     def _lost(self, hand: _Hand, error: Exception | str) -> None:
         """Has the worker started again, and its round made by another one."""
         if not hand.started:
-            last = str(error).strip().splitlines()[-1]
+            last = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+            if self._first is not None:
+                raise SteerError(
+                    f"the Ray cluster was lost, or its last machine ({last}); rounds that were "
+                    "made are there: start Ray again, and then the same command"
+                )
             raise SteerError(f"a worker cannot start; is steer installed on every node? {last}")
         if not hand.loaded:
             hand.losses += 1

@@ -8,6 +8,7 @@ from typing import Any
 
 import fsspec
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 from fsspec.registry import _registry as registered
 
 from steer.cli.main import main
@@ -151,3 +152,80 @@ def test_commands_read_runs_at_addresses(
     assert len((tmp_path / "records.jsonl").read_text("utf-8").splitlines()) == 40
     assert main(["show", "memory://bucket/nothing"]) == 2
     assert "memory://bucket/nothing is no run" in capsys.readouterr().err
+
+
+class Plain(LocalFileSystem):
+    """A file system of another kind: what is written is there at once, and in pieces."""
+
+    protocol = "plain"
+    dies_after: int | None = None
+
+    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **_: Any) -> None:
+        with open(self._strip_protocol(path), "wb") as file:
+            file.write(value[: self.dies_after])
+        if self.dies_after is not None:
+            raise KeyboardInterrupt  # a kill, as far as the file goes
+
+    def rm_file(self, path: str) -> None:
+        if self.dies_after is None:
+            super().rm_file(path)
+
+
+@pytest.fixture
+def plain(monkeypatch: pytest.MonkeyPatch) -> type[Plain]:
+    fsspec.register_implementation("plain", Plain, clobber=True)
+    monkeypatch.setattr(Plain, "dies_after", None)
+    Plain.clear_instance_cache()
+    return Plain
+
+
+def test_a_round_is_whole_also_where_the_store_does_not_promise_it(
+    tmp_path: Path, plain: type[Plain], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = f"plain://{tmp_path}/run"
+    for name, committed in (
+        ("run.json", 0),
+        ("rounds/000000.jsonl", 1),
+        ("rounds/000001.jsonl", 2),
+    ):
+        for bytes_written in (0, 1, 40):
+            monkeypatch.setattr(plain, "dies_after", bytes_written)
+            with pytest.raises(KeyboardInterrupt), open_store(address, CONFIG, SOURCES) as store:
+                for round in range(len(list(store.rounds())), 2):
+                    store.commit(round, ROUNDS[round])
+            assert not (tmp_path / "run" / name).exists()
+        monkeypatch.setattr(plain, "dies_after", None)
+        with open_store(address, CONFIG, SOURCES) as store:
+            assert len(list(store.rounds())) == max(0, committed - 1)
+            if committed:
+                store.commit(committed - 1, ROUNDS[committed - 1])
+    assert Run.open(address).records == (ROUNDS[0][0],)
+    assert Run.open(address).rounds == 2
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "reference://x",
+        "zip://[",
+        "zip://x::nonsense://y",
+        "://",
+        "http://[",
+        "s3://",
+        "memory://",
+        "simplecache::",
+        "file://\0",
+        "a\0b",
+        "tar://x::file:///nowhere.tar",
+        "github://x",
+        "data://x",
+        "hf://",
+        "x" * 5000,
+        "\udcff",
+        "file://\udcff",
+    ],
+)
+def test_any_address_is_a_run_or_one_line(address: str) -> None:
+    with pytest.raises(SteerError) as raised:
+        Run.open(address)
+    assert "\n" not in str(raised.value)
