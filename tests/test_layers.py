@@ -19,11 +19,12 @@ BELOW = {
     "runs": "engines correction",
     "experiments": "runs evaluation",
     "report": "experiments",
+    "plugins": "runs",
     "cli": "report",
 }
 # The package's face gives every public name; the others load what is asked for only then.
 FACE = {"steer.__init__", "steer.__main__"}
-LAZY_FOLDERS = {"cli"}
+LAZY_FOLDERS = {"cli", "plugins"}
 LAZY_MODULES = {"steer.__init__", "steer.engines.choice", "steer.engines.vllm.engine"}
 # Slow to load, or optional: imported where they are used.
 LAZY_LIBRARIES = (
