@@ -20,11 +20,12 @@ BELOW = {
     "experiments": "runs evaluation",
     "report": "experiments",
     "serving": "runs",
+    "plugins": "runs",
     "cli": "report serving",
 }
 # The package's face gives every public name; the others load what is asked for only then.
 FACE = {"steer.__init__", "steer.__main__"}
-LAZY_FOLDERS = {"cli"}
+LAZY_FOLDERS = {"cli", "plugins"}
 LAZY_MODULES = {"steer.__init__", "steer.engines.choice", "steer.engines.vllm.engine"}
 # Slow to load, or optional: imported where they are used.
 LAZY_LIBRARIES = (

@@ -104,6 +104,14 @@ def test_rows_at_hand(make):
     assert corpus.label_names == ("a", "b", "c")
 
 
+@pytest.mark.parametrize("page", ["structure", "pipelines"])
+def test_the_documented_rows_at_hand(page):
+    text = (Path(__file__).parent.parent.parent / "docs" / f"{page}.md").read_text("utf-8")
+    found: dict = {}
+    exec(text.split("```python\n")[1].split("```")[0], found)
+    assert isinstance(found["real"], Corpus) and len(found["real"].texts) == 30
+
+
 REFUSED = [
     ({"columns": ("q", "gone")}, "no text column 'gone'.*--columns"),
     ({"columns": ("q",), "text": "{q}"}, "found --text and --columns"),
