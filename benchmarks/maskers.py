@@ -15,7 +15,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 from unittest import mock
 
 import numpy as np
@@ -69,7 +69,7 @@ class LLGuidance:
         self._bits = llguidance.numpy.allocate_token_bitmask(1, self._tokenizer.vocab_size)
 
     def start(self, schema: dict[str, Any]) -> Any:
-        compact = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+        compact: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
         grammar = self._library.LLMatcher.grammar_from_json_schema(schema, overrides=compact)
         state = self._library.LLMatcher(self._tokenizer, grammar, log_level=0)
         if state.is_error():
@@ -333,7 +333,7 @@ def _run(console: Console) -> None:
     )
     parts = Table("engine", "parts known", "not known")
     for name in found:
-        masker: Masker = MASKERS[name](tokenizer)
+        masker = cast(Masker, MASKERS[name](tokenizer))
         for schema in SPEED:
             speed.add_row(name, schema, *_speed(masker, tokenizer, *SPEED[schema]))
         missing = [part for part in PARTS if not _knows(masker, tokenizer, *PARTS[part])]

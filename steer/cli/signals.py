@@ -50,7 +50,7 @@ class Asked:
     def _retry(self, number: int) -> None:
         if not self._over:
             self._again = True
-            _thread.interrupt_main(number)
+            _thread.interrupt_main(signal.Signals(number))
 
     def _importing(self, frame: FrameType | None) -> bool:
         while frame is not None and frame is not self._root:

@@ -101,7 +101,7 @@ def _connected(cluster: Cluster) -> Iterator[Any]:
 
 
 def _connect(ray: Any, address: str, more: dict[str, Any]) -> None:
-    before = {number: signal.getsignal(number) for number in _ASKING}
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in _ASKING}
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **more)
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:

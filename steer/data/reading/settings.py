@@ -67,7 +67,7 @@ class Reading(Config):
 
     @model_validator(mode="after")
     def _check_text(self) -> "Reading":
-        given = {"--text": self.text, "--text-column": self.text_column}
+        given: dict[str, object] = {"--text": self.text, "--text-column": self.text_column}
         given |= {"--columns": self.columns, "--schema": self.shape}
         chosen = [option for option, value in given.items() if value]
         if len(chosen) > 1:
