@@ -15,7 +15,7 @@ from steer.errors import SteerError
 
 Kind = Literal["schema", "regex", "choices", "grammar"]
 
-INSTALL = "run: pip install 'steer-text[structure]'"
+INSTALL = "run: pip install llguidance"
 _GRAMMARS = (".lark", ".gbnf")
 # One way to write a value, that of `write_value`.
 _FIXED = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
