@@ -4,10 +4,11 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TypeVar
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -21,6 +22,8 @@ from steer.serving.refusal import Refusal
 from steer.serving.scheduler import Scheduler
 from steer.serving.shapes import Shape, Spelling
 from steer.serving.writing import Piece, Writing
+
+T = TypeVar("T")
 
 _LOOK = 0.25  # seconds between looks whether a client is still there
 
@@ -61,19 +64,11 @@ class Answer:
         """Answers as was asked. Raises `Refusal` where that is not possible; one that comes later
         is an event of the stream."""
         pieces = self._pieces()
-        first = await anext(pieces)  # a refusal of the queue is an answer of its own
+        # A refusal of the queue is an answer of its own, so the first piece is waited for.
+        first = await _unless_gone(request, anext(pieces))
         if self.asked.stream:
             return StreamingResponse(self._events(first, pieces), media_type="text/event-stream")
-        whole = asyncio.ensure_future(self._whole(first, pieces))
-        try:
-            while not whole.done():
-                await asyncio.wait([whole], timeout=_LOOK)
-                if not whole.done() and await request.is_disconnected():
-                    return Response(status_code=499)
-            return JSONResponse(whole.result())
-        finally:
-            whole.cancel()
-            await asyncio.wait([whole])
+        return JSONResponse(await _unless_gone(request, self._whole(first, pieces)))
 
     async def _whole(self, first: Piece, pieces: AsyncIterator[Piece]) -> dict[str, object]:
         wrote: dict[int, list[Wrote]] = {each.index: [] for each in self.writings}
@@ -162,6 +157,20 @@ class Answer:
             "completion_tokens": written,
             "total_tokens": self.ordered.read + written,
         }
+
+
+async def _unless_gone(request: Request, work: Awaitable[T]) -> T:
+    """Waits for `work`, and ends it when the client has gone away."""
+    task = asyncio.ensure_future(work)
+    try:
+        while not task.done():
+            await asyncio.wait([task], timeout=_LOOK)
+            if not task.done() and await request.is_disconnected():
+                raise Refusal(499, "the client went away")
+        return task.result()
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
 
 
 def _hand_over(

@@ -20,6 +20,7 @@ NEUTRAL: dict[str, Any] = {
 """Fields that are not supported, with the value that asks for nothing, and so is allowed."""
 
 Text = Annotated[str, Field(max_length=100_000)]
+Name = Annotated[str, Field(max_length=200)]
 Texts = Annotated[list[Text], Field(max_length=64)]
 Tokens = Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(max_length=8192)]
 
@@ -51,7 +52,7 @@ class Asked(_Body):
     as in `steer generate`; `away` and `towards` are texts, or ids of real ones such as "real:17";
     `trace` adds the candidates for each token."""
 
-    model: Text
+    model: Name
     n: int = Field(1, ge=1, le=64)
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
@@ -59,9 +60,9 @@ class Asked(_Body):
     stop: Text | Annotated[list[Text], Field(max_length=4)] = ()  # type: ignore[assignment]
     stream: bool = False
     stream_options: StreamOptions = StreamOptions()
-    user: Text | None = None
+    user: Name | None = None
 
-    method: Text = "steer"
+    method: Name = "steer"
     gamma: float | None = Field(None, ge=0, le=10)
     eta: float | None = Field(None, ge=0, le=10)
     rho: float | None = Field(None, ge=0, lt=1)
@@ -69,7 +70,7 @@ class Asked(_Body):
     top_k: int | None = Field(None, ge=0)
     min_p: float | None = Field(None, ge=0, lt=1)
     panel_size: int | None = Field(None, ge=1, le=64)
-    label: Text | None = None
+    label: Name | None = None
     away: Texts | None = None
     towards: Texts | None = None
     trace: bool = False

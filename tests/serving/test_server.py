@@ -4,6 +4,7 @@ import json
 import random
 import socket
 import threading
+import time
 from pathlib import Path
 
 import httpx2
@@ -25,6 +26,7 @@ ASKED = {"model": "tiny", "max_tokens": 8, "seed": 1}
     [
         ({"tools": [{"type": "function"}]}, "tools", "'tools' is not supported"),
         ({"gama": 1}, "gama", "gamma"),
+        ({"method": "x" * 300}, "method", "at most 200"),
         ({"gamma": -1}, "gamma", "greater than or equal to 0"),
         ({"n": 0}, "n", "greater than or equal to 1"),
         ({"max_tokens": 1000}, None, "the longest is 512"),
@@ -137,6 +139,19 @@ def test_a_client_that_goes_away_frees_its_rows(server: Running) -> None:
     half.close()
     server.settles()
     assert server.metric("steer_tokens_total") - tokens < 2 * 8 * 480
+    assert server.post(**ASKED).status_code == 200
+
+
+def test_a_client_that_goes_away_before_its_first_token_leaves_the_queue(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr("steer.engines.hf.live.Live._has_room", lambda *_: time.sleep(0.01))
+        for stream in (False, True):
+            with httpx2.Client() as client, pytest.raises(httpx2.TimeoutException):
+                body = ASKED | {"stream": stream}
+                client.post(f"{server.address}/v1/completions", json=body, timeout=0.5)
+            server.settles()
     assert server.post(**ASKED).status_code == 200
 
 
