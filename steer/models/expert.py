@@ -33,7 +33,7 @@ class FitSettings(Config):
     batch: int = Field(8, ge=1)
     held_out: float = Field(0.1, gt=0, le=0.5)
     max_tokens: int = Field(512, ge=8)
-    pass_tokens: int = Field(1024, ge=1)
+    pass_tokens: int = Field(512, ge=1)
     seed: int = Field(0, ge=0, lt=2**32)
 
 

@@ -8,6 +8,7 @@ import torch
 
 from steer.data.corpus import Corpus
 from steer.data.tasks import Task
+from steer.models import footprint
 from steer.models.examples import Encoded, encode
 from steer.models.footprint import peak_bytes
 from steer.models.layouts import Packed, Padded, completion_loss, find_layout, split_passes
@@ -124,12 +125,14 @@ def test_texts_beyond_a_sliding_window_are_read_in_rows(examples) -> None:
     assert find_layout(model, examples, 2) == PADDED
 
 
-def test_the_largest_pass_decides_on_the_memory(model, examples) -> None:
+def test_the_largest_pass_decides_on_the_memory(
+    model, examples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(footprint, "_in_use", lambda device: 0)
     model.requires_grad_(False)
     model.model.layers[0].mlp.up_proj.weight.requires_grad_(True)
     one, all_of_them = examples[:1], examples * 50
     few, many, both = (
         peak_bytes(model, PACKED, passes) for passes in ([one], [all_of_them], [one, all_of_them])
     )
-    assert many > few
-    assert both == pytest.approx(many, rel=0.01)
+    assert both == many > 10 * few
