@@ -4,6 +4,8 @@
     fit                 experts, with their adapters on the way
     candidates          candidates of every proposal, as ordinary runs
     weights             the weights under which real texts are likeliest, and contrasts screened
+    panels              experts that read panels, and the gate they have to pass
+    discriminative      experts fitted further against their own samples, and candidates of them
     measure             every selector with every proposal, measured on the report parts
     tables              docs/study.json, and the tables and pictures of docs/study.md
 
@@ -16,13 +18,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.study import measure, pages, plan, weights
+from benchmarks.study import discriminative, measure, pages, panels, plan, weights
 from benchmarks.study.lab import Lab
-from benchmarks.study.parts import CELLS, cut
+from benchmarks.study.parts import CELLS, Cell, cut
 from steer.errors import SteerError
 from steer.quiet import quiet_logs
 
-STEPS = ("cut", "fit", "candidates", "weights", "measure", "tables")
+STEPS = ("cut", "fit", "candidates", "weights", "panels", "discriminative", "measure", "tables")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,19 +60,26 @@ def _run(options: argparse.Namespace) -> None:
         pages.write(work)
         return
     for cell in CELLS:
-        if options.cell and cell.name not in options.cell:
-            continue
-        match options.step:
-            case "cut":
-                cut(_data(options.data), work, cell)
-            case "fit":
-                plan.fit(work, cell)
-            case "candidates":
-                plan.candidates(Lab(work, cell), options.method or plan.PROPOSALS)
-            case "weights":
-                weights.measure(work, cell)
-            case "measure":
-                measure.measure(Lab(work, cell))
+        if not options.cell or cell.name in options.cell:
+            _step(options, work, cell)
+
+
+def _step(options: argparse.Namespace, work: Path, cell: Cell) -> None:
+    match options.step:
+        case "cut":
+            cut(_data(options.data), work, cell)
+        case "fit":
+            plan.fit(work, cell)
+        case "candidates":
+            plan.candidates(Lab(work, cell), options.method or plan.PROPOSALS)
+        case "weights":
+            weights.measure(work, cell)
+        case "panels":
+            panels.measure(work, cell)
+        case "discriminative":
+            discriminative.run(Lab(work, cell))
+        case "measure":
+            measure.measure(Lab(work, cell))
 
 
 def _data(given: Path | None) -> Path:
