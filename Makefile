@@ -11,13 +11,14 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .NOTPARALLEL:
-.PHONY: help setup demo test test-avx2 test-vllm check bench format clean
+.PHONY: help setup demo test test-avx2 test-vllm soak check bench format clean
 
 help:
 	@echo "make demo       fit, generate and evaluate on a small real corpus (5 to 15 minutes)"
 	@echo "make test       the tests"
 	@echo "make test-avx2  those of the engines, as a processor without AVX-512 runs them"
 	@echo "make test-vllm  those of the vllm engine, on vLLM's CPU build"
+	@echo "make soak       attacks on readers and state files, each outcome counted"
 	@echo "make check      ruff and mypy"
 	@echo "make bench      how fast it is here (docs/performance.md)"
 	@echo "make format     let ruff format the code"
@@ -39,6 +40,10 @@ test-avx2: $(READY)
 # One thread: the tests' model is tiny, and more threads than that wait for each other.
 test-vllm: $(VLLM)/.ready
 	OMP_NUM_THREADS=1 $(VLLM)/bin/python -m pytest tests/engines/vllm
+
+# Flipped bits, edited and made-up files: docs/reliability.md has the table.
+soak: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.soak $(ARGS)
 
 check: $(READY)
 	$(BIN)/ruff check

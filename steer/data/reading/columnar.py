@@ -9,6 +9,7 @@ from steer.data.reading.rows import Row, Rows
 from steer.data.reading.settings import Reading
 from steer.data.reading.streams import seekable
 from steer.errors import SteerError
+from steer.values import NOT_OURS
 
 MOST_ROWS = 10_000_000
 """Rows of a Parquet file: a dictionary unpacks to any number of them."""
@@ -24,7 +25,7 @@ def read_parquet(stream: io.BufferedReader, name: str, reading: Reading) -> Rows
 
     try:
         file = pyarrow.parquet.ParquetFile(seekable(stream))
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, *NOT_OURS, SystemError) as error:
         raise _damaged(name, "Parquet", error) from None
     if file.metadata.num_rows > MOST_ROWS:
         raise SteerError(
@@ -52,7 +53,7 @@ def read_arrow(stream: io.BufferedReader, name: str, reading: Reading) -> Rows:
         else:
             reader = pyarrow.ipc.open_stream(file, options=options)
             batches = iter(reader)
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, *NOT_OURS, SystemError) as error:
         raise _damaged(name, "Arrow", error) from None
     columns = _needed(reader.schema, name, reading)
     chosen = (batch.select(columns) for batch in batches)
@@ -123,7 +124,7 @@ def _numbered(
             for place in range(batch.num_rows):
                 number += 1
                 yield number, {column: values[place] for column, values in columns.items()}
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, *NOT_OURS, SystemError) as error:
         raise _damaged(f"{name}, after row {number}", kind, error) from None
 
 
