@@ -95,8 +95,10 @@ class Shape:
         return {
             "tokens": tokens,
             "token_logprobs": [_finite(each.log_prob) for each in told],
+            # The likeliest last: of tokens that are spelled alike, such as parts of a character,
+            # it is the one that is told.
             "top_logprobs": [
-                {self.spelling.token(token): _finite(value) for token, value in each.top}
+                {self.spelling.token(token): _finite(value) for token, value in each.top[::-1]}
                 for each in told
             ],
             "text_offset": offsets,
