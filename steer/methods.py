@@ -126,7 +126,7 @@ METHODS = (
 )
 """After `plain`, the baselines, those of contrast, and STEER's kinds."""
 
-PROPOSAL, CANDIDATES = "top-k:top_k=1000", 3
+PROPOSAL, CANDIDATES = "steer", 3
 """Method of `steer generate` and its candidates for a record, which the study supports
 (docs/study.md)."""
 

@@ -76,7 +76,7 @@ def _detected(tables: Mapping[str, Table]) -> str:
 def _questions(tables: Mapping[str, Table]) -> str:
     """Writes the differences that decide what the default is."""
     pairs = [
-        ("correction, of the default", f"{DEFAULT} / {CORRECTED}", f"{DEFAULT} / {RANDOM}"),
+        ("correction, of STEER", f"{DEFAULT} / {CORRECTED}", f"{DEFAULT} / {RANDOM}"),
         ("correction, of top-k", f"{CHEAP} / {CORRECTED}", f"{CHEAP} / {RANDOM}"),
         ("guidance, uncorrected", f"{DEFAULT} / {RANDOM}", f"{CHEAP} / {RANDOM}"),
         ("guidance, corrected", f"{DEFAULT} / {CORRECTED}", f"{CHEAP} / {CORRECTED}"),

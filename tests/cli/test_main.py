@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from steer.cli.main import main
-from steer.config import RunConfig
+from steer.config import Guidance, RunConfig
 from steer.data.corpus import load_corpus
 from steer.engines.hf.engine import HFEngine
 from steer.runs.store import Run
@@ -144,10 +144,9 @@ def test_the_defaults_are_those_of_the_study(
     command = ["generate", str(tiny_expert), "--real", str(real), "--n", "5", "--out"]
     assert main([*command, str(tmp_path / "a")]) == 130
     assert main([*command, str(tmp_path / "b"), "--gamma", "0.4", "--candidates", "1"]) == 130
-    plain, steered = asked
-    assert (plain.sampling.top_k, plain.candidates) == (1000, 3)
-    assert (plain.guidance.gamma, plain.guidance.eta, plain.guidance.alpha) == (0, 0, 0)
-    assert (steered.guidance.gamma, steered.candidates) == (0.4, 1)
+    usual, other = asked
+    assert (usual.method, usual.guidance, usual.candidates) == ("steer", Guidance(), 3)
+    assert (other.guidance, other.candidates) == (Guidance(gamma=0.4), 1)
 
 
 def test_spent_attempts_exit_3_and_keep_what_was_accepted(
