@@ -77,6 +77,11 @@ def name_of(expert: Expert) -> str:
 
 
 def _load(expert: Expert, real: Corpus, spec: EngineSpec, settings: ServeSettings) -> Served:
+    if expert.shape:
+        raise SteerError(
+            f"{name_of(expert)} writes records of a shape, which the server does not hold texts to "
+            "yet; use steer generate"
+        )
     engine = spec.load()
     assert isinstance(engine, HFEngine)
     return Served(name_of(expert), expert, engine, real, settings.longest)
