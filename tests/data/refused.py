@@ -166,7 +166,7 @@ BAD = [
         "x.jsonl",
         jsonl([{"a": "x"}]),
         "--text {a} --text-column a",
-        "both --text and --text-column",
+        "found --text and --text-column",
     ),
     bad(
         "jsonl: a chat without an answer",
