@@ -10,7 +10,7 @@ from steer.data.corpus import Corpus
 from steer.data.tasks import Task
 from steer.engines.tokens import Known, encode, known_ids
 from steer.guidance import Shown
-from steer.models import training
+from steer.models import examples
 from steer.models.base import EMBEDDED, default_model, encode_prompt, load_tokenizer
 from steer.runs.pool import Example, render_panel
 from tests.tiny import BOS, EOS, make_tokenizer
@@ -63,7 +63,7 @@ def test_a_panel_of_plain_texts_reads_as_one_string(tokenizer, form, prompt):
 
 def test_a_text_of_a_panel_is_read_as_it_was_fitted(tokenizer, spelling):
     corpus, task = Corpus(spelling, None, "test"), Task(f"Say {tokenizer.bos_token}:")
-    first, second = (each["input_ids"] for each in training.encode(corpus, task, tokenizer))
+    first, second = (each["input_ids"] for each in examples.encode(corpus, task, tokenizer))
     again = tokenizer(task.prompt, add_special_tokens=False).input_ids
     start = encode_prompt(tokenizer, task.prompt)
     ids = encode(tokenizer, panel(spelling, "prompted", task.prompt))
