@@ -1,4 +1,4 @@
-"""The main job on real text, in 5 to 15 minutes with the set-up, by processor: `make demo`.
+"""The main job on real text, in 10 to 25 minutes with the set-up, by processor: `make demo`.
 
 Makes a dataset of 600 one-line docstring summaries of Python's standard library with `steer make`:
 an expert, and 100 records that it writes under guidance, measured, reported and exported. Then 100
@@ -29,7 +29,7 @@ from steer.runs.store import Run
 FOLDER = Path("build/demo")
 PROMPT = "The summary line of a Python docstring:"
 TO_FIT, HELD_OUT, TO_JUDGE, RECORDS, SHOWN = 600, 600, 2000, 100, 5
-PLAIN = ("--gamma", "0", "--eta", "0", "--alpha", "0")
+PLAIN = ("--method", "plain", "--candidates", "1")
 screen = Console(highlight=False)
 
 

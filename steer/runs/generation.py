@@ -184,7 +184,13 @@ def _selector(jobs: Jobs, real: Corpus) -> Embedder | None:
             f"runs made together must have the same selector, found {sorted(map(str, names))}; "
             "make them one by one"
         )
-    return load_embedder(names.pop()) if names and enough(real.texts) else None
+    if not names or not enough(real.texts):
+        return None
+    try:
+        return load_embedder(names.pop())
+    except SteerError as error:
+        told = str(error).replace("--embedder", "--selector")
+        raise SteerError(f"{told}; or correct nothing: --candidates 1") from None
 
 
 def complete_config(config: RunConfig, expert: Expert, out: Path | str) -> RunConfig:

@@ -174,3 +174,14 @@ def test_the_embedder_of_runs_made_together_is_one(tmp_path: Path) -> None:
 def test_the_setting_is_part_of_the_run(finished: Run) -> None:
     with pytest.raises(SteerError, match="candidates is 3 there and 2 now"):
         run(Path(finished.path), CONFIG.model_copy(update={"candidates": 2}))
+
+
+def test_without_an_embedder_the_way_on_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(name: str | None) -> WordEmbedder:
+        raise SteerError("embedder 'far' cannot be loaded: name one with --embedder")
+
+    monkeypatch.setattr("steer.runs.generation.load_embedder", load)
+    with pytest.raises(SteerError, match="--selector; or correct nothing: --candidates 1"):
+        run(tmp_path / "run")

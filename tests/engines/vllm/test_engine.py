@@ -296,7 +296,9 @@ def test_the_command_line_makes_the_records_of_the_hf_engine(model, tiny_corpus,
     expert = fit_tiny_expert(tmp_path / "expert", model, tiny_corpus)
     real = tmp_path / "real.txt"
     real.write_text("\n".join(tiny_corpus.texts))
-    command = f"generate {expert} --real {real} --n 6 --max-attempts 12 --dtype float32"
+    command = (
+        f"generate {expert} --real {real} --n 6 --candidates 1 --max-attempts 12 --dtype float32"
+    )
     attempts = {}
     for engine in ("vllm", "hf"):
         out = tmp_path / engine
