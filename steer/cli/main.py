@@ -29,7 +29,7 @@ from steer.cli import progress as console
 from steer.cli import serve as serving
 from steer.cli.groups import with_groups
 from steer.cli.reading import ReadingOptions
-from steer.cli.signals import stoppable
+from steer.cli.signals import STOPPED, stoppable
 from steer.data.characters import printable
 from steer.data.corpus import Corpus
 from steer.errors import SteerError
@@ -89,7 +89,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except TyperException as error:
             return _mistake(error.format_message() + _found(error.__cause__))
         except (KeyboardInterrupt, typer.Abort):
-            code = asked.code
+            code = STOPPED
+    # Typer makes Ctrl-C of every KeyboardInterrupt; which signal it was is known here.
+    code = asked.code if code == STOPPED else code
     return code if isinstance(code, int) else 0
 
 

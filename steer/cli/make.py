@@ -16,13 +16,14 @@ from steer.cli import options, parsing
 from steer.cli import progress as console
 from steer.cli.groups import with_groups
 from steer.cli.reading import ReadingOptions
+from steer.cli.signals import STOPPED
 from steer.data.corpus import Corpus
 from steer.errors import SteerError
 from steer.files import disk_errors, reading, write_atomic, write_json
 from steer.methods import CANDIDATES, PROPOSAL
 from steer.values import check_values
 
-SPENT, _STOPPED = 3, 130
+SPENT = 3
 
 
 def register(app: typer.Typer) -> None:
@@ -250,7 +251,7 @@ def _command(context: typer.Context, words: Sequence[str]) -> object:
         code: object = command.main(list(words), prog_name="steer", standalone_mode=False)
     except typer.Abort:
         raise KeyboardInterrupt from None
-    if code == _STOPPED:
+    if code == STOPPED:
         raise KeyboardInterrupt
     return code
 

@@ -140,7 +140,7 @@ def test_a_killed_fit_goes_on_and_a_terminated_one_says_so(
 
     process = stopped(signal.SIGTERM)
     _, errors = process.communicate()
-    assert process.returncode == 130
+    assert process.returncode == 143
     assert "expert.unfinished; the same command goes on with it" in errors.splitlines()[-1]
     assert stopped(signal.SIGKILL).wait() == -signal.SIGKILL
     assert sorted(path.name for path in tmp_path.glob("*exp*")) == ["expert.unfinished"]
