@@ -5,6 +5,7 @@
     candidates          candidates of every proposal, as ordinary runs
     weights             the weights under which real texts are likeliest, and contrasts screened
     panels              experts that read panels, and the gate they have to pass
+    reading             what else a selector could read
     discriminative      experts fitted further against their own samples, and candidates of them
     measure             every selector with every proposal, measured on the report parts
     tables              docs/study.json, and the tables and pictures of docs/study.md
@@ -18,13 +19,23 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.study import discriminative, measure, pages, panels, plan, weights
+from benchmarks.study import discriminative, measure, pages, panels, plan, reading, weights
 from benchmarks.study.lab import Lab
 from benchmarks.study.parts import CELLS, Cell, cut
 from steer.errors import SteerError
 from steer.quiet import quiet_logs
 
-STEPS = ("cut", "fit", "candidates", "weights", "panels", "discriminative", "measure", "tables")
+STEPS = (
+    "cut",
+    "fit",
+    "candidates",
+    "weights",
+    "panels",
+    "reading",
+    "discriminative",
+    "measure",
+    "tables",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,6 +87,8 @@ def _step(options: argparse.Namespace, work: Path, cell: Cell) -> None:
             weights.measure(work, cell)
         case "panels":
             panels.measure(work, cell)
+        case "reading":
+            reading.measure(Lab(work, cell))
         case "discriminative":
             discriminative.run(Lab(work, cell))
         case "measure":

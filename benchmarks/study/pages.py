@@ -32,6 +32,23 @@ SHOWN = {
 }
 RANDOM, LIKELIEST, CORRECTED = SELECTORS
 CHEAP = PROPOSALS[0]
+SHORT = {DEFAULT: "STEER", CHEAP: "top-k"}
+PAIRS = (
+    ((DEFAULT, CORRECTED), (CHEAP, RANDOM)),
+    ((DEFAULT, CORRECTED), (DEFAULT, RANDOM)),
+    ((DEFAULT, CORRECTED), (DEFAULT, LIKELIEST)),
+    ((DEFAULT, CORRECTED), (CHEAP, CORRECTED)),
+    ((DEFAULT, CORRECTED), (CHEAP, LIKELIEST)),
+    ((CHEAP, CORRECTED), (CHEAP, RANDOM)),
+    ((DEFAULT, RANDOM), (CHEAP, RANDOM)),
+    ((CHEAP, LIKELIEST), (CHEAP, RANDOM)),
+)
+ASKED = {
+    "summary": "The summary figure; above 0 is better.",
+    CHARACTERS: "AUROC by character n-grams; below 0 is harder to detect.",
+    "nonsense": "The share of nonsense.",
+    "vendi_1": "The Vendi score.",
+}
 
 
 def write(work: Path) -> None:
@@ -75,24 +92,24 @@ def _detected(tables: Mapping[str, Table]) -> str:
 
 def _questions(tables: Mapping[str, Table]) -> str:
     """Writes the differences that decide what the default is."""
-    pairs = [
-        ("correction, of STEER", f"{DEFAULT} / {CORRECTED}", f"{DEFAULT} / {RANDOM}"),
-        ("correction, of top-k", f"{CHEAP} / {CORRECTED}", f"{CHEAP} / {RANDOM}"),
-        ("guidance, uncorrected", f"{DEFAULT} / {RANDOM}", f"{CHEAP} / {RANDOM}"),
-        ("guidance, corrected", f"{DEFAULT} / {CORRECTED}", f"{CHEAP} / {CORRECTED}"),
-        ("the likeliest third of top-k", f"{CHEAP} / {LIKELIEST}", f"{CHEAP} / {RANDOM}"),
-    ]
+    parts = [_differences(tables, key, what) for key, what in ASKED.items()]
+    return "\n\n".join(["### What correction does, and guidance", *parts])
+
+
+def _differences(tables: Mapping[str, Table], metric: str, what: str) -> str:
     rows = []
-    for what, one, other in pairs:
+    for (one, selector), (other, second) in PAIRS:
+        names = f"{one} / {selector}", f"{other} / {second}"
         gains = [
-            found.difference(CHARACTERS, one, other) if {one, other} <= set(found.sets) else None
+            found.difference(metric, *names) if set(names) <= set(found.sets) else None
             for found in tables.values()
         ]
         known = [gain for gain in gains if gain]
-        rows.append([what, *map(_signed, gains), _signed(together(known) if known else None)])
-    names = [HEADINGS[task] for task in tables]
-    body = table(["what it does to the AUROC", *names, "mean"], rows)
-    return f"### What correction does, and guidance\n\nBelow 0: harder to detect.\n\n{body}"
+        mean = _signed(together(known) if known else None)
+        ours, theirs = (f"{SHORT[p]}, {s}" for p, s in ((one, selector), (other, second)))
+        rows.append([ours, theirs, *map(_signed, gains), mean])
+    head = ["", "less", *(HEADINGS[task] for task in tables), "mean"]
+    return f"{what}\n\n{table(head, rows)}"
 
 
 def _section(task: str, found: Table) -> str:

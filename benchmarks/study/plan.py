@@ -16,11 +16,12 @@ from unittest.mock import patch
 from benchmarks.study.lab import Lab
 from benchmarks.study.parts import Cell, load_part
 from steer.data.catalog import load_task
+from steer.engines.interface import Engine
 from steer.experiments.comparison import run_folder
 from steer.experiments.setup import spread
 from steer.methods import find_method
 from steer.models import fitting
-from steer.models.expert import EpochLoss, FitSettings
+from steer.models.expert import EpochLoss, Expert, FitSettings
 from steer.models.training import FitProgress, OnFitProgress, Training
 from steer.models.unfinished import Unfinished
 from steer.runs.generation import generate
@@ -91,13 +92,17 @@ def candidates(lab: Lab, methods: Sequence[str] = PROPOSALS) -> None:
 
 def make(lab: Lab, name: str) -> Run:
     """Makes, or goes on with, the candidates of one method."""
-    expert, number = lab.expert, CANDIDATES[lab.cell.task]
+    return make_with(lab, name, lab.expert, lab.engine, pool(lab.work, lab.cell, name))
+
+
+def make_with(lab: Lab, name: str, expert: Expert, engine: Engine, out: Path) -> Run:
+    """Makes at `out` the candidates that `expert`, which `engine` runs, has by a method."""
+    number = CANDIDATES[lab.cell.task]
     method = find_method(name, bool(expert.labels))
     wanted = {"labels": spread(number, expert.labels)} if expert.labels else {"n": number}
     config = method.configure(wanted | {"seed": lab.cell.seed}, expert.max_completion_tokens)
-    out = pool(lab.work, lab.cell, name)
     out.parent.mkdir(parents=True, exist_ok=True)
-    return generate(config, lab.fit, expert, lab.engine, out)
+    return generate(config, lab.fit, expert, engine, out)
 
 
 def pool(work: Path, cell: Cell, name: str) -> Path:

@@ -117,5 +117,5 @@ def _handle_again(before: Mapping[int, Any]) -> None:
     """Gives signals back to their handlers: Ray's own end the process with a C++ stack."""
     if threading.current_thread() is threading.main_thread():
         for number, handler in before.items():
-            if callable(handler):
+            if handler is not None:  # none that Python knows of
                 signal.signal(number, handler)

@@ -94,6 +94,8 @@ def test_ray_takes_no_handler_away() -> None:
         def init(self, **_: object) -> None:
             signal.signal(signal.SIGTERM, lambda *_: os.abort())
 
+    _connect(Ray(), "local", {})
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     with stoppable(sys._getframe()) as asked:
         _connect(Ray(), "local", {})
         with pytest.raises(KeyboardInterrupt):
