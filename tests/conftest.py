@@ -13,6 +13,7 @@ os.environ["STEER_METRICS_CACHE"] = f"{tempfile.mkdtemp(prefix='steer-tests-')}/
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,3 +76,11 @@ def tiny_label_expert(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path
     corpus = Corpus(texts=tiny.TEXTS, labels=tiny.LABELS, source="tiny")
     out = tmp_path_factory.mktemp("expert") / "labels"
     return tiny.fit_tiny_expert(out, tiny_model, corpus, prompt=tiny.LABEL_PROMPT)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from tests.browser import launched  # only where playwright is installed
+
+    with launched() as opened:
+        yield opened

@@ -1,20 +1,15 @@
 """The report in a real browser: needs the package playwright and an installed Chromium."""
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from steer.report.report import write_report
+from tests.browser import needs_browser, visit, wait_until
 from tests.report.test_report import METHODS, REAL, StubEmbedder, make
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-BROWSER = next(filter(None, map(shutil.which, NAMES)), None)
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed")
-
+pytestmark = needs_browser
 SCREENS = {"phone": (390, 844), "desktop": (1440, 900)}
 
 
@@ -27,42 +22,19 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "report.html"
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
 def open_page(browser: Any, report: Path, screen: str = "desktop", scheme: str = "light") -> Any:
-    """The page once all is drawn; `problems` has what the console said and what was asked for."""
-    width, height = SCREENS[screen]
-    page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
-    page.problems = []
-    page.on("console", lambda message: page.problems.append(message.text))
-    page.on("pageerror", lambda error: page.problems.append(str(error)))
-    page.on("dialog", lambda dialog: page.problems.append(dialog.message))
-    page.on("request", lambda request: page.problems.append(request.url))
-    page.goto(report.as_uri())
+    """The page once all is drawn."""
+    page = visit(browser, report.as_uri(), SCREENS[screen], scheme)
     page.wait_for_selector("html[data-ready]", state="attached")
     return page
-
-
-def wait_until(page: Any, condition: str) -> None:
-    """Playwright's own way needs `eval`, which the page's policy forbids."""
-    for _ in range(100):
-        if page.evaluate(condition):
-            return
-        page.wait_for_timeout(50)
-    raise AssertionError(f"never true: {condition}")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("screen", SCREENS)
 def test_it_opens_whole_and_quiet(browser: Any, report: Path, screen: str, scheme: str) -> None:
     page = open_page(browser, report, screen, scheme)
-    outside = [each for each in page.problems if not each.startswith(("data:", "blob:"))]
+    said = [*page.problems, *page.asked]
+    outside = [each for each in said if not each.startswith(("data:", "blob:"))]
     assert outside == [report.as_uri()]
     assert page.evaluate("document.documentElement.scrollWidth") == SCREENS[screen][0]
     plots = page.query_selector_all(".plot")

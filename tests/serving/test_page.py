@@ -1,6 +1,5 @@
 """The page in a real browser: needs the package playwright and an installed Chromium."""
 
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,53 +8,21 @@ import pytest
 from steer.runs.store import Run
 from steer.serving.experts import Served
 from steer.serving.settings import ServeSettings
+from tests.browser import needs_browser, visit, wait_until
 from tests.serving.conftest import Running, running
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-BROWSER = next(filter(None, map(shutil.which, NAMES)), None)
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed")
-
+pytestmark = needs_browser
 SCREENS = {"phone": (390, 844), "desktop": (1280, 900)}
 WRITTEN = "document.querySelectorAll('.written [data-id]').length"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture
 def opened(browser: Any, server: Running) -> Iterator[Any]:
     """The page on a desktop, in the light; what the console says fails the test."""
-    page = visit(browser, server.address)
+    page = visit(browser, server.address, SCREENS["desktop"])
     yield page
     assert page.problems == []
     page.close()
-
-
-def visit(browser: Any, address: str, screen: str = "desktop", scheme: str = "light") -> Any:
-    width, height = SCREENS[screen]
-    page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
-    page.problems, page.asked = [], []
-    page.on("console", lambda message: page.problems.append(message.text))
-    page.on("pageerror", lambda error: page.problems.append(str(error)))
-    page.on("dialog", lambda dialog: page.problems.append(dialog.message))
-    page.on("request", lambda request: page.asked.append(request.url))
-    page.goto(address)
-    return page
-
-
-def wait_until(page: Any, condition: str) -> None:
-    """Playwright's own way needs `eval`, which the page's policy forbids."""
-    for _ in range(600):
-        if page.evaluate(condition):
-            return
-        page.wait_for_timeout(50)
-    raise AssertionError(f"never true: {condition}")
 
 
 def write(page: Any, **values: str) -> None:
@@ -75,7 +42,7 @@ def write(page: Any, **values: str) -> None:
 def test_every_part_fits_the_screen_and_asks_nobody_else(
     browser: Any, server: Running, screen: str, scheme: str
 ) -> None:
-    page = visit(browser, server.address, screen, scheme)
+    page = visit(browser, server.address, SCREENS[screen], scheme)
     write(page)
     page.locator("#guided button", has_text="See").first.click()
     for part in ("write", "see", "texts", "judge", "take"):
@@ -161,7 +128,7 @@ def test_texts_are_shown_as_they_are(browser: Any, served: list[Served], monkeyp
     real = served[0].real
     monkeypatch.setitem(real.__dict__, "texts", (evil, *real.texts[1:]))
     with running(served, ServeSettings(api_key="k")) as server:
-        page = visit(browser, server.address)
+        page = visit(browser, server.address, SCREENS["desktop"])
         wait_until(page, "!document.getElementById('door').hidden")
         page.fill("#key", "k")
         page.click("#door button")
