@@ -137,7 +137,8 @@ def test_the_page_shows_what_was_measured(tmp_path: Path, monkeypatch: pytest.Mo
     names = [f"{proposal} / {each}" for proposal in PROPOSALS[:2] for each in SELECTORS]
     auroc = dict(zip([REAL, *names], (0.5, 0.7, 0.8, 0.55, 0.72, 0.81, 0.61), strict=True))
     sets = {
-        name: {CHARACTERS: estimate(value, 0.03), "vendi_1": {"value": 20.0}}
+        name: dict.fromkeys(pages.ASKED, estimate(1 - value, 0.1))
+        | {CHARACTERS: estimate(value, 0.03), "vendi_1": {"value": 20.0}}
         for name, value in auroc.items()
     }
     path = measured(tmp_path, CELLS[0])
@@ -147,7 +148,8 @@ def test_the_page_shows_what_was_measured(tmp_path: Path, monkeypatch: pytest.Mo
     page = (tmp_path / "study.md").read_text()
     assert "old" not in page
     assert "| 0.700 (0.670 to 0.730) | 0.800 (0.770 to 0.830) | 0.550 (0.520 to 0.580) |" in page
-    assert "| guidance, corrected | +0.060 (+0.018 to +0.102) | +0.060 (+0.018 to +0.102) |" in page
+    gain = "+0.060 (+0.018 to +0.102)"
+    assert f"| STEER, corrected | top-k, corrected | {gain} | {gain} |" in page
     found = json.loads((tmp_path / "study.json").read_text())["hypotheses"]
     assert found[names[0]][CHARACTERS] == {"mean": 0.7, "low": 0.67, "high": 0.73}
     assert found[names[0]]["vendi_1"] == {"mean": 20.0}

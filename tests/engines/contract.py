@@ -1,8 +1,9 @@
 """What every engine promises, as tests: a module gives the fixtures `engine` and `slow` (the same
 model for `tests.naive`) and a subclass of `EngineContract`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from peft import LoraConfig, PeftModel, get_peft_model
 
 from steer.config import Guidance, Sampling
-from steer.engines.interface import Engine, Request, Step
+from steer.engines.interface import Completion, Engine, Request, Step
 from steer.engines.scoring import Rows
 from steer.errors import SteerError
 from steer.guidance import Contexts, Shown, Stream, build_streams, steer_streams
@@ -89,6 +90,13 @@ def recorded() -> Iterator[tuple[dict, dict]]:
         patch.setattr(Rows, "score", score)
         patch.setattr(Rows, "pick", pick)
         yield scores, tokens
+
+
+def assert_same(ours: Sequence[Completion], theirs: Sequence[Completion]) -> None:
+    """The same records; products of other shapes round log-probabilities otherwise."""
+    for one, other in zip(ours, theirs, strict=True):
+        assert one == replace(other, log_probs=one.log_probs)
+        assert one.log_probs == pytest.approx(other.log_probs, abs=1e-3)
 
 
 def assert_exact(

@@ -9,10 +9,12 @@ import pytest
 
 from steer.config import RunConfig
 from steer.correction.selector import LEAST
+from steer.data.corpus import Corpus
 from steer.engines.interface import FinishReason
 from steer.errors import SteerError
+from steer.runs.correcting import Batch, Corrector
 from steer.runs.generation import RunProgress, generate, generate_together, run_rounds
-from steer.runs.records import UNLIKE
+from steer.runs.records import UNLIKE, Record, Reject
 from steer.runs.store import Run
 from tests import stub
 from tests.runs.test_generation import rounds
@@ -83,6 +85,30 @@ def test_the_accepted_are_more_like_the_real_texts(finished: Run) -> None:
     assert 0 < first.effective < 1 and first.exponent <= 1
     assert last.uneven_before is not None and last.uneven_after is not None
     assert last.uneven_after < last.uneven_before - 0.1
+
+
+def mixed(count: int, seed: int) -> list[str]:
+    """Texts of two kinds, by turns."""
+    draw = random.Random(seed)
+    kinds = stub.WORDS[:10], stub.WORDS[20:]
+    return [" ".join(draw.choices(kinds[i % 2], k=9)) for i in range(count)]
+
+
+def test_regions_with_few_records_get_more_of_the_next() -> None:
+    """All candidates are as the real texts are, but so far only those of one kind were taken."""
+    real = Corpus(tuple(mixed(160, 0)), None, "real")
+    corrector = Corrector(CONFIG, real, WordEmbedder())
+    attempts: list[Record | Reject] = []
+    for i, text in enumerate(mixed(160, 1)):
+        fields = stub.FIELDS | {"id": f"rec:{i}", "text": text}
+        attempts.append(Reject(**fields, reason=UNLIKE) if i % 2 else Record(**fields))
+    corrector.replay(attempts)
+    texts = mixed(600, 2)
+    batch = Batch([f"rec:{i}" for i in range(200, 800)], texts, [None] * 600)
+    accepted = corrector.choose(batch, {None: 1000}).accepted
+    scarce = [id for id in accepted if int(id[4:]) % 2]
+    assert len(accepted) == 200
+    assert len(scarce) > 0.65 * len(accepted)
 
 
 @pytest.mark.parametrize("steps", [150, 250, 400])

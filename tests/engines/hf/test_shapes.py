@@ -17,7 +17,15 @@ from steer.guidance import Contexts, build_streams
 from steer.seeds import derive
 from steer.shapes import Shape, write_value
 from tests import naive
-from tests.engines.contract import PANELS, PROMPTS, assert_exact, recorded, reference, save_adapter
+from tests.engines.contract import (
+    PANELS,
+    PROMPTS,
+    assert_exact,
+    assert_same,
+    recorded,
+    reference,
+    save_adapter,
+)
 from tests.tiny import make_tokenizer
 
 RECORD = {
@@ -148,7 +156,7 @@ def test_matchers_that_were_used_before_allow_the_same(engine):
     """The second call takes the first one's matchers, in another order."""
     requests = [request(number, GUIDANCES["steer"], SHAPES["schema"]) for number in range(6)]
     first = engine.generate(requests, Sampling(max_new_tokens=30))
-    assert engine.generate(requests[::-1], Sampling(max_new_tokens=30))[::-1] == first
+    assert_same(engine.generate(requests[::-1], Sampling(max_new_tokens=30))[::-1], first)
 
 
 IMPOSSIBLE = {
