@@ -129,7 +129,7 @@ def _grams(plain: str) -> frozenset[bytes]:
     return frozenset([plain[i : i + GRAM].encode(errors="surrogatepass") for i in starts])
 
 
-# A text is looked up and then added: it is cut, and its signature computed, once.
+# A text is looked up and then added: it is cut once.
 @lru_cache(maxsize=1)
 def _cut(plain: str) -> tuple[frozenset[bytes], np.ndarray]:
     """Cuts a folded text into its shingles, and hashes them, uint64 (shingles,)."""
@@ -142,7 +142,8 @@ def _text_key(plain: str) -> np.ndarray:
     return np.frombuffer(digest, dtype=np.uint64)
 
 
-@lru_cache(maxsize=1)
+# Two kB each. Measures look up the same few thousand texts again and again.
+@lru_cache(maxsize=8192)
 def _signature(plain: str) -> MinHash:
     signature = _EMPTY.copy()
     signature.update_batch(_cut(plain)[1].tolist())

@@ -21,6 +21,7 @@ from steer.seeds import derive
 DETECTORS = ("words", "characters", "embedding", "trees", "likelihood")
 STACK = "stack"
 _GRAMS, _VECTORS = 1.0, 0.3  # ridge: strength of regularisation
+_COMMON = 0.1
 _PENALTY = 1e-3
 _TINY = 1e-12
 _NORMAL = 1.96
@@ -166,7 +167,10 @@ def _gram(vectorizer: Any, texts: Sequence[str]) -> np.ndarray:
         features = vectorizer.fit_transform(texts)
     except ValueError:  # no text has an n-gram that counts
         return np.zeros((len(texts), len(texts)))
-    products: np.ndarray = (features @ features.T).toarray()
+    # Grams that many texts have take nearly all the time of a sparse product.
+    common = features.getnnz(axis=0) > len(texts) * _COMMON
+    dense, rare = features[:, common].toarray(), features[:, ~common]
+    products: np.ndarray = dense @ dense.T + (rare @ rare.T).toarray()
     return products
 
 

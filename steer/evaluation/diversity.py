@@ -141,7 +141,8 @@ def _bleu(
         total[len(gram) - 1] += count
         correct[len(gram) - 1] += min(count, second if owner == index else first)
     others = np.delete(sizes, index)
-    nearest = min(others, key=lambda size: (abs(size - sizes[index]), size))
+    away = np.abs(others - sizes[index])
+    nearest = others[away == away.min()].min()  # of the two as near, the shorter one
     score = BLEU.compute_bleu(
         correct, total, int(sizes[index]), int(nearest), smooth_method="exp", effective_order=True
     )
