@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import curves, gpu, ideas, levers, neardup, report, scaling
+from benchmarks import curves, fitting, gpu, ideas, levers, neardup, report, scaling
 from benchmarks.__main__ import main
 from benchmarks.lab import Lab, prepare
 from benchmarks.memory import Peak
@@ -147,6 +147,15 @@ def test_every_lever_is_turned_off_once(tmp_path: Path) -> None:
     assert {point["off"] for point in found["free"]} == {part.name for part in levers.FREE}
     assert len(found["free"]) == len(levers.FREE) * 2 * 2
     assert {profile["levers"] for profile in found["profiles"]} == {levers.AS_IT_IS, levers.NONE}
+
+
+def test_a_whole_fit_is_set_beside_bare_steps_and_a_trainer(lab: Lab) -> None:
+    found = fitting.measure(lab, fitting.Plan(texts=24, epochs=1, repeats=1), lambda text: None)
+    assert all(plausible(each) for each in found.values())
+    rates = {name: found[f"{name}_tokens_per_second"] for name in ("steer", "steps", "trainer")}
+    for other in ("steps", "trainer"):
+        expected = rates["steer"]["median"] / rates[other]["median"]
+        assert found[f"fit_over_{other}"]["median"] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("part", levers.FREE, ids=lambda part: part.name)
