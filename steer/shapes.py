@@ -34,6 +34,9 @@ class Shape:
     source: str
     lead: str = ""
 
+    def __str__(self) -> str:
+        return f"{self.kind} {self.source}"
+
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
             raise SteerError(f"shape is {self.kind!r}: choose one of {', '.join(get_args(Kind))}")

@@ -76,3 +76,7 @@ def test_only_the_values_of_an_object_are_compared():
     assert spoken('{"a": "x", "b": [1, null, {"c": true}]}') == "x\n1\nTrue"
     assert spoken("{no object") == "{no object"
     assert spoken('"a"') == '"a"'
+
+
+def test_a_shape_is_shown_as_its_kind_and_source() -> None:
+    assert str(Shape("regex", "a+", lead=" ")) == "regex a+"
