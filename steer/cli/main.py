@@ -240,7 +240,9 @@ def evaluate(
         terminal.say(_flattered(opened, embedder))
         who = {"judges": tuple(judge or ()), "judged": judged, "embedder": embedder}
         who["base"] = _base(opened.values()) if judge else None
-        settings = EvaluationSettings(n=n, seed=seed, utility=utility, **who)
+        settings = EvaluationSettings(
+            n=n, seed=seed, utility=utility, reading=reading.settings().of_shape(shape), **who
+        )
         with console.Meter() as meter:
             meter.update("loading")
             shown = console.evaluating(meter)

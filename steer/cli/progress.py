@@ -25,6 +25,10 @@ if TYPE_CHECKING:  # these load model libraries
 PLAIN_SECONDS = 9.0
 """How often progress is printed where there is no terminal to redraw, news or none."""
 
+EARLY, PATIENCE = 0.05, 120.0
+"""A share of the work too small to say from what time is left, and seconds until it is said all the
+same."""
+
 OTHERS_WIDTH = 25
 """Columns of a terminal that the spinner, the stage, the time and the gaps take."""
 
@@ -116,11 +120,14 @@ class Meter:
         return ", ".join(filter(None, (self._note, self._left)))
 
     def _time_left(self) -> str:
-        """Estimates the time left from the pace of this stage since its first update."""
+        """Estimates the time left from the pace of this stage since its first update; not in its
+        first minutes by the first few of many: rows that decode together end together."""
         gained, missing = self._done - self._first, self._total - self._done
         if gained <= 0 or missing <= 0:
             return ""
-        return f"{duration((time.monotonic() - self._began) * missing / gained)} left"
+        seconds = time.monotonic() - self._began
+        early = gained < EARLY * (gained + missing) and seconds < PATIENCE
+        return "" if early else f"{duration(seconds * missing / gained)} left"
 
 
 @contextmanager

@@ -116,6 +116,7 @@ class Shared:
             prompt=task.prompt,
             base=setup.base,
             utility=utility(task),
+            reading=self.reading.settings().of_shape(task.shape),
         )
 
     def _spec(self, fitted: "Expert", samplings: Sequence[Sampling]) -> "EngineSpec":

@@ -219,7 +219,7 @@ class _Evaluator:
         whole = [*self.rows.values(), self.reference]
         everything = [judged(self.settings, each) for each in whole]
         labels = sorted({label for each in everything for label in each.labels or ()})
-        judge = load_judge(name, self.settings.prompt, labels, self.cache)
+        judge = load_judge(name, self.settings.prompt, labels, self.cache, self.settings.reading)
         if judge.task and judge.task.labels:
             check_labels(self.rows, f"the judge {name} was fitted with")
         self.report(EvaluationProgress(f"loading judge{number}", 1, 1))

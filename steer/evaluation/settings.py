@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from steer.config import Config
+from steer.data.reading.settings import Reading
 
 MIN_TEXTS = 10
 """Texts of a row, at the least; the real texts are halved, so there are twice as many."""
@@ -21,7 +22,8 @@ class EvaluationSettings(Config):
     all), for reading takes longest. `base` is the base model that wrote the texts, where it is
     known: a judge made of it finds them likely by construction, as an expert does, so it is shown
     apart and never in the summary. `utility` trains classifiers: on "labels", or on the "answers"
-    of multiple-choice questions. `cache` keeps embeddings and likelihoods on disk.
+    of multiple-choice questions. `reading` is how the file of a judge `ngrams:DATA` is read, where
+    its columns are not found by themselves. `cache` keeps embeddings and likelihoods on disk.
     """
 
     n: int | None = Field(default=None, ge=MIN_TEXTS)
@@ -36,4 +38,5 @@ class EvaluationSettings(Config):
     judged: int | None = Field(default=None, ge=MIN_TEXTS)
     base: str | None = None
     utility: Literal["labels", "answers"] | None = None
+    reading: Reading | None = Field(default=None, exclude=True)
     cache: bool = True

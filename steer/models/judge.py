@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from steer.data.reading.settings import Reading
 from steer.data.tasks import PLACEHOLDER, Task
 from steer.errors import SteerError
 from steer.models.base import (
@@ -129,9 +130,11 @@ def load_judge(
     prompt: str | None = None,
     labels: Sequence[str] = (),
     cache: Cache | None = None,
+    reading: Reading | None = None,
 ) -> Judge | NgramJudge:
     """Loads the judge called `name`: an expert's folder, a causal model's folder, hub id or package
-    (`steer.models.base`), or `ngrams:DATA` (`steer.models.ngrams`), which needs no model.
+    (`steer.models.base`), or `ngrams:DATA` (`steer.models.ngrams`), which needs no model; its data
+    is read as `reading` says.
 
     An expert reads a text after its own prompt and expects the end of text after it; it judges
     fairly if it was fitted on other real texts than those that are evaluated or generated from.
@@ -139,7 +142,7 @@ def load_judge(
     or after nothing. Raises SteerError when the judge cannot be loaded.
     """
     if name.startswith(PREFIX):
-        return load_ngram_judge(name)
+        return load_ngram_judge(name, reading)
     if (Path(name).expanduser() / CARD).is_file():
         return replace(_expert(Expert.load(Path(name).expanduser())), name=name, cache=cache)
     task = None

@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from steer.data.corpus import load_corpus
+from steer.data.reading.settings import Reading
 from steer.data.tasks import Task
 from steer.data.words import fold
 from steer.errors import SteerError
@@ -109,9 +110,11 @@ class NgramJudge:
         return CharacterModel(rest)
 
 
-def load_ngram_judge(name: str) -> NgramJudge:
-    """Loads the judge called `ngrams:DATA`, DATA being real texts as a file or a dataset."""
-    return NgramJudge(name, load_corpus(name.removeprefix(PREFIX)).texts)
+def load_ngram_judge(name: str, reading: Reading | None = None) -> NgramJudge:
+    """Loads the judge called `ngrams:DATA`, DATA being real texts as a file or a dataset, whose
+    labels do not matter."""
+    unlabelled = reading and reading.model_copy(update={"label_column": None})
+    return NgramJudge(name, load_corpus(name.removeprefix(PREFIX), reading=unlabelled).texts)
 
 
 def _steps(text: str) -> Iterator[tuple[str, str]]:

@@ -50,6 +50,19 @@ def test_time_left_follows_the_pace_since_the_first_update(
     assert " left" not in text.splitlines()[0]
 
 
+def test_the_first_few_of_many_do_not_say_what_time_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = iter(range(0, 10_000, 5))
+    monkeypatch.setattr(console.time, "monotonic", lambda: float(next(clock)))
+    text = written(False, [("making", done, 1000, f"{done} made") for done in (0, 3, 60)])
+    assert text.splitlines()[:3] == [
+        "making: 0 made",
+        "making: 3 made",
+        "making: 60 made, 8 min left",
+    ]
+
+
 def test_judging_shows_texts_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(0, 10_000, 100))
     monkeypatch.setattr(console.time, "monotonic", lambda: float(next(clock)))

@@ -1,3 +1,4 @@
+import json
 import math
 import random
 
@@ -5,6 +6,7 @@ import numpy as np
 import pytest
 
 from examples.docstrings import stdlib_summaries
+from steer.data.reading.settings import Reading
 from steer.errors import SteerError
 from steer.models.judge import load_judge
 from steer.models.ngrams import FEWEST, ORDER, CharacterModel, NgramJudge
@@ -70,6 +72,17 @@ def test_it_is_loaded_by_the_name_of_a_file(tmp_path) -> None:
     judge = load_judge(f"ngrams:{path}")
     assert judge.read(["the old star"]).mean == pytest.approx(JUDGE.read(["the old star"]).mean)
     assert not judge.is_sibling(None) and judge.cut(["x" * 10**6]) == 0
+
+
+def test_its_data_is_read_as_the_other_texts_are(tmp_path) -> None:
+    path = tmp_path / "other.jsonl"
+    rows = [{"title": text, "stars": 3, "kind": "a"} for text in JUDGE.texts]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    reading = Reading(columns=("title", "stars"), label_column="kind")
+    judge = load_judge(f"ngrams:{path}", reading=reading)
+    assert json.loads(judge.texts[0]) == {"title": JUDGE.texts[0], "stars": 3}
+    with pytest.raises(SteerError, match=r"has no column 'text'.*--text-column"):
+        load_judge(f"ngrams:{path}")
 
 
 def test_too_few_texts_of_its_own_are_an_error() -> None:
