@@ -29,6 +29,7 @@ def visit(browser: Any, address: str, size: tuple[int, int], scheme: str = "ligh
     """Opens a page; `problems` has what the console says, and `asked` what is asked for."""
     width, height = size
     page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+    page.set_default_timeout(120_000)  # a busy machine draws slowly
     page.problems, page.asked = [], []
     page.on("console", lambda message: page.problems.append(message.text))
     page.on("pageerror", lambda error: page.problems.append(str(error)))
