@@ -3,6 +3,8 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,8 @@ import pytest
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 BROWSER = next(filter(None, map(shutil.which, _NAMES)), None)
+_AXE = find_spec("axe_playwright_python")
+needs_axe = pytest.mark.skipif(_AXE is None, reason="axe-playwright-python is not installed")
 needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed")
 
 
@@ -25,13 +29,26 @@ def visit(browser: Any, address: str, size: tuple[int, int], scheme: str = "ligh
     """Opens a page; `problems` has what the console says, and `asked` what is asked for."""
     width, height = size
     page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+    page.set_default_timeout(120_000)  # a busy machine draws slowly
     page.problems, page.asked = [], []
     page.on("console", lambda message: page.problems.append(message.text))
     page.on("pageerror", lambda error: page.problems.append(str(error)))
     page.on("dialog", lambda dialog: page.problems.append(dialog.message))
     page.on("request", lambda request: page.asked.append(request.url))
+    if _AXE and _AXE.origin:  # before the page, whose policy lets no other script in
+        page.add_init_script(path=Path(_AXE.origin).parent / "axe.min.js")
     page.goto(address)
     return page
+
+
+def violations(page: Any) -> list[str]:
+    """What axe-core finds wrong with the page as it is now."""
+    found = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
+    return [
+        f"{each['id']}: {node['target']} {node['failureSummary']}"
+        for each in found["violations"]
+        for node in each["nodes"]
+    ]
 
 
 def wait_until(page: Any, condition: str) -> None:

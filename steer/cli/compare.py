@@ -149,6 +149,13 @@ def report(
     out: Annotated[Path, typer.Option(metavar="FILE.html", help="File to write.")],
     mask: Mask = None,
     records: Annotated[int, typer.Option(min=0, help="Records of each method to read.")] = 50,
+    traces: Annotated[
+        int, typer.Option(min=0, max=20, help="Records of each method to show token by token.")
+    ] = 0,
+    expert: Annotated[
+        Path | None,
+        typer.Option(help="The expert that wrote them, for --traces. (default: as the runs say)"),
+    ] = None,
     seed: options.Seed = 0,
     *,
     reading: ReadingOptions,
@@ -163,7 +170,9 @@ def report(
         parsing.new_file(out)
         source = comparison[0] if len(comparison) == 1 else comparison
         corpus = reading.load(real)
-        settings = ReportSettings(mask=mask, records=records, seed=seed)
+        settings = ReportSettings(
+            mask=mask, records=records, traces=traces, expert=expert, seed=seed
+        )
         with console.Meter() as meter:
             meter.update("loading")
             shown = console.evaluating(meter)

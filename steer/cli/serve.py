@@ -49,6 +49,7 @@ def serve(
         int, typer.Option(help="Texts that are written or wait; more are told to come later.")
     ] = 512,
     timeout: Annotated[float, typer.Option(help="Seconds that a request may take.")] = 300,
+    embedder: options.Embedder = None,
     base: Annotated[
         str | None,
         typer.Option(
@@ -76,7 +77,7 @@ def serve(
         from steer.serving import server
         from steer.serving.settings import ServeSettings
 
-        limits = {"queue": queue, "timeout": timeout, "save": save}
+        limits = {"queue": queue, "timeout": timeout, "save": save, "embedder": embedder}
         settings = ServeSettings(host=host, port=port, api_key=api_key, **limits)
         settings.require_key()
         texts = reading.load_for(loaded[0].task, real)

@@ -6,11 +6,15 @@ A folded text is for comparing only. What is stored and shown is the text as it 
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 
 import numpy as np
 import regex
 
 Ngram = tuple[str, ...]
+
+RUN = 3
+"""Words in a row, in both texts, that are marked as a run."""
 
 _IGNORABLE = regex.compile(r"\p{Default_Ignorable_Code_Point}+")
 # UAX 29 keeps a run of Katakana together; written without spaces, it is cut like Hiragana.
@@ -62,6 +66,19 @@ def ngrams(sequence: Sequence[str], n: int) -> Iterator[Ngram]:
     """Lists the runs of `n` consecutive words, in order; none when there are fewer than `n`
     words."""
     return (tuple(sequence[i : i + n]) for i in range(len(sequence) - n + 1))
+
+
+def shared_words(text: str, other: str) -> str:
+    """Marks with a digit what stands between white space in `text`: 1 where `other` has all its
+    words too, 2 where all are part of runs of three words that `other` has too, else 0."""
+    pieces, known = [words(piece) for piece in text.split()], words(other)
+    own, shared, runs = list(chain(*pieces)), set(known), set(ngrams(known, RUN))
+    marks = ["1" if word in shared else "0" for word in own]
+    for start, run in enumerate(ngrams(own, RUN)):
+        if run in runs:
+            marks[start : start + RUN] = "2" * RUN
+    each = iter(marks)
+    return "".join(min(islice(each, len(piece)), default="0") for piece in pieces)
 
 
 def lengths(texts: Sequence[str]) -> np.ndarray:

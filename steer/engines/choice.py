@@ -19,8 +19,9 @@ EngineName = Literal["hf", "vllm"]
 class EngineSpec:
     """Name and settings of an engine to load; see `steer.engines.hf.engine.HFEngine` and
     `steer.engines.vllm.engine.VLLMEngine`. `threads` are those of the CPU (None: one a processor,
-    or as OMP_NUM_THREADS says). Raises `SteerError` for a name or dtype that does not exist, and
-    for several GPUs with hf."""
+    or as OMP_NUM_THREADS says). The adapters `beside` the first are those of other experts that a
+    server's rows choose from; only hf has them. Raises `SteerError` for a name or dtype that does
+    not exist, and for several GPUs with hf."""
 
     base: str
     adapter: Path | None = None
@@ -30,6 +31,7 @@ class EngineSpec:
     device: str = "auto"
     gpus: int = 1
     threads: int | None = None
+    beside: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         for name, value, kind in (
@@ -63,7 +65,8 @@ class EngineSpec:
             return VLLMEngine(self.base, self.adapter, gpus=self.gpus, **settings)
         from steer.engines.hf.engine import HFEngine
 
-        return HFEngine(self.base, self.adapter, **settings)
+        adapters = [each for each in (self.adapter, *self.beside) if each]
+        return HFEngine(self.base, adapters, **settings)
 
     def adapter_fingerprint(self) -> str:
         """Fingerprint of the adapter, as its expert's card has it; "" without an adapter."""

@@ -93,14 +93,19 @@ def load_model(
     return loaded
 
 
-def attach_adapter(model: PreTrainedModel, folder: Path) -> "PeftModel":
-    """Lets PEFT put the adapter in `folder` into `model`. Raises `SteerError` when it does not fit
-    or is no file of plain tensors."""
+def attach_adapter(
+    model: PreTrainedModel, folder: Path, name: str = "default", beside: "PeftModel | None" = None
+) -> "PeftModel":
+    """Lets PEFT put the adapter in `folder` into `model` under a name, `beside` those that it put
+    there before. Raises `SteerError` when it does not fit or is no file of plain tensors."""
     from peft import PeftModel
 
     try:
         with quiet_logs():
-            return PeftModel.from_pretrained(model, str(folder))
+            if beside is None:
+                return PeftModel.from_pretrained(model, str(folder), name)
+            beside.load_adapter(str(folder), name)
+            return beside
     except FAILURES as error:
         raise SteerError(
             f"the adapter in {folder} does not fit its base model: {reason_of(error)}"

@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,17 @@ from plotly.offline import get_plotlyjs
 
 from steer.correction.outcome import describe
 from steer.data.corpus import Corpus
+from steer.data.words import shared_words
 from steer.report import figures
 from steer.report.features import Plane, Rows, closest_pairs, project
 from steer.report.figures import Figure, Points, Style
 from steer.report.material import REAL, Material, answer_shares
 from steer.report.tables import headlines, measure_tables, verdict
-from steer.report.texts import Texts, listed, shared_words
+from steer.report.texts import Texts, listed
+from steer.report.tracing import describe_trace
 from steer.report.tradeoff import trade_offs
 from steer.runs.records import Record
+from steer.runs.traces import Trace
 from steer.seeds import derive
 from steer.version import __version__
 
@@ -66,8 +70,15 @@ class Page:
     data: Mapping[str, Any]
 
 
-def build(material: Material, real: Corpus, rows: Rows, choices: Choices) -> Page:
-    """Gathers everything the page has to show. No text gets into it but by way of `Texts`."""
+def build(
+    material: Material,
+    real: Corpus,
+    rows: Rows,
+    choices: Choices,
+    traces: Mapping[str, Sequence[Trace]] = MappingProxyType({}),
+) -> Page:
+    """Gathers everything the page has to show, with the `traces` of a few records by method. No
+    text gets into it but by way of `Texts`, or as the tokens of a trace."""
     texts = Texts(choices.masked)
     looks = figures.styles([method.name for method in material.methods])
     symbols = figures.label_symbols(_all_labels(material, real))
@@ -82,6 +93,9 @@ def build(material: Material, real: Corpus, rows: Rows, choices: Choices) -> Pag
         },
         "shown": choices.neighbours,
         "texts": texts.shown,
+        "traces": [
+            describe_trace(name, each) for name, several in traces.items() for each in several
+        ],
     }
     view = {
         "choices": choices,
@@ -91,6 +105,7 @@ def build(material: Material, real: Corpus, rows: Rows, choices: Choices) -> Pag
         "plane": plane,
         "looks": looks,
         "symbols": symbols,
+        "traces": data["traces"],
         "titles": {name: [figure.title for figure in group] for name, group in drawn.items()},
         "verdict": verdict(material.evaluation or {}),
         "headlines": headlines(material.evaluation) if material.evaluation else [],
@@ -127,13 +142,16 @@ def render(page: Page) -> str:
         "separators": (",", ":"),
     }
     folder = files("steer.report") / "templates"
-    scripts = [get_plotlyjs(), (folder / "page.js").read_text("utf-8")]
+    web = files("steer") / "web"
+    own = [(web / "shared.js").read_text("utf-8"), (folder / "page.js").read_text("utf-8")]
+    style = [(web / "shared.css").read_text("utf-8"), (folder / "page.css").read_text("utf-8")]
+    scripts = {"text/javascript": get_plotlyjs(), "module": "".join(own)}
     return environment.get_template("page.html").render(
         page.view,
         data=page.data,
-        style=(folder / "page.css").read_text("utf-8"),
+        style="".join(style),
         scripts=scripts,
-        hashes=[_hash(script) for script in scripts],
+        hashes=[_hash(script) for script in scripts.values()],
     )
 
 

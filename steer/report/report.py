@@ -8,6 +8,7 @@ from pydantic import Field
 
 from steer.config import Config
 from steer.data.corpus import Corpus
+from steer.errors import SteerError
 from steer.evaluation.evaluate import EvaluationProgress
 from steer.files import disk_errors, write_atomic
 from steer.models.cache import Cache
@@ -15,6 +16,7 @@ from steer.models.embedder import load_embedder
 from steer.report.features import Rows
 from steer.report.material import REAL, Material, read_material
 from steer.report.page import Choices, build, render
+from steer.report.tracing import make_traces
 
 OnProgress = Callable[[EvaluationProgress], None]
 
@@ -25,7 +27,9 @@ class ReportSettings(Config):
     is installed and by t-SNE elsewhere.
 
     `mask` shows only the first letter of every word; None does so for the task "comments".
-    The `embedder` is the evaluation's, or all-MiniLM-L6-v2, unless one is named; what it computes
+    Of each method, `traces` records are shown token by token; `expert` is that which wrote them,
+    where the runs do not name its folder. The `embedder` is the evaluation's, or
+    all-MiniLM-L6-v2, unless one is named; what it computes
     is kept on disk unless `cache` is off.
     """
 
@@ -34,6 +38,8 @@ class ReportSettings(Config):
     neighbours: int = Field(20, ge=0)
     points: int = Field(400, ge=0)
     seed: int = Field(0, ge=0)
+    traces: int = Field(0, ge=0, le=20)
+    expert: Path | None = None
     embedder: str | None = None
     cache: bool = True
 
@@ -57,8 +63,11 @@ def write_report(
     material = read_material(comparison)
     masked = material.explicit if settings.mask is None else settings.mask
     choices = Choices(masked, settings.records, settings.neighbours, settings.points, settings.seed)
+    if masked and settings.traces:
+        raise SteerError("the texts are masked, so there are no traces; --no-mask shows both")
+    traces = make_traces(material, real, settings.traces, settings.expert)
     rows = _embed(material, real, settings, on_progress or _ignore)
-    page = render(build(material, real, rows, choices))
+    page = render(build(material, real, rows, choices, traces))
     with disk_errors(out):
         write_atomic(out, page.encode())
 

@@ -14,13 +14,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from steer.engines.hf.live import Wrote
+from steer.engines.spelling import Spelling
 from steer.serving.bodies import Asked, ChatBody
 from steer.serving.experts import Ordered, Served
 from steer.serving.metrics import Metrics
 from steer.serving.recent import Recent
 from steer.serving.refusal import Refusal
 from steer.serving.scheduler import Scheduler
-from steer.serving.shapes import Shape, Spelling
+from steer.serving.shapes import Shape
 from steer.serving.writing import Piece, Writing
 
 T = TypeVar("T")
@@ -43,7 +44,7 @@ class Answer:
 
     def __post_init__(self) -> None:
         chat = isinstance(self.asked, ChatBody)
-        self.spelling = Spelling(self.served.engine.tokenizer)
+        self.spelling = Spelling(self.served.engine.tokenizer, self.served.engine.ends.tolist())
         id = f"{'chatcmpl' if chat else 'cmpl'}-{secrets.token_hex(12)}"
         self.shape = Shape(chat, id, int(time.time()), self.served, self.ordered, self.spelling)
         self.writings = [
@@ -102,7 +103,7 @@ class Answer:
         """What the rows write, as it comes; they are dropped when nobody listens any more."""
         loop, came = asyncio.get_running_loop(), asyncio.Queue[Sequence[Wrote] | Refusal]()
         deliver = partial(_hand_over, loop, came)
-        ids = self.scheduler.submit(self.served.name, self.ordered.orders, deliver)
+        ids = self.scheduler.submit(self.served.batch, self.ordered.orders, deliver)
         places = {id: place for place, id in enumerate(ids)}
         open_ids = set(ids)
         try:

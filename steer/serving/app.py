@@ -1,6 +1,6 @@
 """The routes of a server: OpenAI's, and those of the page."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.resources import files
@@ -8,19 +8,20 @@ from typing import Any, Literal
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from steer.serving.answering import Answer
-from steer.serving.bodies import Asked, ChatBody, CompletionBody
+from steer.serving.bodies import BODIES, Asked, ChatBody, CompletionBody, Judged, Near
+from steer.serving.chosen import Names
 from steer.serving.experts import Served
 from steer.serving.guard import Guard
-from steer.serving.listing import describe, real_texts
+from steer.serving.listing import MOST, describe, read_by_streams, real_texts
 from steer.serving.metrics import Metrics
-from steer.serving.recent import Recent, Verdict
+from steer.serving.plane import Plane
+from steer.serving.recent import Recent
 from steer.serving.refusal import Refusal, invalid, unknown_model
 from steer.serving.scheduler import Scheduler
 from steer.serving.settings import ServeSettings
@@ -40,16 +41,6 @@ _HEADERS = {
 }
 
 
-class Judged(BaseModel):
-    """Verdicts on texts of this server, by the id of their answer and their place in it, such as
-    "cmpl-1f/0"; they become a run of that name."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    name: str = Field(max_length=64)
-    verdicts: dict[str, Verdict] = Field(min_length=1, max_length=2000)
-
-
 class _Static(StaticFiles):
     def file_response(self, *given: Any, **named: Any) -> Response:
         response = super().file_response(*given, **named)
@@ -63,9 +54,11 @@ class Routes:
     def __init__(self, served: Sequence[Served], settings: ServeSettings) -> None:
         self.experts = {each.name: each for each in served}
         self.settings = settings
-        lives = {each.name: partial(each.engine.live, each.longest) for each in served}
+        lives = {each.batch: partial(each.engine.live, each.longest) for each in served}
         self.scheduler = Scheduler(lives, settings.queue)
         self.metrics, self.recent = Metrics(self.scheduler), Recent()
+        # All experts of a server draw their panels from the same real texts.
+        self.plane = Plane(served[0].real.texts[:MOST], settings.embedder)
 
     def find(self, name: str) -> Served:
         """Finds an expert; raises `Refusal` where there is none of that name."""
@@ -85,7 +78,7 @@ class Routes:
         expert = self.find(asked.model)
         answer = Answer(
             expert,
-            expert.order(asked),
+            expert.order(asked, self.recent.find),
             asked,
             self.scheduler,
             self.metrics,
@@ -105,6 +98,20 @@ class Routes:
     async def texts(self, model: str) -> dict[str, Any]:
         """Lists an expert's real texts, for the page."""
         return real_texts(self.find(model))
+
+    async def map(self) -> dict[str, Any]:
+        """Says where the listed real texts lie on a plane."""
+        return self.plane.describe()
+
+    async def nearest(self, body: Near) -> dict[str, Any]:
+        """Places texts on that plane, and finds the real text nearest to each."""
+        names = Names(next(iter(self.experts.values())).real, self.recent.find)
+        return {"texts": await self.plane.nearest([names.example(x, "texts") for x in body.texts])}
+
+    async def streams(self, body: CompletionBody) -> dict[str, Any]:
+        """Says what each stream of a request would read, and writes nothing."""
+        expert = self.find(body.model)
+        return read_by_streams(expert.order(body, self.recent.find))
 
     async def runs(self, body: Judged) -> dict[str, Any]:
         """Saves judged texts as a run."""
@@ -133,6 +140,7 @@ def make_app(served: Sequence[Served], settings: ServeSettings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         routes.scheduler.start()
         yield
+        routes.plane.end()
         routes.scheduler.stop()
 
     app = FastAPI(
@@ -150,11 +158,14 @@ def make_app(served: Sequence[Served], settings: ServeSettings) -> FastAPI:
     app.get("/v1/models")(routes.models)
     app.get("/v1/models/{name}")(routes.model)
     app.get("/steer/texts")(routes.texts)
+    app.get("/steer/map")(routes.map)
+    app.post("/steer/nearest")(routes.nearest)
+    app.post("/steer/streams")(routes.streams)
     app.post("/steer/runs")(routes.runs)
     app.get("/health")(routes.health)
     app.get("/metrics")(routes.figures)
     app.get("/", include_in_schema=False)(routes.page)
-    app.mount("/static", _Static(packages=[("steer.serving", "static")]))
+    app.mount("/static", _Static(packages=[("steer.serving", "static"), ("steer", "web")]))
     return app
 
 
@@ -167,11 +178,7 @@ def _add_errors(app: FastAPI) -> None:
 
     async def unread(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        kinds: Mapping[str, type[BaseModel]] = {
-            "/v1/completions": CompletionBody,
-            "/v1/chat/completions": ChatBody,
-        }
-        kind = kinds.get(request.url.path, Judged)
+        kind = BODIES.get(request.url.path, Asked)
         return invalid(error.errors(), [*kind.model_fields]).response()
 
     async def other(request: Request, error: Exception) -> Response:

@@ -1,5 +1,6 @@
 """Bodies of requests: OpenAI's fields as far as they mean something here, and ours beside them."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -49,7 +50,8 @@ class StreamOptions(_Body):
 
 class Asked(_Body):
     """Fields of all requests. The second half is ours (`extra_body`): the strengths and the method
-    as in `steer generate`; `away` and `towards` are texts, or ids of real ones such as "real:17";
+    as in `steer generate`; `away` and `towards` are texts, or ids: of real ones such as "real:17",
+    and of written ones such as "cmpl-1f/0". `kept` joins the pool that panels are drawn from.
     `trace` adds the candidates for each token."""
 
     model: Name
@@ -73,6 +75,7 @@ class Asked(_Body):
     label: Name | None = None
     away: Texts | None = None
     towards: Texts | None = None
+    kept: Annotated[list[Text], Field(max_length=2000)] = []
     trace: bool = False
 
     @property
@@ -186,3 +189,30 @@ class ChatBody(Asked):
     @property
     def top(self) -> int | None:
         return self.top_logprobs if self.logprobs or self.top_logprobs else None
+
+
+class Near(_Body):
+    """Body of /steer/nearest: texts, or ids of real ones."""
+
+    texts: Annotated[list[Text], Field(min_length=1, max_length=64)]
+
+
+Verdict = Literal["keep", "reject"]
+
+
+class Judged(_Body):
+    """Body of /steer/runs: verdicts on texts of this server, by the id of their answer and their
+    place in it, such as "cmpl-1f/0"; they become a run of that name."""
+
+    name: str = Field(max_length=64)
+    verdicts: dict[str, Verdict] = Field(min_length=1, max_length=2000)
+
+
+BODIES: Mapping[str, type[BaseModel]] = {
+    "/v1/completions": CompletionBody,
+    "/v1/chat/completions": ChatBody,
+    "/steer/streams": CompletionBody,
+    "/steer/nearest": Near,
+    "/steer/runs": Judged,
+}
+"""What each path is sent."""

@@ -1,9 +1,7 @@
 """The experts that a server has loaded, and the orders that requests to them become."""
 
-import random
-import re
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,19 +16,16 @@ from steer.guidance import Contexts, build_streams
 from steer.methods import Method, adjust, find_method
 from steer.models.base import encode_texts
 from steer.models.expert import Expert
-from steer.runs.pool import Example, Pool, render_panel
+from steer.runs.pool import Pool, render_panel
 from steer.seeds import derive
 from steer.serving.bodies import Asked
-from steer.serving.refusal import Refusal, shown
-
-PANELS = 8
-"""Negative panels of a label that requests without an `away` share: a panel is read once."""
+from steer.serving.chosen import Chosen, Find, Names, nothing
+from steer.serving.refusal import Refusal
 
 TOWARDS_RHO = 0.2
 """The strength of `towards` where a request names none; that of the method steer-positive."""
 
 _SETTINGS = ("gamma", "eta", "rho", "alpha", "temperature", "top_p", "top_k", "min_p", "panel_size")
-_ID = re.compile(r"real:(\d{1,9})")
 
 
 @dataclass(frozen=True)
@@ -51,13 +46,17 @@ class Ordered:
 
 @dataclass(frozen=True)
 class Served:
-    """An expert with its engine and the real texts that panels are drawn from."""
+    """An expert with its engine and the real texts that panels are drawn from. The engine may be
+    that of several experts: their rows are in the batch of that name, and `number` says which of
+    its adapters is this one's, from 1."""
 
     name: str
     expert: Expert
     engine: HFEngine
     real: Corpus
     longest: int
+    batch: str
+    number: int
 
     @cached_property
     def task(self) -> Task:
@@ -74,14 +73,15 @@ class Served:
         """A generation that only says what fits."""
         return self.engine.live(self.longest)
 
-    def order(self, asked: Asked) -> Ordered:
-        """Makes the orders of a request. Raises `Refusal` for what it cannot have."""
+    def order(self, asked: Asked, find: Find = nothing) -> Ordered:
+        """Makes the orders of a request, which may name written texts that `find` knows. Raises
+        `Refusal` for what it cannot have."""
         try:
-            return self._order(asked)
+            return self._order(asked, find)
         except SteerError as error:
             raise Refusal(400, str(error), code="invalid_value") from None
 
-    def _order(self, asked: Asked) -> Ordered:
+    def _order(self, asked: Asked, find: Find) -> Ordered:
         method = self._method(asked)
         seed = secrets.randbits(63) if asked.seed is None else asked.seed % 2**63
         own = self.task.render(asked.label)
@@ -91,8 +91,8 @@ class Served:
             else None
         )
         prompt = task.prompt if task else own
-        negative = self._away(asked, method, seed)
-        positive = self._towards(asked, method, seed)
+        chosen = Chosen(asked, method, seed, self.pool, Names(self.real, find))
+        negative, positive = chosen.negative(), chosen.positive()
         reading, label = (task, None) if task else (self.task, asked.label)
         contexts = Contexts(
             prompt=prompt,
@@ -118,6 +118,7 @@ class Served:
                 ids,
                 asked.top,
                 asked.trace,
+                self.number,
             )
             for ids in begun
             for number in numbers
@@ -165,42 +166,6 @@ class Served:
         if method.guidance.contrast not in ("labels", "dexperts"):
             return ()
         return [each for each in self.task.labels if each != asked.label]
-
-    def _away(self, asked: Asked, method: Method, seed: int) -> list[tuple[Example, ...]]:
-        """The negative panels: the texts asked for, or some of `PANELS` that the seed chooses."""
-        guidance = method.guidance
-        if not guidance.eta:
-            return []
-        if asked.away:
-            return [self._examples(asked.away, "away")]
-        first = derive(seed, "panel") % PANELS
-        numbers = ((first + each) % PANELS for each in range(guidance.negatives))
-        return [self._drawn("panel", number, asked.label, method) for number in numbers]
-
-    def _towards(self, asked: Asked, method: Method, seed: int) -> tuple[Example, ...]:
-        if not method.guidance.reads_positive:
-            return ()
-        if asked.towards:
-            return self._examples(asked.towards, "towards")
-        return self._drawn("positive", derive(seed, "positive") % PANELS, asked.label, method)
-
-    def _drawn(
-        self, what: str, number: int, label: str | None, method: Method
-    ) -> tuple[Example, ...]:
-        size = min(method.panel_size, len(self.pool.examples(label)))
-        return self.pool.sample(label, size, random.Random(derive(0, what, label or "", number)))
-
-    def _examples(self, given: Iterable[str], param: str) -> tuple[Example, ...]:
-        return tuple(self._example(each, param) for each in given if each.strip())
-
-    def _example(self, given: str, param: str) -> Example:
-        found = _ID.fullmatch(given)
-        if not found:
-            return Example("", given)
-        row = int(found[1])
-        if row >= len(self.real.texts):
-            raise Refusal(400, f"there is no real text {shown(given)}", param=param)
-        return Example(given, self.real.texts[row])
 
     def _begin(self, given: str | list[int], prompt: str) -> tuple[int, ...]:
         """Token ids that a text begins with."""

@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from steer.guidance import Shown
 from steer.methods import METHODS, Method
-from steer.serving.experts import Served
+from steer.serving.experts import Ordered, Served
 
 MOST = 5000
 """Real texts that are listed."""
@@ -40,11 +41,23 @@ def real_texts(served: Served) -> dict[str, Any]:
     }
 
 
+def read_by_streams(ordered: Ordered) -> dict[str, Any]:
+    """Says of each stream what it reads before the text: texts, and the prompt behind them."""
+    streams = []
+    for each in ordered.orders[0].request.streams:
+        context = each.context
+        shown = context if isinstance(context, Shown) else Shown((), context)
+        about = {"name": each.name, "weight": round(each.weight, 4), "adapter": each.adapter}
+        streams.append(about | {"texts": shown.texts, "prompt": shown.prompt or ""})
+    return {"streams": streams}
+
+
 def _draws(method: Method) -> bool:
     return method.sampling.beams == 1 and not method.sampling.penalty
 
 
 def _method(method: Method) -> dict[str, Any]:
     strengths = {name: getattr(method.guidance, name) for name in ("gamma", "eta", "rho", "alpha")}
-    named = {"name": method.name, "about": method.about}
-    return {**named, **strengths, "temperature": method.sampling.temperature}
+    named = {"name": method.name, "about": method.about, "weights": method.guidance.weights}
+    drawn = {"adaptive": method.guidance.adaptive, "temperature": method.sampling.temperature}
+    return {**named, **strengths, **drawn}

@@ -2,15 +2,15 @@
 
 import re
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal
 
 from steer.config import RunConfig
 from steer.errors import SteerError
 from steer.runs.records import Attempt, Record, Reject, finite_log_probs
 from steer.runs.sources import sources
 from steer.runs.store import open_store
+from steer.serving.bodies import Verdict
 from steer.serving.experts import Ordered, Served
 from steer.serving.refusal import Refusal, shown
 from steer.serving.writing import Writing
@@ -18,16 +18,17 @@ from steer.serving.writing import Writing
 MOST = 2000
 """Texts that are remembered."""
 
-Verdict = Literal["keep", "reject"]
-
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+
+_Kept = tuple[Served, Ordered, Attempt]
 
 
 class Recent:
     """The last `MOST` texts, by the id of their answer and their place in it."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[str, tuple[Served, Ordered, Attempt]] = OrderedDict()
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
 
     def keep(
         self, answer: str, place: int, served: Served, ordered: Ordered, writing: Writing
@@ -38,6 +39,11 @@ class Recent:
         while len(self._kept) > MOST:
             self._kept.popitem(last=False)
 
+    def find(self, id: str) -> str | None:
+        """The text of that id; None where it is not, or no longer, known."""
+        kept = self._kept.get(id)
+        return kept[2].text if kept else None
+
     def save(self, folder: Path | None, name: str, verdicts: Mapping[str, Verdict]) -> int:
         """Saves the texts judged, by id, as a run called `name` in `folder`: those to keep are its
         records. Gives their number. Raises `Refusal` where that is not possible."""
@@ -45,17 +51,16 @@ class Recent:
             raise Refusal(400, "this server saves no runs; start it with --save FOLDER")
         if not _NAME.fullmatch(name):
             raise Refusal(400, "the name has letters, digits, - and _ only", param="name")
-        found = [(each, self._kept.get(each), verdicts[each]) for each in verdicts]
-        if lost := [each for each, kept, _ in found if kept is None]:
+        if lost := [each for each in verdicts if each not in self._kept]:
             raise Refusal(404, f"the text {shown(lost[0])} is no longer known", param="verdicts")
-        known = [(kept, verdict) for _, kept, verdict in found if kept is not None]
-        if len({served.name for (served, _, _), _ in known}) != 1:
+        known = {each: self._kept[each] for each in verdicts}
+        if len({served.name for served, _, _ in known.values()}) != 1:
             raise Refusal(400, "a run has texts of one expert; save them apart", param="verdicts")
-        records = sum(verdict == "keep" for _, verdict in known)
+        records = list(verdicts.values()).count("keep")
         if not records:
             raise Refusal(400, "no text is kept; keep one at least", param="verdicts")
         try:
-            _write(folder / name, known, records)
+            _write(folder / name, known, verdicts)
         except SteerError:
             raise Refusal(
                 409, f"there is a run {shown(name)} already, or it cannot be written", param="name"
@@ -63,29 +68,35 @@ class Recent:
         return records
 
 
-def _write(
-    path: Path, known: list[tuple[tuple[Served, Ordered, Attempt], Verdict]], records: int
-) -> None:
-    served, ordered, _ = known[-1][0]
+def _write(path: Path, known: Mapping[str, _Kept], verdicts: Mapping[str, Verdict]) -> None:
+    served, ordered, _ = [*known.values()][-1]
     if path.exists():
         raise SteerError(f"{path} exists already; choose another name")
-    labels = [attempt.label for (_, _, attempt), verdict in known if verdict == "keep"]
+    labels = [known[id][2].label for id, verdict in verdicts.items() if verdict == "keep"]
     wanted = {label: labels.count(label) for label in labels if label is not None}
     config = ordered.method.configure(
-        {"labels": wanted} if wanted else {"n": records},
+        {"labels": wanted} if wanted else {"n": len(labels)},
         ordered.orders[0].sampling.max_new_tokens,
     )
     config = RunConfig(**config.model_dump() | {"max_attempts": len(known)})
     source = sources(config, served.real, None, served.expert, served.engine.name, None)
-    attempts = [
-        _judged(number, attempt, verdict) for number, ((_, _, attempt), verdict) in enumerate(known)
-    ]
+    names = {id: f"rec:{number}" for number, id in enumerate(known)}
+    attempts = [_judged(names, id, known[id][2], verdict) for id, verdict in verdicts.items()]
     with open_store(path, config, source) as store:
         store.commit(0, attempts)
 
 
-def _judged(number: int, attempt: Attempt, verdict: Verdict) -> Record | Reject:
-    values = vars(attempt) | {"id": f"rec:{number}"}
+def _judged(
+    names: Mapping[str, str], id: str, attempt: Attempt, verdict: Verdict
+) -> Record | Reject:
+    """An attempt as the run has it. Its panels name real texts and texts of the run only."""
+
+    def renamed(panel: Iterable[str]) -> tuple[str, ...]:
+        own = (names.get(each, each) for each in panel)
+        return tuple(each for each in own if each.startswith(("real:", "rec:")))
+
+    panels = {"panel": renamed(attempt.panel), "positive": renamed(attempt.positive)}
+    values = vars(attempt) | panels | {"id": names[id]}
     return Record(**values) if verdict == "keep" else Reject(**values, reason="by hand")
 
 

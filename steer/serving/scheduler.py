@@ -23,14 +23,14 @@ _FAILED = "the engine failed; the request was not answered"
 
 @dataclass
 class _Row:
-    """A row that runs or waits: on which engine, and whom to tell."""
+    """A row that runs or waits: in which batch, and whom to tell."""
 
-    model: str
+    batch: str
     deliver: Deliver
 
 
 class Scheduler:
-    """Engines by name, made by `lives`, and at most `most` rows at a time.
+    """Batches by name, each of an engine, made by `lives`, and at most `most` rows at a time.
 
     `deliver` is called on the engine's thread, with what the rows of one submission wrote in one
     step, or with the `Refusal` that ends them all.
@@ -69,8 +69,8 @@ class Scheduler:
         """Rows that are in a batch."""
         return sum(len(live.batch.requests) for live in list(self._lives.values()))
 
-    def submit(self, model: str, orders: Sequence[Order], deliver: Deliver) -> list[int]:
-        """Lets the orders join the batches; gives their ids, in order. Raises `Refusal` when too
+    def submit(self, batch: str, orders: Sequence[Order], deliver: Deliver) -> list[int]:
+        """Lets the orders join a batch; gives their ids, in order. Raises `Refusal` when too
         many rows run or wait."""
         with self._changed:
             if len(self._rows) + len(orders) > self._most:
@@ -83,10 +83,10 @@ class Scheduler:
                     after=self._wait(len(orders)),
                 )
             ids = [next(self._numbers) for _ in orders]
-            self._rows |= {id: _Row(model, deliver) for id in ids}
+            self._rows |= {id: _Row(batch, deliver) for id in ids}
             self._new.append(
                 (
-                    model,
+                    batch,
                     [
                         replace(order, request=replace(order.request, id=id))
                         for id, order in zip(ids, orders, strict=True)
@@ -101,7 +101,7 @@ class Scheduler:
         with self._changed:
             for id in ids:
                 if row := self._rows.pop(id, None):
-                    self._gone.append((row.model, [id]))
+                    self._gone.append((row.batch, [id]))
             self._changed.notify()
 
     def _wait(self, wanted: int) -> int:
@@ -111,9 +111,9 @@ class Scheduler:
 
     def _run(self) -> None:
         while self._take():
-            for model, live in self._lives.items():
+            for batch, live in self._lives.items():
                 if live.busy or live.cancelled:
-                    self._step(model, live)
+                    self._step(batch, live)
 
     def _take(self) -> bool:
         """Takes in what was submitted and cancelled, and waits where there is nothing to do. False
@@ -124,24 +124,24 @@ class Scheduler:
             new, gone = list(self._new), list(self._gone)
             self._new.clear()
             self._gone.clear()
-        for model, orders in new:
-            if model not in self._lives:
-                self._lives[model] = self._make[model]()
-            self._lives[model].add(orders)
-        for model, ids in gone:
-            self._lives[model].cancel(ids)
+        for batch, orders in new:
+            if batch not in self._lives:
+                self._lives[batch] = self._make[batch]()
+            self._lives[batch].add(orders)
+        for batch, ids in gone:
+            self._lives[batch].cancel(ids)
         return not self._stopping
 
     @property
     def _busy(self) -> bool:
         return any(live.busy for live in self._lives.values())
 
-    def _step(self, model: str, live: Live) -> None:
+    def _step(self, batch: str, live: Live) -> None:
         try:
             wrote = live.step()
         except Exception:  # the thread must go on for the others
-            log.exception("the engine of %s failed; its requests are refused", model)
-            self._fail(model)
+            log.exception("the engine of %s failed; its requests are refused", batch)
+            self._fail(batch)
             return
         told: dict[Deliver, list[Wrote]] = {}
         with self._changed:
@@ -155,11 +155,11 @@ class Scheduler:
         for deliver, several in told.items():
             deliver(several)
 
-    def _fail(self, model: str) -> None:
+    def _fail(self, batch: str) -> None:
         """Ends every row of an engine, whose state is unknown, and lets it begin anew."""
-        self._lives[model] = self._make[model]()
+        self._lives[batch] = self._make[batch]()
         with self._changed:
-            lost = {id: row for id, row in self._rows.items() if row.model == model}
+            lost = {id: row for id, row in self._rows.items() if row.batch == batch}
             waiting = {order.request.id for _, orders in self._new for order in orders}
             lost = {id: row for id, row in lost.items() if id not in waiting}
             for id in lost:

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import socket
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import uvicorn
@@ -24,13 +25,18 @@ def load(
     settings: ServeSettings,
     spec: Callable[[Expert], EngineSpec],
 ) -> list[Served]:
-    """Loads `experts`, which `spec` says how to. Raises `SteerError` where one cannot be loaded or
-    two have the same name."""
+    """Loads `experts`, which `spec` says how to; those of one base model share an engine, and so
+    its batches. Raises `SteerError` where one cannot be loaded or two have the same name."""
     names = [name_of(each) for each in experts]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise SteerError(f"two experts are called {twice!r}; rename the folder of one")
-    return [_load(each, real, spec(each), settings) for each in experts]
+    groups: dict[str, list[Expert]] = {}
+    for each in experts:
+        _require_texts(each)
+        groups.setdefault(each.base_fingerprint, []).append(each)
+    served = [one for group in groups.values() for one in _load(group, real, spec, settings)]
+    return sorted(served, key=lambda one: names.index(one.name))
 
 
 def serve(
@@ -76,12 +82,26 @@ def name_of(expert: Expert) -> str:
     return Path(expert.path).resolve().name
 
 
-def _load(expert: Expert, real: Corpus, spec: EngineSpec, settings: ServeSettings) -> Served:
+def _require_texts(expert: Expert) -> None:
     if expert.shape:
         raise SteerError(
             f"{name_of(expert)} writes records of a shape, which the server does not hold texts to "
             "yet; use steer generate"
         )
-    engine = spec.load()
+
+
+def _load(
+    experts: Sequence[Expert],
+    real: Corpus,
+    spec: Callable[[Expert], EngineSpec],
+    settings: ServeSettings,
+) -> list[Served]:
+    """Loads experts of one base model."""
+    beside = tuple(Path(each.path) for each in experts[1:])
+    engine = replace(spec(experts[0]), beside=beside).load()
     assert isinstance(engine, HFEngine)
-    return Served(name_of(expert), expert, engine, real, settings.longest)
+    batch = name_of(experts[0])
+    return [
+        Served(name_of(each), each, engine, real, settings.longest, batch, number)
+        for number, each in enumerate(experts, 1)
+    ]

@@ -13,7 +13,8 @@ class ServeSettings(Config):
     """Settings of a server. `queue` texts are written or wait at the most, and beyond that a
     request is told to come again later. A request may take `timeout` seconds, and have a body of
     `body_bytes`; a text has `longest` tokens at the most. A stop waits `grace` seconds for what
-    runs. Runs are saved in the folder `save`; None: not at all."""
+    runs. Runs are saved in the folder `save`; None: not at all. The page's map is by the
+    `embedder`, or all-MiniLM-L6-v2."""
 
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
@@ -24,6 +25,7 @@ class ServeSettings(Config):
     body_bytes: int = Field(1 << 20, ge=1)
     grace: int = Field(30, ge=0)
     save: Path | None = None
+    embedder: str | None = None
 
     @property
     def local(self) -> bool:

@@ -1,32 +1,13 @@
 """Answers in the shapes of OpenAI's two interfaces, with ours beside them under "steer"."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from steer.engines.hf.live import Wrote
-from steer.engines.trace import Candidate
+from steer.engines.spelling import Spelling, finite
 from steer.serving.experts import Ordered, Served
 from steer.serving.writing import Piece
-
-
-class Spelling:
-    """Token ids as text. A token is spelled as it reads after another word, as some tokenizers
-    drop the space before the first."""
-
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
-        self._anchor = tokenizer("a", add_special_tokens=False).input_ids[-1:]
-        self._before = len(tokenizer.decode(self._anchor))
-
-    def text(self, tokens: Sequence[int]) -> str:
-        """Text of tokens, without special ones."""
-        return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
-
-    def token(self, token: int) -> str:
-        """Text of one token."""
-        return str(self._tokenizer.decode([*self._anchor, token])[self._before :])
 
 
 @dataclass(frozen=True)
@@ -86,7 +67,9 @@ class Shape:
             logprobs = self._chat_logprobs(told) if self.chat else self._logprobs(told)
         choice = {"index": piece.index, **text, "logprobs": logprobs, "finish_reason": piece.ended}
         if any(each.trace for each in piece.wrote):
-            choice["steer"] = {"tokens": [self._traced(each) for each in piece.wrote]}
+            choice["steer"] = {
+                "tokens": [self.spelling.traced(each.token, each.trace) for each in piece.wrote]
+            }
         return choice
 
     def _logprobs(self, told: Sequence[Wrote]) -> dict[str, Any]:
@@ -94,11 +77,11 @@ class Shape:
         offsets = [sum(map(len, tokens[:place])) for place in range(len(tokens))]
         return {
             "tokens": tokens,
-            "token_logprobs": [_finite(each.log_prob) for each in told],
+            "token_logprobs": [finite(each.log_prob) for each in told],
             # The likeliest last: of tokens that are spelled alike, such as parts of a character,
             # it is the one that is told.
             "top_logprobs": [
-                {self.spelling.token(token): _finite(value) for token, value in each.top[::-1]}
+                {self.spelling.token(token): finite(value) for token, value in each.top[::-1]}
                 for each in told
             ],
             "text_offset": offsets,
@@ -116,31 +99,9 @@ class Shape:
 
     def _spelled(self, token: int, log_prob: float | None) -> dict[str, Any]:
         text = self.spelling.token(token)
-        value = _finite(log_prob)
+        value = finite(log_prob)
         return {
             "token": text,
             "logprob": -9999.0 if value is None else value,
             "bytes": list(text.encode(errors="replace")),
         }
-
-    def _traced(self, wrote: Wrote) -> dict[str, Any]:
-        return {
-            "id": wrote.token,
-            "text": self.spelling.token(wrote.token),
-            "end": wrote.token in self.served.engine.ends,
-            "candidates": [self._candidate(each) for each in wrote.trace],
-        }
-
-    def _candidate(self, candidate: Candidate) -> dict[str, Any]:
-        return {
-            "id": candidate.token,
-            "text": self.spelling.token(candidate.token),
-            "streams": [_finite(value) for value in candidate.streams],
-            "final": _finite(candidate.final),
-            "kept": candidate.kept,
-        }
-
-
-def _finite(value: float | None) -> float | None:
-    """The value for JSON, which has no infinity, rounded to what fp32 has of it."""
-    return None if value is None or not math.isfinite(value) else round(value, 5)

@@ -34,11 +34,19 @@ SHOWN = (
 )
 
 
-def save_adapter(base: str, folder: Path, spread: float = 0.15) -> Path:
+def save_adapter(
+    base: str,
+    folder: Path,
+    spread: float = 0.15,
+    *,
+    seed: int = 1,
+    rank: int = 4,
+    layers: str | list[str] = "all-linear",
+) -> Path:
     """A LoRA adapter with random, large weights: on and off must differ."""
-    config = LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM")
+    config = LoraConfig(r=rank, lora_alpha=8, target_modules=layers, task_type="CAUSAL_LM")
     peft = get_peft_model(load_model(base, dtype="float32", device="cpu"), config)
-    generator = torch.Generator().manual_seed(1)
+    generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, weight in peft.named_parameters():
             if "lora_" in name:

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from steer.report.report import write_report
-from tests.browser import needs_browser, visit, wait_until
+from tests.browser import needs_axe, needs_browser, violations, visit, wait_until
 from tests.report.test_report import METHODS, REAL, StubEmbedder, make
+from tests.report.test_tracing import made  # noqa: F401, a fixture
+from tests.report.test_tracing import write as write_traced
 
 pytestmark = needs_browser
 SCREENS = {"phone": (390, 844), "desktop": (1440, 900)}
@@ -99,7 +101,8 @@ def test_a_point_shows_its_text(browser: Any, report: Path) -> None:
     page.mouse.move(place["x"] + place["width"] / 2, place["y"] + place["height"] / 2)
     wait_until(page, "!document.getElementById('map-text').innerText.includes('tap')")
     text = page.locator("#map-text").inner_text().split("\n")[-1]
-    assert any(known in text for known in page.evaluate("page.texts"))
+    data = "JSON.parse(document.getElementById('data').textContent)"
+    assert any(known in text for known in page.evaluate(f"{data}.texts"))
     page.close()
 
 
@@ -110,4 +113,41 @@ def test_everything_is_reached_by_keyboard(browser: Any, report: Path) -> None:
         page.keyboard.press("Tab")
         reached.add(page.evaluate("document.activeElement.id || document.activeElement.className"))
     assert {"skip", "map-method", "pairs-method", "records-method", "scroll"} <= reached
+    page.close()
+
+
+@needs_axe
+def test_the_sliders_weigh_the_streams_anew(
+    browser: Any,
+    made: tuple[Path, Path],  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("steer.report.report.load_embedder", lambda name, cache: StubEmbedder())
+    monkeypatch.setattr("steer.report.features.FEW", 10_000)
+    data = write_traced(made, tmp_path / "report.html", traces=2)
+    page = visit(browser, (tmp_path / "report.html").as_uri(), (390, 844))
+    wait_until(page, "'ready' in document.documentElement.dataset")
+    tokens = page.locator("#strip [role=option]")
+    assert tokens.count() == len(data["traces"][0]["tokens"])
+    page.focus("#strip")
+    page.keyboard.press("ArrowRight")
+    expert, final = "td:nth-child(2)", "td:nth-last-child(2)"
+    before = page.locator(f"#candidates {final}").all_inner_texts()
+    for name in ("gamma", "eta", "alpha"):
+        page.fill(f"#dial-{name}", "0")
+    # Without guidance the candidates are as likely as under the expert, in proportion.
+    cells = [page.locator(f"#candidates {part}").all_inner_texts() for part in (expert, final)]
+    shares = [[float(cell.removesuffix(" %")) for cell in column] for column in cells]
+    total = sum(shares[1]) / sum(shares[0])
+    expected = [total * each for each in shares[0]]
+    assert shares[1] == pytest.approx(expected, rel=0.02, abs=0.06 * (1 + total))
+    page.select_option("#trace", "1")
+    page.select_option("#trace", "0")
+    page.focus("#strip")
+    page.keyboard.press("ArrowRight")
+    assert page.locator(f"#candidates {final}").all_inner_texts() == before
+    assert page.is_disabled("#dial-rho")
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    assert page.problems == [] and violations(page) == []
     page.close()

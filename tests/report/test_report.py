@@ -18,14 +18,14 @@ import pytest
 from steer.config import Guidance, RunConfig
 from steer.data.catalog import load_task
 from steer.data.corpus import Corpus
-from steer.data.words import words
+from steer.data.words import shared_words, words
 from steer.errors import SteerError
 from steer.report.features import closest_pairs, project
 from steer.report.figures import length_histograms, styles
 from steer.report.material import answer_shares, read_material
 from steer.report.report import ReportSettings, write_report
 from steer.report.tables import _good_bounds, headlines, measure_tables
-from steer.report.texts import Texts, mask, shared_words
+from steer.report.texts import Texts, mask
 from steer.report.tradeoff import trade_offs
 from steer.runs.generation import generate
 from steer.runs.records import Record
@@ -209,7 +209,8 @@ def test_nothing_is_loaded_and_nothing_else_may_run(comparison: Path, tmp_path: 
     assert policy and "default-src 'none'" in policy[1]
     assert "unsafe-inline" not in policy[1].split("script-src")[1].split(";")[0]
     assert html.count("<script") == html.count("</script>") == 3
-    for script in re.findall(r"<script>(.*?)</script>", html, re.S):
+    kinds = r'<script type="(?:text/javascript|module)">(.*?)</script>'
+    for script in re.findall(kinds, html, re.S):
         digest = hashlib.sha256(script.encode()).digest()
         assert f"'sha256-{base64.b64encode(digest).decode()}'" in policy[1]
 

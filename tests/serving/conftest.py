@@ -2,11 +2,13 @@
 
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("fastapi", reason="the extra serve is not installed")
@@ -16,6 +18,7 @@ import uvicorn
 
 from steer.data.corpus import Corpus
 from steer.engines.choice import EngineSpec
+from steer.models.embedder import Embedder
 from steer.models.expert import Expert
 from steer.serving.experts import Served
 from steer.serving.server import listen, load, make_server
@@ -74,6 +77,42 @@ def running(served: list[Served], settings: ServeSettings) -> Iterator[Running]:
             server.should_exit = True
             thread.join(timeout=30)
             assert not thread.is_alive()
+
+
+class _Words:
+    """Its tokenizer: a token is a word."""
+
+    def get_vocab(self) -> dict[str, int]:
+        return {}
+
+    def __call__(self, texts: list[str], **others: object) -> dict[str, list[list[str]]]:
+        return {"input_ids": [text.split() for text in texts]}
+
+
+class WordModel:
+    """Stands for a sentence-transformers model: a text is its words, in 32 dimensions."""
+
+    max_seq_length = 64
+    tokenizer = _Words()
+
+    def state_dict(self) -> dict[str, object]:
+        return {}
+
+    def encode(self, texts: list[str], **others: object) -> np.ndarray:
+        rows = np.full((len(texts), 32), 0.1)
+        for row, text in zip(rows, texts, strict=True):
+            for word in text.lower().split():
+                row[zlib.crc32(word.encode()) % 32] += 1
+        return rows
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _embedder() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "steer.serving.plane.load_embedder", lambda name: Embedder("stub", WordModel())
+        )
+        yield
 
 
 def spec(expert: Expert) -> EngineSpec:

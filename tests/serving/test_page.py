@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
+from steer.errors import SteerError
 from steer.runs.store import Run
 from steer.serving.experts import Served
 from steer.serving.settings import ServeSettings
-from tests.browser import needs_browser, visit, wait_until
+from tests.browser import needs_axe, needs_browser, violations, visit, wait_until
 from tests.serving.conftest import Running, running
 
 pytestmark = needs_browser
@@ -54,6 +55,24 @@ def test_every_part_fits_the_screen_and_asks_nobody_else(
     page.close()
 
 
+@needs_axe
+@pytest.mark.parametrize(("screen", "scheme"), [("desktop", "light"), ("phone", "dark")])
+def test_axe_finds_nothing(browser: Any, server: Running, screen: str, scheme: str) -> None:
+    page = visit(browser, server.address, SCREENS[screen], scheme)
+    write(page, **{"dial-gamma": "1", "dial-alpha": "0.3"})
+    assert violations(page) == []
+    page.locator("#guided button", has_text="See").first.click()
+    assert violations(page) == []
+    open_texts(page)
+    page.locator("#real input").first.check()
+    page.click("#send-away")
+    wait_until(page, "document.querySelectorAll('#beside .pair').length === 2")
+    for part in ("texts", "judge", "take"):
+        page.click(f"#tab-{part}")
+        assert violations(page) == []
+    page.close()
+
+
 def test_both_columns_have_the_same_seeds(opened: Any) -> None:
     same = {f"dial-{name}": "0" for name in ("gamma", "eta", "rho", "alpha")}
     write(opened, **same)
@@ -72,9 +91,9 @@ def test_a_text_is_seen_and_steered_by_keyboard(opened: Any) -> None:
     before = tokens.all_inner_texts()
     for _ in range(2):
         opened.keyboard.press("ArrowRight")
-    assert opened.locator("#strip [aria-selected=true]").get_attribute("id") == "token-2"
+    assert opened.locator("#strip [aria-selected=true]").get_attribute("id") == "strip-2"
     heads = opened.locator("#streams th").all_inner_texts()
-    assert heads == ["token", "expert", "base", "negative", "final", ""]
+    assert heads == ["token", "expert", "base", "negative", "final"]
     assert opened.locator("#candidates tr.cut").count()
     other = opened.locator("#candidates tr:not(.chosen) button").first
     chosen = other.inner_text().replace("␣", " ")
@@ -88,14 +107,28 @@ def test_a_text_is_seen_and_steered_by_keyboard(opened: Any) -> None:
     assert tokens.all_inner_texts() == before
 
 
+def open_texts(page: Any) -> None:
+    page.click("#tab-texts")
+    wait_until(page, "!document.querySelector('#map').closest('figure').hidden")
+
+
 def test_real_texts_are_sent_to_away_and_towards(opened: Any) -> None:
     write(opened)
-    opened.click("#tab-texts")
+    open_texts(opened)
     opened.fill("#search", "why comet shine")
     assert opened.inner_text("#found") == "4 of 200"
-    opened.locator("#real button", has_text="Away").first.click()
-    opened.locator("#real button", has_text="Towards").nth(1).click()
-    assert opened.locator("#moved h3").count() == 2
+    boxes = opened.locator("#real input")
+    boxes.nth(0).focus()
+    opened.keyboard.press("Space")
+    assert opened.inner_text("#chosen-count") == "1 chosen"
+    opened.click("#send-away")
+    opened.click("#choose-none")
+    boxes.nth(1).check()
+    opened.click("#send-towards")
+    assert opened.locator("#moved h2").all_inner_texts() == [
+        "Away from 1\nClear",
+        "Towards 1\nClear",
+    ]
     assert opened.input_value("#dial-rho") == "0.2"
     opened.click("#tab-take")
     request = opened.inner_text("#as-request")
@@ -105,7 +138,110 @@ def test_real_texts_are_sent_to_away_and_towards(opened: Any) -> None:
         command.startswith("steer generate tiny --real DATA --out run") and "--rho 0.2" in command
     )
     opened.click("#tab-write")
+    opened.click("#reads summary")
+    wait_until(opened, "document.querySelectorAll('#reading .stream').length === 4")
     write(opened)
+
+
+@pytest.mark.parametrize("shape", ["line", "box"])
+@pytest.mark.parametrize("screen", SCREENS)
+def test_what_is_drawn_on_the_map_is_chosen_everywhere(
+    browser: Any, server: Running, screen: str, shape: str
+) -> None:
+    page = visit(browser, server.address, SCREENS[screen])
+    write(page)
+    open_texts(page)
+    page.select_option("#draw", shape)
+    page.locator("#map").scroll_into_view_if_needed()
+    box = page.locator("#map").bounding_box()
+    left, top, right, bottom = (box["x"], box["y"], box["x"] + box["width"], box["y"] + 2000)
+    bottom = box["y"] + box["height"]
+    around = [(left, top), (right, top), (right, bottom), (left, bottom)]
+    ends = around if shape == "line" else around[::2]
+    page.mouse.move(ends[0][0] + 1, ends[0][1] + 1)
+    page.mouse.down()
+    for x, y in ends[1:]:
+        page.mouse.move(x - 1, y - 1, steps=3)
+    page.mouse.up()
+    # All real texts, and the four that were written.
+    assert page.inner_text("#chosen-count") == "204 chosen"
+    assert page.locator("#real input:checked").count() == 100
+    page.click("#send-away")
+    assert page.inner_text("#sent").startswith("24 sent to “away”, of 204")
+    page.select_option("#kind", "chosen")
+    assert page.inner_text("#found") == "204 of 204"
+    page.click("#choose-none")
+    assert page.inner_text("#found") == "0 of 0"
+    assert page.problems == []
+    page.close()
+
+
+def test_a_text_stands_beside_the_real_one_nearest_to_it(opened: Any) -> None:
+    write(opened)
+    open_texts(opened)
+    opened.fill("#search", "Why does a comet grow dim after sunset?")
+    opened.locator("#real input").first.check()
+    wait_until(opened, "document.querySelectorAll('#beside .pair').length === 2")
+    assert opened.locator("#beside mark").count() >= 2
+    opened.click("#tab-judge")
+    wait_until(opened, "document.querySelectorAll('#judged-beside .pair').length === 1")
+    assert "Nearest real text, cosine" in opened.inner_text("#judged-beside")
+
+
+def test_a_page_without_an_embedder_has_its_list(
+    browser: Any, served: list[Served], monkeypatch: Any
+) -> None:
+    def fails(name: str | None) -> None:
+        raise SteerError("no /such/folder")
+
+    monkeypatch.setattr("steer.serving.plane.load_embedder", fails)
+    with running(served, ServeSettings()) as server:
+        page = visit(browser, server.address, SCREENS["desktop"])
+        write(page)
+        page.click("#tab-texts")
+        wait_until(page, "document.getElementById('map-says').textContent.startsWith('No map')")
+        assert "/such" not in page.inner_text("#map-says")
+        page.locator("#real input").first.check()
+        page.click("#send-away")
+        assert "Away from 1" in page.inner_text("#moved")
+        page.close()
+
+
+def test_kept_texts_join_the_pool(opened: Any) -> None:
+    write(opened)
+    opened.locator("#guided button", has_text="Keep").first.click()
+    text = opened.locator("#guided p").first.inner_text().strip()
+    opened.click("#tab-take")
+    assert '"kept": [' in opened.inner_text("#as-request")
+    assert text in opened.inner_text("#as-request")
+    opened.click("#tab-judge")
+    opened.uncheck("#join")
+    assert '"kept"' not in (opened.text_content("#as-request") or "")
+
+
+def test_the_sliders_move_what_was_written(opened: Any) -> None:
+    write(opened, **{"dial-gamma": "1", "dial-eta": "0.5", "dial-alpha": "0"})
+    opened.locator("#guided button", has_text="See").first.click()
+    shares = (
+        "[...document.querySelectorAll('#candidates tr')].map((row) => [1, row.cells.length - 2]"
+        ".map((i) => parseFloat(row.cells[i].textContent)))"
+    )
+    before = opened.evaluate(shares)
+    opened.check("#live")
+    # The same settings, and shares among the candidates.
+    after = opened.evaluate(shares)
+    assert _even([(was[1], now[1]) for was, now in zip(before, after, strict=True)])
+    for name in ("gamma", "eta"):
+        opened.fill(f"#dial-{name}", "0")
+    assert _even(opened.evaluate(shares)) and not _even(before)
+    opened.uncheck("#live")
+    assert opened.evaluate(shares) == before
+
+
+def _even(pairs: Any) -> bool:
+    """Whether the second of each pair is in one proportion to the first, as far as is shown."""
+    total = sum(b for _, b in pairs) / sum(a for a, _ in pairs)
+    return all(b == pytest.approx(total * a, rel=0.02, abs=0.06 * (1 + total)) for a, b in pairs)
 
 
 def test_texts_judged_by_key_become_a_run(opened: Any, server: Running) -> None:
@@ -134,7 +270,7 @@ def test_texts_are_shown_as_they_are(browser: Any, served: list[Served], monkeyp
         page.click("#door button")
         wait_until(page, "document.querySelectorAll('#real li').length === 1")
         page.click("#tab-texts")
-        assert page.inner_text("#real p") == evil
+        assert page.inner_text("#real label") == evil
         assert all("401" in each for each in page.problems)
         page.close()
 

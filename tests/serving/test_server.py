@@ -13,14 +13,17 @@ import pytest
 from steer.cli.main import main
 from steer.data.corpus import Corpus
 from steer.errors import SteerError
+from steer.models.embedder import Embedder
 from steer.models.expert import Expert
+from steer.runs.lineage import lineage
 from steer.runs.store import Run
+from steer.serving.bodies import BODIES
 from steer.serving.experts import Served
 from steer.serving.server import load
 from steer.serving.settings import ServeSettings
 from steer.shapes import Shape
 from tests import tiny
-from tests.serving.conftest import CLIENT, Running, running, spec, until
+from tests.serving.conftest import CLIENT, Running, WordModel, running, spec, until
 
 ASKED = {"model": "tiny", "max_tokens": 8, "seed": 1}
 
@@ -84,7 +87,7 @@ HOSTILE = (
 )
 
 
-@pytest.mark.parametrize("path", ["/v1/completions", "/v1/chat/completions", "/steer/runs"])
+@pytest.mark.parametrize("path", BODIES)
 def test_hostile_bodies_are_refused_and_nothing_is_told(server: Running, path: str) -> None:
     for body in HOSTILE:
         found = server.send(body, path)
@@ -197,6 +200,96 @@ def test_real_texts_are_listed_for_the_page(server: Running) -> None:
     assert found["of"] == len(found["texts"]) == 200
     assert found["texts"][7]["id"] == "real:7"
     assert found["texts"][7]["label"] in ("how", "why")
+
+
+def test_real_texts_have_a_place_on_the_map(server: Running) -> None:
+    until(lambda: server.get("/steer/map").json()["points"] is not None)
+    found = server.get("/steer/map").json()
+    assert found["done"] == found["of"] == len(found["points"]) == 200
+    assert 0 < found["share"] <= 1
+    texts = ["real:7", tiny.TEXTS[7], "Nothing like it"]
+    own, same, other = server.post("/steer/nearest", texts=texts).json()["texts"]
+    assert own["point"] == same["point"] == pytest.approx(found["points"][7], abs=2e-4)
+    # A real text is not the nearest to itself; one that is written like it is.
+    assert own["nearest"] != "real:7" and same["nearest"] == "real:7"
+    assert same["cosine"] == pytest.approx(1, abs=1e-3) and other["cosine"] < 1
+    assert same["marks"] == ["2" * len(tiny.TEXTS[7].split())] * 2
+    assert server.post("/steer/nearest", texts=["real:999"]).status_code == 400
+    assert server.post("/steer/nearest", texts=[]).status_code == 400
+
+
+def test_streams_are_told_and_nothing_is_written(server: Running) -> None:
+    tokens = server.metric("steer_tokens_total")
+    asked = ASKED | {"away": ["real:3", "Another text."], "gamma": 0.5, "eta": 0.2}
+    streams = server.post("/steer/streams", **asked).json()["streams"]
+    assert [each["name"] for each in streams] == ["expert", "base", "negative"]
+    assert [each["adapter"] for each in streams] == [True, False, True]
+    assert streams[2]["texts"] == [f" {tiny.TEXTS[3]}", " Another text."]
+    assert sum(each["weight"] for each in streams) == pytest.approx(1)
+    assert server.metric("steer_tokens_total") == tokens
+
+
+def test_kept_texts_join_the_pool_of_their_request(server: Running) -> None:
+    found = server.post(**ASKED | {"n": 3}).json()
+    ids = [f"{found['id']}/{each['index']}" for each in found["choices"]]
+    kept = [*ids[:2], *(f"Kept text {number}." for number in range(200))]
+    asked = ASKED | {"gamma": 0, "eta": 0.5, "n": 1, "kept": kept}
+    drawn = [
+        server.post("/steer/streams", **asked | {"seed": seed}).json()["streams"][-1]["texts"]
+        for seed in range(12)
+    ]
+    texts = {text.strip() for panel in drawn for text in panel}
+    known = {*tiny.TEXTS, *kept, *(each["text"].strip() for each in found["choices"][:2])}
+    # Of 402 texts half are kept; panels are shared, and the seed chooses one.
+    assert texts <= known and 0.25 < len(texts - {*tiny.TEXTS}) / len(texts) < 0.75
+    assert len({tuple(panel) for panel in drawn}) <= 8
+    once, again = (server.post(**asked).json()["choices"] for _ in range(2))
+    assert once == again
+    lost = server.post(**asked | {"kept": [f"cmpl-{'0' * 24}/0"]})
+    assert lost.status_code == 404 and lost.json()["error"]["param"] == "kept"
+
+
+def test_a_saved_run_says_which_kept_text_a_panel_held(server: Running) -> None:
+    first = server.post(**ASKED).json()
+    id = f"{first['id']}/0"
+    asked = ASKED | {"gamma": 0, "eta": 0.5, "away": [id, "real:5"]}
+    second = server.post(**asked).json()
+    verdicts = {id: "keep", f"{second['id']}/0": "keep"}
+    assert server.post("/steer/runs", name="lineage", verdicts=verdicts).status_code == 200
+    assert server.saved
+    run = Run.open(server.saved / "lineage")
+    assert run.records[1].panel == ("rec:0", "real:5")
+    assert "1 records of 2" in lineage(run, "rec:0")[1]
+
+
+def test_what_is_saved_is_read_by_other_commands(
+    server: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = server.post(**ASKED | {"n": 12}).json()
+    verdicts = {f"{found['id']}/{each['index']}": "keep" for each in found["choices"]}
+    assert server.post("/steer/runs", name="read", verdicts=verdicts).status_code == 200
+    assert server.saved
+    run, real = str(server.saved / "read"), tmp_path / "real.jsonl"
+    real.write_text("".join(json.dumps({"text": text}) + "\n" for text in tiny.TEXTS))
+    monkeypatch.setattr(
+        "steer.report.report.load_embedder", lambda name, cache: Embedder("stub", WordModel())
+    )
+    assert main(["show", run]) == 0
+    assert main(["export", run, str(tmp_path / "texts.jsonl")]) == 0
+    assert len((tmp_path / "texts.jsonl").read_text().splitlines()) == 12
+    assert main(["report", run, "--real", str(real), "--out", str(tmp_path / "page.html")]) == 0
+
+
+def test_experts_of_one_base_share_an_engine(served: list[Served], tiny_label_expert: Path) -> None:
+    tiny_one, labels = served
+    assert tiny_one.engine is labels.engine and tiny_one.batch == labels.batch
+    (alone,) = load([Expert.load(tiny_label_expert)], labels.real, ServeSettings(), spec)
+    asked = {"model": "labels", "label": "why", "max_tokens": 12, "seed": 1, "trace": True}
+    texts = []
+    for experts in (served, [alone]):
+        with running(experts, ServeSettings()) as server:
+            texts.append(server.post(**asked).json()["choices"])
+    assert texts[0][0]["text"] == texts[1][0]["text"]
 
 
 def test_a_key_is_asked_for_everywhere_but_at_the_door(served: list[Served]) -> None:

@@ -66,7 +66,7 @@ class ContrastiveSearch(Generation):
         self.tried: list[Tried] = []
         self.experts = {(r.streams[0].adapter, r.streams[0].context) for r in requests}
         # Hidden states of the experts' contexts.
-        self.prompts: dict[tuple[bool, str | Shown], Tensor] = {}
+        self.prompts: dict[tuple[int, str | Shown], Tensor] = {}
         self.hidden = torch.empty(0)  # states of the last forward pass
         self.logits = torch.empty(0)  # expert's, after the chosen tokens
 
@@ -84,7 +84,7 @@ class ContrastiveSearch(Generation):
     def _keep_hidden(self, module: nn.Module, given: Any, output: Any) -> None:
         self.hidden = nn.functional.normalize(output.last_hidden_state.float(), dim=-1)
 
-    def _prefill(self, adapter: bool, read: str | Shown) -> Context:
+    def _prefill(self, adapter: int, read: str | Shown) -> Context:
         context = super()._prefill(adapter, read)
         if (adapter, read) in self.experts:
             self.prompts[adapter, read] = self.hidden[0]
@@ -98,7 +98,9 @@ class ContrastiveSearch(Generation):
                 self.tries.add(expert.adapter, contexts[0]) for _ in range(self.sampling.candidates)
             ]
             others = zip(request.streams[1:], contexts[1:], strict=True)
-            lanes.append([tries[0], *(self.bank.add(s.adapter, c) for s, c in others)])
+            lanes.append(
+                [tries[0], *(self.bank.add(self._adapter(request, s), c) for s, c in others)]
+            )
             prompt = self.prompts[expert.adapter, expert.context]
             self.tried.append(Tried(tries, prompt, prompt[:0]))
         self.batch.admit(requests, lanes)

@@ -31,7 +31,8 @@ MERGED_SHARE = 1 / 20  # share of the memory for a second copy of the weights
 
 
 class HFEngine:
-    """Guided decoding with a base model and a LoRA adapter.
+    """Guided decoding with a base model and a LoRA adapter, or several: a call of `generate` reads
+    with the first, an `Order` of a `live` generation with the one of its number.
 
     `rows` is how many records decode together; None is 128 on a CPU and 256 on a GPU, or as many as
     fit into a quarter of the memory. `dtype` "auto" is bfloat16 where the hardware computes in it
@@ -45,7 +46,7 @@ class HFEngine:
     def __init__(
         self,
         base: str,
-        adapter: Path | None = None,
+        adapter: Path | Sequence[Path] | None = None,
         *,
         rows: int | None = None,
         dtype: str = "auto",
@@ -55,11 +56,13 @@ class HFEngine:
             raise SteerError(f"rows is {rows}: at least one record must decode at a time")
         use_cpus()
         self.rows = rows
-        self.lane_model = LaneModel(base, adapter, dtype, device)
+        adapters = [adapter] if isinstance(adapter, Path) else list(adapter or ())
+        self.lane_model = LaneModel(base, adapters, dtype, device)
         self.base_fingerprint = self.lane_model.fingerprint
         self.model, self.tokenizer = self.lane_model.module, self.lane_model.tokenizer
         self.switch, self.kv_shape = self.lane_model.switch, self.lane_model.kv_shape
-        self.may_merge = merged_bytes(self.model) <= MERGED_SHARE * total_memory(self.model.device)
+        room = MERGED_SHARE * total_memory(self.model.device)
+        self.may_merge = len(adapters) < 2 and merged_bytes(self.model) <= room
         ends = end_tokens(self.tokenizer, self.model.generation_config.eos_token_id)
         self.ends = torch.tensor(ends, device=self.model.device)
 

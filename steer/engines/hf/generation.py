@@ -13,7 +13,7 @@ from steer.engines.hf.lanes import Bank, Context
 from steer.engines.hf.model import LaneModel
 from steer.engines.interface import Completion, Request, Step, most_streams
 from steer.engines.tokens import require_room
-from steer.guidance import Shown
+from steer.guidance import Shown, Stream
 
 
 class Generation:
@@ -40,8 +40,8 @@ class Generation:
         longest = max(map(len, self.ids.values()), default=0)
         require_room(longest, sampling.max_new_tokens, model.max_context)
         # How many waiting streams still need each context; at zero it is forgotten.
-        self.uses = Counter((s.adapter, s.context) for r in requests for s in r.streams)
-        self.contexts: dict[tuple[bool, str | Shown], Context] = {}
+        self.uses = Counter((self._adapter(r, s), s.context) for r in requests for s in r.streams)
+        self.contexts: dict[tuple[int, str | Shown], Context] = {}
         streams = most_streams(requests)
         self.rows = self._rows(rows)
         self.bank = model.bank(streams * self.rows)
@@ -72,26 +72,34 @@ class Generation:
         lanes = []
         for request in requests:
             pairs = list(zip(request.streams, self._contexts(request), strict=True))
-            lanes += [[self.bank.add(s.adapter, c) for s, c in pairs] for _ in range(self.each)]
+            lanes += [
+                [self.bank.add(self._adapter(request, s), c) for s, c in pairs]
+                for _ in range(self.each)
+            ]
         self.batch.admit([request for request in requests for _ in range(self.each)], lanes)
 
     def _contexts(self, request: Request) -> list[Context]:
         """Finds each stream's context, prefilled when its first record needs it."""
-        return [self._context(stream.adapter, stream.context) for stream in request.streams]
+        return [self._context(self._adapter(request, s), s.context) for s in request.streams]
 
-    def _context(self, adapter: bool, read: str | Shown) -> Context:
+    def _adapter(self, request: Request, stream: Stream) -> int:
+        """Number of the adapter that a stream reads with, 0 for none."""
+        return int(stream.adapter)
+
+    def _context(self, adapter: int, read: str | Shown) -> Context:
         key = (adapter, read)
         if key not in self.contexts:
             self.contexts[key] = self._prefill(adapter, read)
         self.uses[key] -= 1
         return self.contexts[key] if self.uses[key] else self.contexts.pop(key)
 
-    def _prefill(self, adapter: bool, read: str | Shown) -> Context:
+    def _prefill(self, adapter: int, read: str | Shown) -> Context:
         ids = self.ids[read]
         context = Context(length=len(ids))
+        context.adapters = torch.tensor([adapter], device=self.model.device)
         tokens = torch.tensor([ids], device=self.model.device)
         positions = torch.arange(len(ids), device=tokens.device).unsqueeze(0)
-        context.logits = self.model.forward(tokens, positions, context, int(adapter))[0]
+        context.logits = self.model.forward(tokens, positions, context, int(adapter > 0))[0]
         return context
 
     def _choose(self) -> None:

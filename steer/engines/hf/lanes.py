@@ -30,12 +30,14 @@ BLOCK = 128
 @dataclass
 class Context:
     """A prefilled context: `keys` and `values` hold (1, kv_heads, length, head_dim) a layer,
-    `logits` (vocab,) the prediction of the first own token."""
+    `logits` (vocab,) the prediction of the first own token, and `adapters` (1,) the number of the
+    adapter that it is read with."""
 
     length: int
     keys: list[Tensor] = field(default_factory=list)
     values: list[Tensor] = field(default_factory=list)
     logits: Tensor = field(default_factory=lambda: torch.empty(0))
+    adapters: Tensor | None = None
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float) -> Tensor:
         """Computes causal self-attention of the prefill, (1, heads, length, head_dim); keeps k and
@@ -56,13 +58,15 @@ class Context:
 class Lane:
     """One stream of one row: its place in the bank, how many slots of its own cache are taken, and
     how many positions its next token is beyond them. The first slots hold its context, or stand for
-    one that is read `apart`: a slot for each query head of a key head."""
+    one that is read `apart`: a slot for each query head of a key head. `adapter` is the number of
+    its adapter, 0 for none."""
 
     index: int
     context: Context
     apart: bool
     length: int
     beyond: int
+    adapter: int = 0
 
     @property
     def position(self) -> int:
@@ -72,9 +76,9 @@ class Lane:
 
 class Bank:
     """Lanes that go through the model together, at most `room`: dense, lane i at index i, the first
-    `on` of them with the adapter on and the others with it off. `kv_shape` is layers, kv_heads and
-    head_dim, `rep` query heads share a key head; the cache has the device and the precision of
-    `like`."""
+    `on` of them with an adapter on and the others without; `adapters` (count,) are their numbers.
+    `kv_shape` is layers, kv_heads and head_dim, `rep` query heads share a key head; the cache has
+    the device and the precision of `like`."""
 
     def __init__(self, kv_shape: tuple[int, int, int], rep: int, room: int, like: Tensor) -> None:
         self.rep = rep
@@ -82,17 +86,18 @@ class Bank:
         self.on = 0
         layers, kv_heads, head_dim = kv_shape
         self.cache = like.new_empty(layers, 2, room, kv_heads, 0, head_dim)
+        self.adapters: Tensor | None = None
         self._groups: list[tuple[Context, Tensor | slice]] | None = None
 
     @property
     def count(self) -> int:
         return len(self.lanes)
 
-    def add(self, adapter: bool, context: Context) -> Lane:
-        """Adds a new lane that reads `context`."""
+    def add(self, adapter: int, context: Context) -> Lane:
+        """Adds a new lane that reads `context` with the adapter of that number; 0 is none."""
         apart = context.length > SHORT
         length = self.rep if apart else context.length
-        lane = Lane(self.count, context, apart, length, context.length - length)
+        lane = Lane(self.count, context, apart, length, context.length - length, int(adapter))
         self.lanes.append(lane)
         self._groups = None
         if adapter:
@@ -162,11 +167,11 @@ class Bank:
         """Decides, once before a decoding step, where new keys go and what each lane may see.
         Returns the position of each lane's new token, (count,)."""
         device = self.cache.device
-        numbers = [(lane.length, lane.position) for lane in self.lanes]
-        seen = max(length for length, _ in numbers) + 1
+        numbers = [(lane.length, lane.position, lane.adapter) for lane in self.lanes]
+        seen = max(length for length, *_ in numbers) + 1
         if seen > self.cache.shape[4]:
             self._grow(self.cache.shape[4] + GROWTH)
-        slots, positions = torch.tensor(numbers, device=device).T
+        slots, positions, self.adapters = torch.tensor(numbers, device=device).T
         hidden = torch.arange(seen, device=device) > slots.unsqueeze(-1)
         mask = torch.zeros(hidden.shape, device=device).masked_fill_(hidden, -torch.inf)
         self.mask = mask[:, None, None, :]

@@ -1,10 +1,12 @@
-"""One copy of the base weights, the adapter on for the leading lanes of a batch and off for the
-rest, so that one forward pass serves the expert and the base model.
+"""One copy of the base weights, an adapter on for the leading lanes of a batch and off for the
+rest, so that one forward pass serves the expert and the base model. There may be several adapters:
+each of the leading lanes then has the one of its number.
 
 For few rows a linear layer costs its start, not its arithmetic. So the layers that read the same
 tensor (queries, keys and values; gate and up) are one product, and the adapter is one more. What
 its first matrices make of the tensor stands beside the tensor, set to zero where the adapter is
-off; its second matrices stand beside the base weights.
+off; its second matrices stand beside the base weights. Those of several adapters stand side by
+side.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from peft import PeftModel
 from peft.tuners.lora import Linear as LoraLinear
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
@@ -26,12 +29,13 @@ from steer.models.base import attach_adapter
 
 
 class Switch:
-    """State of the adapter in the next forward pass: the adapter is on for the first `lanes`
-    entries of the batch; with `merged` for all of them, from weights that have the adapter added
-    in."""
+    """State of the adapters in the next forward pass: one is on for the first `lanes` entries of
+    the batch; with `merged` for all of them, from weights that have the adapter added in. Where
+    there are several, `numbers` (entries,) says which: the first is 1, and 0 is none."""
 
     lanes = 0
     merged = False
+    numbers: Tensor | None = None
 
 
 class Product:
@@ -70,16 +74,27 @@ class Joint:
     """Linear layers that read the same tensor, as one: base(x), plus the low-rank update for the
     first `switch.lanes` entries of the batch.
 
-    `layers` are plain linear layers, or PEFT's around one with the adapter called `adapter`.
+    `layers` are plain linear layers, or PEFT's around one with the adapters called `adapters`. With
+    several, `owners` (all their ranks,) has the number of the adapter that each column of
+    `down`'s is of.
     """
 
-    def __init__(self, layers: Sequence[nn.Module], adapter: str, switch: Switch) -> None:
+    def __init__(
+        self, layers: Sequence[nn.Module], adapters: Sequence[str], switch: Switch
+    ) -> None:
         bases = [_base(layer) for layer in layers]
-        downs, ups = zip(*(_low_rank(layer, adapter) for layer in layers), strict=True)
         self.members, self.switch = len(layers), switch
-        down, weight = torch.cat(downs), torch.cat([base.weight.detach() for base in bases])
+        weights, downs = [torch.cat([base.weight.detach() for base in bases])], []
+        for adapter in adapters:
+            own, ups = zip(*(_low_rank(layer, adapter) for layer in layers), strict=True)
+            downs.append(torch.cat(own))
+            weights.append(torch.block_diag(*ups))
+        down = torch.cat(downs) if downs else weights[0][:0]
         self.down = Product(down, None) if len(down) else None
-        self.both = Product(torch.cat([weight, torch.block_diag(*ups)], dim=1), _bias(bases))
+        self.both = Product(torch.cat(weights, dim=1), _bias(bases))
+        ranks = torch.tensor([len(each) for each in downs], device=down.device)
+        numbers = torch.arange(1, len(downs) + 1, device=down.device)
+        self.owners = numbers.repeat_interleave(ranks) if len(downs) > 1 else None
         self.merged: Product | None = None
         self.last: _Read | None = None
 
@@ -107,6 +122,10 @@ class Joint:
             return self.both(x)
         low = self.down(x)
         low[self.switch.lanes :].zero_()
+        if self.owners is not None:
+            assert self.switch.numbers is not None
+            numbers = self.switch.numbers.view(-1, *(1 for _ in low.shape[1:]))
+            low.masked_fill_(numbers != self.owners, 0.0)
         return self.both(torch.cat((x, low), dim=-1))
 
     def merge(self) -> None:
@@ -144,9 +163,10 @@ def _base(layer: nn.Module) -> nn.Linear:
 
 
 def _low_rank(layer: nn.Module, adapter: str) -> tuple[Tensor, Tensor]:
-    """The adapter's matrices (rank, in) and, scaled, (out, rank); of rank 0 without an adapter."""
+    """The adapter's matrices (rank, in) and, scaled, (out, rank); of rank 0 where the layer has
+    none of it."""
     weight = _base(layer).weight.detach()
-    if not isinstance(layer, LoraLinear):
+    if not isinstance(layer, LoraLinear) or adapter not in layer.lora_A:
         return weight[:0], weight[:, :0]
     down: Any = layer.lora_A[adapter].weight
     up: Any = layer.lora_B[adapter].weight
@@ -195,21 +215,21 @@ def _replace(model: nn.Module, path: str, layer: nn.Module) -> None:
     setattr(model.get_submodule(parent), leaf, layer)
 
 
-def join(model: PreTrainedModel, adapter: Path | None) -> Switch:
-    """Puts the LoRA adapter in folder `adapter`, if any, into `model`, and join its linear layers
+def join(model: PreTrainedModel, adapters: Sequence[Path]) -> Switch:
+    """Puts the LoRA adapters in these folders, if any, into `model`, and joins its linear layers
     that read the same tensor, in place.
 
-    Raises `SteerError` when the adapter does not fit the model or is more than LoRA on linear
+    Raises `SteerError` when an adapter does not fit the model or is more than LoRA on linear
     layers (DoRA, trained embeddings, biases).
     """
     switch = Switch()
     groups = _readers(model)
-    name = _attach(model, adapter) if adapter else ""
+    names = _attach(model, adapters)
     adapted = {path for path, layer in model.named_modules() if isinstance(layer, LoraLinear)}
     # A single layer without an adapter is as good as it is.
     for group in groups:
         if len(group) > 1 or group[0] in adapted:
-            _join(model, group, name, switch)
+            _join(model, group, names, switch)
     model.requires_grad_(False)
     return switch
 
@@ -243,20 +263,29 @@ def _watching(model: nn.Module, calls: list[tuple[str, Tensor]]) -> Iterator[Non
             hook.remove()
 
 
-def _join(model: nn.Module, group: Sequence[str], adapter: str, switch: Switch) -> None:
+def _join(model: nn.Module, group: Sequence[str], adapters: Sequence[str], switch: Switch) -> None:
     layers = [model.get_submodule(path) for path in group]
-    joint, start = Joint(layers, adapter, switch), 0
+    joint, start = Joint(layers, adapters, switch), 0
     for path, layer in zip(group, layers, strict=True):
         stop = start + _base(layer).out_features
         _replace(model, path, Part(joint, start, stop))
         start = stop
 
 
-def _attach(model: PreTrainedModel, adapter: Path) -> str:
-    """Puts the adapter into `model`; returns its name. Raises `SteerError` for all but plain LoRA
-    on linear layers."""
-    peft = attach_adapter(model, adapter)
-    name = str(peft.active_adapter)
+def _attach(model: PreTrainedModel, adapters: Sequence[Path]) -> list[str]:
+    """Puts the adapters into `model`; returns their names. Raises `SteerError` for all but plain
+    LoRA on linear layers."""
+    peft: PeftModel | None = None
+    names: list[str] = []
+    for adapter in adapters:
+        name = f"steer{len(names) + 1}"
+        peft = attach_adapter(model, adapter, name, peft)
+        _require_plain(model, peft, adapter, name)
+        names.append(name)
+    return names
+
+
+def _require_plain(model: PreTrainedModel, peft: PeftModel, adapter: Path, name: str) -> None:
     config = peft.peft_config[name]
     if getattr(config, "bias", "none") != "none" or getattr(config, "modules_to_save", None):
         raise SteerError(f"the adapter in {adapter} trains more than LoRA layers; fit it without")
@@ -273,4 +302,3 @@ def _attach(model: PreTrainedModel, adapter: Path) -> str:
                 f"the adapter in {adapter} has {type(layer).__name__} at {path}; "
                 "only plain LoRA on linear layers can be switched per row"
             )
-    return name

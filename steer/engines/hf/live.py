@@ -20,7 +20,7 @@ from steer.engines.sampling import Sampler
 from steer.engines.tokens import require_room
 from steer.engines.trace import Candidate, Setting, candidates, guided
 from steer.errors import SteerError
-from steer.guidance import Shown
+from steer.guidance import Shown, Stream
 
 KEPT = 6144
 """Tokens of contexts that stay prefilled for later requests."""
@@ -34,13 +34,15 @@ class Order:
     """A request as a server has it: `sampling` is its own and draws tokens (no search). The record
     begins with the token ids `begun`, which are read and not drawn. `top` is how many of the
     likeliest tokens are told at each step (None: not even the chosen one's log-probability), and
-    `trace` tells the candidates as `steer.engines.trace` finds them."""
+    `trace` tells the candidates as `steer.engines.trace` finds them. Where the engine has several
+    adapters, `adapter` is the number of the one whose streams these are, from 1."""
 
     request: Request
     sampling: Sampling
     begun: tuple[int, ...] = ()
     top: int | None = None
     trace: bool = False
+    adapter: int = 1
 
     @property
     def longest(self) -> int:
@@ -277,7 +279,7 @@ class Live(Generation):
         admitted: list[Request] = []
         while self.waiting and self._has_room(self.waiting[0], admitted):
             admitted.append(self.waiting.popleft())
-            if any((s.adapter, s.context) not in self.contexts for s in admitted[-1].streams):
+            if any(self._key(admitted[-1], s) not in self.contexts for s in admitted[-1].streams):
                 break
         if admitted:
             self.batch.widen(most_streams(admitted))
@@ -292,7 +294,13 @@ class Live(Generation):
         size = (lanes + own) * longest * self.token_bytes
         return not there or (lanes + own <= self.rows and size <= self.memory)
 
-    def _context(self, adapter: bool, read: str | Shown) -> Context:
+    def _adapter(self, request: Request, stream: Stream) -> int:
+        return self.orders[request.id].adapter if stream.adapter else 0
+
+    def _key(self, request: Request, stream: Stream) -> tuple[int, str | Shown]:
+        return self._adapter(request, stream), stream.context
+
+    def _context(self, adapter: int, read: str | Shown) -> Context:
         key = (adapter, read)
         if key not in self.contexts:
             self.ids = {read: self.model.encode(read)}

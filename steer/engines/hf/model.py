@@ -1,6 +1,7 @@
-"""The model that the hf engine's lanes go through: its weights, with the adapter on or off for each
+"""The model that the hf engine's lanes go through: its weights, with an adapter on or off for each
 lane, and its tokenizer."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -16,14 +17,14 @@ from steer.models.base import context_length, load_model, load_tokenizer, model_
 
 
 class LaneModel:
-    """A base model whose LoRA adapter is on for some lanes of a forward pass and off for others.
+    """A base model with LoRA adapters, of which each lane of a forward pass has one or none.
 
     `module` is Transformers' model, whose attention and linear layers are ours; `kv_shape` is
     layers, key-value heads and their size: what a cache has for each token. `rep` query heads
     share a key-value head. Raises `SteerError` when the model or the adapter cannot be used.
     """
 
-    def __init__(self, base: str, adapter: Path | None, dtype: str, device: str) -> None:
+    def __init__(self, base: str, adapters: Sequence[Path], dtype: str, device: str) -> None:
         self.module = load_model(base, dtype=dtype, device=device).eval()
         self.tokenizer = load_tokenizer(base)
         self.fingerprint = model_fingerprint(base)
@@ -33,7 +34,7 @@ class LaneModel:
                 f"{kind} does not take Transformers' attention interface; "
                 "the hf engine needs a model that does (Llama, Qwen, Mistral, ...)"
             )
-        self.switch = join(self.module, adapter)
+        self.switch = join(self.module, adapters)
         pack(self.module)
         self.module.set_attn_implementation(IMPLEMENTATION)
         config = self.module.config.get_text_config()
@@ -86,9 +87,9 @@ class LaneModel:
         self, tokens: Tensor, positions: Tensor, read: Context | Bank, adapted: int
     ) -> Tensor:
         """Computes logits (lanes, vocab) after the last token of `tokens` (lanes, length), of the
-        known ids; the adapter is on for the first `adapted` lanes, and `read` holds their
-        caches."""
-        self.switch.lanes = adapted
+        known ids; an adapter is on for the first `adapted` lanes, and `read` holds their caches
+        and says which."""
+        self.switch.lanes, self.switch.numbers = adapted, read.adapters
         logits: Tensor = self.module(
             input_ids=tokens,
             position_ids=positions,

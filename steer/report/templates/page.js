@@ -1,22 +1,11 @@
-"use strict";
-
 const page = JSON.parse(document.getElementById("data").textContent);
 const narrow = matchMedia("(max-width: 40rem)");
 const coarse = matchMedia("(pointer: coarse)");
 const LINE = 52;
 const LINES = 7;
-/* What Python splits words at. */
-const SPACE = /([\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+)/;
 
 function variable(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
-}
-
-function element(tag, className, text) {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
 }
 
 function named(name, words) {
@@ -165,20 +154,6 @@ function sortBy(heading) {
 
 /* Texts. */
 
-function markedText(number, marks) {
-  const paragraph = element("span");
-  /* Words at even places, the white space between them at odd ones. */
-  const parts = page.texts[number].split(SPACE);
-  if (!parts[0]) paragraph.append(...parts.splice(0, 2));
-  for (let start = 0, end; start < parts.length; start = end) {
-    for (end = start + 2; end < parts.length && marks[end / 2] === marks[start / 2]; ) end += 2;
-    const kind = { 1: ["span", "both"], 2: ["mark", ""] }[marks[start / 2]] ?? ["span", ""];
-    if (start) paragraph.append(parts[start - 1]);
-    paragraph.append(element(...kind, parts.slice(start, end - 1).join("")));
-  }
-  return paragraph;
-}
-
 function pairCard(pair) {
   const card = element("article", "card pair");
   const head = element("header");
@@ -190,7 +165,7 @@ function pairCard(pair) {
   card.append(head);
   ["synthetic", "nearest real text"].forEach((side, i) => {
     const paragraph = element("p");
-    paragraph.append(element("span", "side", side), markedText(pair.texts[i], pair.marks[i]));
+    paragraph.append(element("span", "side", side), markedText(page.texts[pair.texts[i]], pair.marks[i]));
     card.append(paragraph);
   });
   return card;
@@ -213,6 +188,52 @@ function recordItem(record) {
 function showRecords() {
   const method = document.getElementById("records-method").value;
   document.getElementById("records").replaceChildren(...page.records[method].map(recordItem));
+}
+
+/* Token by token: the sliders weigh the streams anew. */
+
+function makeDial(name, most, move) {
+  const [made, label, dial] = [element("div", "slider"), element("label", "", name), element("input")];
+  const value = element("output");
+  Object.assign(dial, { type: "range", id: `dial-${name}`, min: "0", max: most, step: name === "alpha" ? "0.001" : "0.05" });
+  label.htmlFor = value.htmlFor = dial.id;
+  label.append(value);
+  dial.addEventListener("input", move);
+  made.append(label, dial);
+  const set = (to) => {
+    dial.value = String(to);
+    value.textContent = dial.value;
+  };
+  return { name, made, dial, value, set };
+}
+
+function setUpTraces() {
+  if (!page.traces.length) return;
+  const part = (id) => document.getElementById(id);
+  const [strip, against, at, heads, rows] = ["strip", "against", "at", "streams", "candidates"].map(part);
+  const view = new Tokens({ strip, against, at, heads, rows });
+  const kinds = [["gamma", "2"], ["eta", "2"], ["rho", "0.95"], ["alpha", "0.5"]];
+  const move = () => {
+    const now = Object.fromEntries(dials.map((each) => [each.name, Number(each.dial.value)]));
+    for (const each of dials) each.value.textContent = each.dial.value;
+    view.recompute({ weights: reweigh(view.text, now), alpha: now.alpha });
+  };
+  const dials = kinds.map(([name, most]) => makeDial(name, most, move));
+  part("dials").append(...dials.map((each) => each.made));
+  const show = () => {
+    const trace = page.traces[Number(part("trace").value)];
+    for (const each of dials) {
+      each.set(trace.dials[each.name]);
+      const unknown = each.name === "alpha" ? trace.streams[0] !== "expert" : !trace.dials[each.name];
+      each.dial.disabled = unknown || trace.adaptive;
+    }
+    view.recompute(null);
+    view.show(trace);
+  };
+  const name = (trace) => `${trace.method}, ${trace.id}`;
+  part("trace").append(...page.traces.map((trace, i) => new Option(name(trace), i)));
+  part("trace").addEventListener("change", show);
+  show();
 }
 
 /* Contents: open beside the text, folded above it on a small screen. */
@@ -248,6 +269,7 @@ document.getElementById("records-method").addEventListener("change", showRecords
 showPairs();
 showRecords();
 setUpMap();
+setUpTraces();
 ["(prefers-color-scheme: dark)", "print"].forEach((query) => {
   matchMedia(query).addEventListener("change", drawAll);
 });

@@ -1,7 +1,9 @@
 /* Judge: one text after the other, kept or rejected by hand. */
 
 import { post } from "./api.js";
-import { byId, changed, onChange, state } from "./state.js";
+import { beside, place as findPlace } from "./places.js";
+import { markedText } from "./shared.js";
+import { byId, changed, focusOn, onChange, state } from "./state.js";
 
 let at = 0;
 
@@ -12,7 +14,15 @@ function show() {
   at = Math.max(0, Math.min(at, all.length - 1));
   const text = all.length ? state.written.get(all[at]) : null;
   const verdict = text && state.verdicts.get(all[at]);
-  byId("judged").textContent = text ? text.text : "Write some texts first.";
+  const marks = state.places.get(all[at])?.marks;
+  byId("judged").replaceChildren(
+    marks ? markedText(text.text, marks[0]) : text ? text.text : "Write some texts first.",
+  );
+  beside(byId("judged-beside"), all[at]);
+  if (text && !byId("judge").hidden) {
+    focusOn(all[at]);
+    findPlace([all[at]]).catch(() => {}); // where nothing can be embedded there is no nearest text
+  }
   byId("judged").className = `card reading verdict-${verdict ?? "none"}`;
   const counts = ["keep", "reject"].map((name) => [...state.verdicts.values()].filter((v) => v === name).length);
   const place = all.length ? `text ${at + 1} of ${all.length}; ` : "";
@@ -74,6 +84,7 @@ export function startJudge() {
   byId("download").addEventListener("click", download);
   document.addEventListener("keydown", press);
   onChange("verdicts", show);
-  onChange("written", show);
+  for (const what of ["written", "places", "tab"]) onChange(what, show);
+  byId("join").addEventListener("change", () => changed("settings"));
   show();
 }

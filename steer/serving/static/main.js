@@ -1,7 +1,9 @@
 /* The page: settings on the left, what is done with them on the right. */
 
 import { get, remember } from "./api.js";
+import { startChosen } from "./chosen.js";
 import { startJudge } from "./judge.js";
+import { startMap } from "./map.js";
 import { startSee } from "./see.js";
 import { byId, changed, DIALS, element, model, problem, state } from "./state.js";
 import { startTabs } from "./tabs.js";
@@ -66,10 +68,13 @@ async function start() {
 }
 
 makeDials();
+for (const begin of [startWrite, startSee, startMap, startChosen, startTexts, startJudge, startTake]) {
+  begin();
+}
 startTabs();
-for (const begin of [startWrite, startSee, startTexts, startJudge, startTake]) begin();
 byId("model").addEventListener("change", () => {
-  state.away.length = state.towards.length = 0;
+  state.away = [];
+  state.towards = [];
   changed("moved");
   chooseModel();
 });

@@ -1,4 +1,8 @@
-/* What the settings are now, and what was written. */
+/* What the settings are now, what was written, and which texts are chosen. */
+
+import { element } from "./shared.js";
+
+export { element };
 
 export const DIALS = [
   ["gamma", "0", "2", "0.05", "coherence: towards what fitting taught"],
@@ -8,16 +12,21 @@ export const DIALS = [
   ["temperature", "0", "2", "0.05", "0 is always the likeliest"],
 ];
 
-export const state = { models: [], away: [], towards: [], written: new Map(), verdicts: new Map() };
+/* Texts by id: real ones, and those that were written. `chosen` and `focus` are ids; `places` is
+   where texts lie on the map, and the real text nearest to each. */
+export const state = {
+  models: [],
+  away: [],
+  towards: [],
+  real: new Map(),
+  written: new Map(),
+  verdicts: new Map(),
+  chosen: new Set(),
+  focus: null,
+  places: new Map(),
+};
 
 export const byId = (id) => document.getElementById(id);
-
-export function element(tag, className, text) {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
-}
 
 export function button(text, pressed, action) {
   const made = element("button", "small", text);
@@ -33,6 +42,22 @@ export function model() {
 
 export function dials() {
   return Object.fromEntries(DIALS.map(([name]) => [name, Number(byId(`dial-${name}`).value)]));
+}
+
+/* Ids of the texts kept by hand that this expert wrote for this label. */
+function keptLike(asked) {
+  const kept = [...state.verdicts].filter(([, verdict]) => verdict === "keep").map(([id]) => id);
+  const like = (own) => own.model === asked.model && own.label === asked.label;
+  return kept.filter((id) => like(state.written.get(id).asked));
+}
+
+export const textOf = (id) => (state.real.get(id) ?? state.written.get(id))?.text ?? "";
+
+/* One text is looked at in every part of the page. */
+export function focusOn(id) {
+  if (state.focus === id) return;
+  state.focus = id;
+  changed("focus");
 }
 
 /* The body of a request with the settings as they are. */
@@ -51,6 +76,8 @@ export function body(plain) {
   Object.assign(asked, set);
   if (state.away.length && set.eta > 0) asked.away = state.away.map((each) => each.id);
   if (state.towards.length && set.rho > 0) asked.towards = state.towards.map((each) => each.id);
+  const kept = byId("join").checked ? keptLike(asked) : [];
+  if (kept.length && !(asked.away && asked.towards)) asked.kept = kept;
   return asked;
 }
 

@@ -1,6 +1,6 @@
 /* The tabs of the page, by mouse, keyboard and address. */
 
-import { byId } from "./state.js";
+import { byId, changed } from "./state.js";
 
 const tabs = () => [...document.querySelectorAll("[role=tab]")];
 
@@ -12,6 +12,7 @@ export function open(name) {
     byId(tab.getAttribute("aria-controls")).hidden = !mine;
   }
   history.replaceState(null, "", `#${name}`);
+  changed("tab");
 }
 
 export function startTabs() {

@@ -2,6 +2,9 @@
 
 import { body, button, byId, dials, onChange, state } from "./state.js";
 
+/* Written texts by their words: another server does not know their ids. */
+const spelled = (ids) => ids.map((id) => state.written.get(id)?.text ?? id);
+
 const quoted = (text) => (/^[\w./:-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);
 const python = (value) => JSON.stringify(value);
 
@@ -35,6 +38,7 @@ function script(asked) {
 function show() {
   if (!state.models.length) return;
   const asked = body(false);
+  for (const name of ["away", "towards", "kept"]) if (asked[name]) asked[name] = spelled(asked[name]);
   byId("as-command").textContent = command(asked);
   byId("as-python").textContent = script(asked);
   byId("as-request").textContent = `POST ${location.origin}/v1/completions\n\n${JSON.stringify(asked, null, 2)}`;

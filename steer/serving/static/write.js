@@ -1,10 +1,13 @@
 /* Write: two columns with the same seeds. */
 
-import { stream } from "./api.js";
+import { post, stream } from "./api.js";
+import { send } from "./chosen.js";
 import { see } from "./see.js";
-import { body, button, byId, changed, element, problem, state } from "./state.js";
+import { body, button, byId, changed, element, onChange, problem, state } from "./state.js";
 
+const REST = 300; // ms without a change of the settings before the server is asked
 let running = null;
+let waiting = null;
 
 function card(list, id, text) {
   const made = element("li");
@@ -31,10 +34,7 @@ function finish(shown, id) {
   delete shown.dataset.busy;
   shown.dataset.id = id;
   shown.className = `verdict-${state.verdicts.get(id) ?? "none"}`;
-  const away = button("Away", undefined, () => {
-    state.away.push({ id: text.text, text: text.text });
-    changed("moved");
-  });
+  const away = button("Away", undefined, () => send("away", [id]));
   const ended = text.ended === "length" ? "cut off" : `${text.tokens.length} tokens`;
   shown
     .querySelector(".row")
@@ -53,7 +53,8 @@ async function column(list, asked, signal) {
     for (const choice of event.choices) {
       const id = `${event.id}/${choice.index}`;
       if (!state.written.has(id)) {
-        const about = { asked, place: choice.index, streams: event.steer.streams };
+        const { streams, weights } = event.steer;
+        const about = { asked, place: choice.index, streams, weights };
         state.written.set(id, { ...about, text: "", tokens: [], begun: 0, ended: null });
       }
       const text = state.written.get(id);
@@ -96,10 +97,43 @@ export async function write() {
   }
 }
 
+/* What each stream reads before the text: the panels as they are drawn. */
+async function showReads() {
+  if (!byId("reads").open || !state.models.length) return;
+  const where = byId("reading");
+  try {
+    const { streams } = await post("/steer/streams", body(false));
+    where.replaceChildren(
+      ...streams.map((each) => {
+        const [made, items] = [element("div", "stream"), element("ol")];
+        const who = each.adapter ? "the expert" : "the base model";
+        made.append(element("h2", "side", `${each.name}: ${who}, weight ${each.weight}`));
+        items.append(...each.texts.map((text) => element("li", "", text)));
+        if (each.texts.length) made.append(items);
+        made.append(element("p", "muted", each.prompt));
+        return made;
+      }),
+    );
+  } catch (error) {
+    where.replaceChildren(element("p", "muted", error.message));
+  }
+}
+
 export function startWrite() {
+  byId("reads").addEventListener("toggle", showReads);
+  onChange("settings", () => {
+    clearTimeout(waiting);
+    waiting = setTimeout(showReads, REST);
+  });
   byId("go").addEventListener("click", write);
   byId("stop").addEventListener("click", () => running?.abort());
   document.addEventListener("steer-verdicts", () => {
     for (const each of document.querySelectorAll(".written [data-id]")) finish(each, each.dataset.id);
+    changed("settings"); // kept texts join the pool
+  });
+  onChange("focus", () => {
+    for (const each of document.querySelectorAll(".written [data-id]")) {
+      each.classList.toggle("focus", each.dataset.id === state.focus);
+    }
   });
 }

@@ -158,7 +158,7 @@ def test_an_adapter_of_another_base_is_an_error(adapter, tmp_path):
         num_attention_heads=4, num_key_value_heads=2, bos_token_id=0, eos_token_id=1,
     )  # fmt: skip
     with pytest.raises(SteerError, match="does not fit"):
-        join(LlamaForCausalLM(config), adapter)
+        join(LlamaForCausalLM(config), [adapter])
 
 
 @pytest.mark.skipif(default_model() != EMBEDDED, reason="the embedded model is not installed")

@@ -15,7 +15,7 @@ from steer.engines.interface import Request
 from steer.errors import SteerError
 from steer.guidance import Shown, steer_streams
 from tests import naive
-from tests.engines.contract import reference, save_adapter
+from tests.engines.contract import assert_same, reference, save_adapter
 from tests.tiny import PROMPT, TEXTS
 
 PANEL = Shown(tuple(f" {text}" for text in TEXTS[:6]), PROMPT)
@@ -206,3 +206,52 @@ def test_what_can_never_be_served_is_refused(engine: HFEngine) -> None:
         engine.live(600).check(replace(order(0), sampling=Sampling(max_new_tokens=510)))
     with pytest.raises(SteerError, match="3 streams"):
         Live(engine.lane_model, engine.ends, 2, 64, 1).check(order(1))
+
+
+def test_rows_have_each_the_adapter_of_their_order(
+    tiny_model: Path, adapter: Path, tmp_path: Path
+) -> None:
+    """Every score, with rows of three experts and of the base model in one batch."""
+    base = str(tiny_model)
+    others = [save_adapter(base, tmp_path / str(n), seed=n, rank=2 + n) for n in (2, 3)]
+    adapters = [adapter, *others]
+    engine = HFEngine(base, adapters, dtype="float32", device="cpu")
+    orders = [replace(order(n), adapter=1 + n % 3, trace=True, top=0) for n in range(9)]
+    together = run(engine.live(64), orders)
+    for number, folder in enumerate(adapters):
+        slow = reference(base, folder)
+        for each in orders[number::3]:
+            wrote = together[each.request.id]
+            assert tokens(run(engine.live(64), [each])[each.request.id]) == tokens(wrote)
+            _assert_as_said(slow, engine, each, wrote[:6])
+
+
+def test_adapters_of_other_layers_share_a_model(
+    tiny_model: Path, adapter: Path, tmp_path: Path
+) -> None:
+    base = str(tiny_model)
+    few = save_adapter(base, tmp_path / "few", seed=2, layers=["q_proj", "down_proj"])
+    engine = HFEngine(base, [few, adapter], dtype="float32", device="cpu")
+    asked = replace(order(1), trace=True, top=0)
+    wrote = run(engine.live(64), [asked, replace(order(2), adapter=2)])[1]
+    _assert_as_said(reference(base, few), engine, asked, wrote)
+
+
+def _assert_as_said(slow, engine: HFEngine, asked: Order, wrote: list[Wrote]) -> None:
+    for step, one in enumerate(wrote):
+        scores = naive.scores(slow, engine.tokenizer, asked.request, tokens(wrote)[:step])
+        final = scores.log_softmax(-1)
+        for candidate in one.trace:
+            assert candidate.kept == math.isfinite(float(final[candidate.token]))
+            if candidate.kept:
+                assert candidate.final == pytest.approx(float(final[candidate.token]), abs=1e-4)
+
+
+def test_a_call_reads_with_the_first_adapter(
+    tiny_model: Path, adapter: Path, tmp_path: Path
+) -> None:
+    other = save_adapter(str(tiny_model), tmp_path / "other", seed=2)
+    both = HFEngine(str(tiny_model), [adapter, other], dtype="float32", device="cpu")
+    alone = HFEngine(str(tiny_model), adapter, dtype="float32", device="cpu")
+    requests, sampling = [order(number).request for number in range(4)], Sampling(max_new_tokens=12)
+    assert_same(both.generate(requests, sampling), alone.generate(requests, sampling))
