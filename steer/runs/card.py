@@ -34,7 +34,8 @@ class CardSettings(Config):
 @dataclass(frozen=True)
 class CardFacts:
     """What is known of an exported run: its settings and sources, and the records written by their
-    `splits`, with their `counts` by label, the `reasons` of rejects and a `sample`."""
+    `splits`, with their `counts` by label, the `reasons` of rejects and a `sample`; the `files` of
+    each split, and the `datasets.Features` of a row."""
 
     version: str
     config: RunConfig
@@ -43,6 +44,8 @@ class CardFacts:
     counts: Mapping[str, int]
     reasons: Mapping[str, int]
     sample: Sequence[Record]
+    files: Mapping[str, str]
+    features: Any
 
     @property
     def records(self) -> int:
@@ -80,14 +83,25 @@ def dataset_card(facts: CardFacts, settings: CardSettings) -> str:
 
 def _header(facts: CardFacts, settings: CardSettings) -> dict[str, Any]:
     """The card's YAML, as the Hub reads it."""
-    files = [{"split": name, "path": f"data/{name}.parquet"} for name in facts.splits]
+    files = [{"split": name, "path": path} for name, path in facts.files.items()]
     given: dict[str, Any] = {"license": settings.license, "language": list(settings.languages)}
     return {name: value for name, value in given.items() if value} | {
         "configs": [{"config_name": "default", "data_files": files}],
+        "dataset_info": _info(facts.features),
         "size_categories": [size_category(facts.records)],
         "task_categories": ["text-generation" if facts.config.n else "text-classification"],
         "tags": ["synthetic", "synthetic-data", "steer"],
     }
+
+
+def _info(features: Any) -> Any:
+    """The card's `dataset_info`, written by the library that reads it."""
+    from datasets.info import DatasetInfo, DatasetInfosDict
+    from huggingface_hub import DatasetCardData
+
+    data = DatasetCardData()
+    DatasetInfosDict(default=DatasetInfo(features=features)).to_dataset_card_data(data)
+    return data.to_dict()["dataset_info"]
 
 
 def _indented(text: str) -> str:

@@ -105,13 +105,25 @@ class Parquet:
             self._writer.close()
 
     def _flush(self) -> None:
-        import pyarrow.parquet
-
         table = to_table(self._rows, field_types() | self._own)
         if self._writer is None:
-            self._writer = pyarrow.parquet.ParquetWriter(self._path, table.schema)
+            self._writer = self._open(table.schema)
         self._writer.write_table(table)
         self._rows = []
+
+    def _open(self, schema: Any) -> Any:
+        import pyarrow.parquet
+
+        return pyarrow.parquet.ParquetWriter(self._path, schema)
+
+
+class Arrow(Parquet):
+    """The same in Arrow's stream format, which `datasets` maps into memory."""
+
+    def _open(self, schema: Any) -> Any:
+        import pyarrow
+
+        return pyarrow.ipc.new_stream(str(self._path), schema)
 
 
 class Markdown:

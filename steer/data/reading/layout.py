@@ -16,7 +16,11 @@ ABSENT = object()
 """Stands for the value of a row that has none."""
 
 _CHATS = ("messages", "conversations", "conversation", "chat", "turns")
-_ANSWERED = (("instruction", "output"), ("prompt", "completion"), ("prompt", "response"))
+_ANSWERED = (
+    ("instruction", "output"),
+    *(("prompt", answer) for answer in ("completion", "response", "chosen")),
+    ("question", "answer"),
+)
 
 
 @dataclass(frozen=True)
@@ -107,19 +111,28 @@ def _guess(rows: Rows, sample: Sequence[Row], names: list[str], label: str | Non
         return "text"
     texts = [name for name in names if name != label and _are_texts(sample, name)]
     alike = [name for name in texts if name.casefold() == "text"]
-    if len(alike) == 1 or len(texts) == 1:
-        return (alike or texts)[0]
-    column = _known(sample, names)
+    if len(alike) == 1:
+        return alike[0]
+    column = texts[0] if len(texts) == 1 else _known(sample, names)
     if column is not None:
-        answers = is_chat(sample[0].get(column)) if sample else False
-        what = f"the last answer in {column}" if answers else f"the column {column}"
-        rows.notes.append(f"{rows.source}: the texts are {what}; --text-column names another")
+        rows.notes.extend(_said(rows.source, sample, names, column))
         return column
     nested = _fields(sample)
     raise SteerError(
         f"{rows.source} has no column 'text'; choose its column with --text-column: "
-        f"{listed([*names, *nested])}; or join some with --text"
+        f"{listed([*names, *nested])}; or join some with --text, or keep some as columns of a "
+        "record with --columns"
     )
+
+
+def _said(source: str, sample: Sequence[Row], names: list[str], column: str) -> list[str]:
+    """Says which column was chosen, where there was a choice, and how a pair is read whole."""
+    if any(is_chat(row.get(column)) for row in sample):
+        return [f"{source}: the texts are the last answer in {column}; --text-column names another"]
+    pairs = [f"{asked},{column}" for asked in _asked(column) if asked in names]
+    whole = f", --columns {pairs[0]} reads pairs" if pairs else ""
+    chosen = f"{source}: the texts are the column {column}; --text-column names another{whole}"
+    return [chosen] if len(names) > 1 else []
 
 
 def _known(sample: Sequence[Row], names: list[str]) -> str | None:
@@ -128,6 +141,11 @@ def _known(sample: Sequence[Row], names: list[str]) -> str | None:
         if name in names and any(is_chat(row.get(name)) for row in sample):
             return name
     return next((answer for asked, answer in _ANSWERED if {asked, answer} <= set(names)), None)
+
+
+def _asked(column: str) -> list[str]:
+    """Columns that a column of answers stands beside."""
+    return [asked for asked, answer in _ANSWERED if answer == column]
 
 
 def _are_texts(sample: Sequence[Row], name: str) -> bool:
