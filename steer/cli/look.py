@@ -32,9 +32,6 @@ Base = Annotated[
 ]
 
 
-_SKIPPED = {"skip_blank": True, "skip_control": True}
-
-
 def register(app: typer.Typer) -> None:
     """Adds the command to `app`."""
     app.command(epilog="Example: [b]steer look hypotheses.jsonl[/b]")(with_groups(look))
@@ -83,8 +80,12 @@ def _load(data: str, reading: ReadingOptions) -> "tuple[Corpus, ReadingOptions]"
         return reading.load(data), reading
     except SteerError as error:
         refused = error
-    for more in ({"skip_blank": True}, {"skip_control": True}, _SKIPPED):
-        lenient = replace(reading, **more)
+    for blank, control in ((True, False), (False, True), (True, True)):
+        lenient = replace(
+            reading,
+            skip_blank=blank or reading.skip_blank,
+            skip_control=control or reading.skip_control,
+        )
         if data == "-" or lenient == reading:
             continue
         with suppress(SteerError):

@@ -96,7 +96,7 @@ def export(
             job.write(lambda _: _writer(path, settings, job.types))
     else:
         with new_folder(out) as folder:
-            made = ForHub(folder) if settings.hub else OnDisk(folder)
+            made: DatasetFolder = ForHub(folder) if settings.hub else OnDisk(folder)
             job.write(lambda split: made.writer(split, job.types))
             card = dataset_card(job.facts(made), settings.card)
             (folder / "README.md").write_text(card, "utf-8")
@@ -164,7 +164,7 @@ class _Job:
         places = iter(self._places())
         for record in self._records():
             split = self._split(record.id)
-            fields = record.to_json() | origin | next(places, {})
+            fields = record.to_row() | origin | next(places, {})
             if self._settings.split and self._suffix:
                 fields["split"] = split
             self.done.counts[record.label or "(none)"] += 1

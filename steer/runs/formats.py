@@ -72,9 +72,10 @@ class Csv:
         self._file.close()
 
     def _cell(self, value: Any) -> Any:
-        if isinstance(value, list):
+        nested = isinstance(value, list) and any(isinstance(each, Mapping) for each in value)
+        if isinstance(value, list) and not nested:
             value = " ".join(map(str, value))
-        if isinstance(value, Mapping):
+        if nested or isinstance(value, Mapping):
             value = json.dumps(value, ensure_ascii=False)
         if self._guard and isinstance(value, str) and value.startswith(_RUNS):
             self.guarded += 1
@@ -190,6 +191,9 @@ def _types() -> dict[str, Any]:
     types |= {name: pyarrow.string() for name in ("label", "method", "expert")}
     types["score"] = pyarrow.float64()
     near = {"ids": pyarrow.list_(pyarrow.int64()), "distances": pyarrow.list_(pyarrow.float64())}
+    turn = {"role": pyarrow.string(), "content": pyarrow.string()}
+    types["messages"] = pyarrow.list_(pyarrow.struct(turn))
+    types["asked"] = pyarrow.string()
     types["neighbors"] = pyarrow.struct(near)
     return types | {f"log_prob_{name}": pyarrow.float64() for name in STREAMS}
 

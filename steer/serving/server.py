@@ -82,6 +82,11 @@ def _load(expert: Expert, real: Corpus, spec: EngineSpec, settings: ServeSetting
             f"{name_of(expert)} writes records of a shape, which the server does not hold texts to "
             "yet; use steer generate"
         )
+    if expert.task.chats:
+        raise SteerError(
+            f"{name_of(expert)} answers chats of the real texts, which the server does not draw; "
+            "use steer generate"
+        )
     engine = spec.load()
     assert isinstance(engine, HFEngine)
     return Served(name_of(expert), expert, engine, real, settings.longest)

@@ -343,6 +343,14 @@ GOOD = [
         ["Hello"],
     ),
     Case(
+        "jsonl: a chat beside a name",
+        "x.jsonl",
+        jsonl([{"id": "identity 0", "messages": TURNS}]),
+        "",
+        ["Yes,\nreally."],
+        notes=("last answer in messages",),
+    ),
+    Case(
         "jsonl: Alpaca",
         "x.jsonl",
         jsonl([{"instruction": "i", "input": "", "output": "o"}]),
@@ -534,6 +542,13 @@ GOOD = [
         parquet(arrow(messages=[TURNS], n=[1])),
         "",
         ["Yes,\nreally."],
+    ),
+    Case(
+        "parquet: answers beside what they answer",
+        "x.parquet",
+        parquet(arrow(prompt=["p"], completion=["c"], n=[1])),
+        "--text-column completion",
+        ["c"],
     ),
     Case(
         "parquet: booleans",

@@ -46,7 +46,7 @@ def spelling(tokenizer) -> tuple[str, str]:
 
 def panel(texts, form: str, prompt: str) -> Shown:
     examples = [Example(f"real:{row}", text) for row, text in enumerate(texts)]
-    return render_panel(examples, form, Task(prompt), None)
+    return render_panel(examples, form, Task(prompt), prompt)
 
 
 @pytest.mark.parametrize("prompt", ["Write a line.\nLine:", "Write a line:\n", "Q"])
