@@ -64,7 +64,7 @@ class Lab:
         """Contexts of the negative stream, the same that the first round of a run draws."""
         pool = Pool(self.corpus, labelled=False)
         drawn = draw_panels(pool, count, size=PANEL_SIZE, seed=SEED, round=0, label=None)
-        return [render_panel(panel, form, self.task, None) for panel in drawn]
+        return [render_panel(panel, form, self.task, self.task.render()) for panel in drawn]
 
 
 def prepare(folder: Path, model: str | None, device: str) -> Lab:

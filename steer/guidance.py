@@ -18,13 +18,15 @@ from steer.config import Guidance
 @dataclass(frozen=True)
 class Shown:
     """Texts that a stream reads: each under `prompt` and ended, as the expert read it in training,
-    then the prompt again. Without a prompt, the texts joined with a space.
+    then the prompt again. Texts with prompts of their own have them in `own`, one each. Without a
+    prompt, the texts joined with a space.
 
     A special token that a text spells is plain characters, unlike one in a prompt.
     """
 
     texts: tuple[str, ...]
     prompt: str | None = None
+    own: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ class Reader:
         rows = [i for i in range(len(fit.texts)) if not fit.labels or fit.labels[i] == label]
         chosen = np.random.default_rng(derive(seed, "panel")).choice(rows, self.size, replace=False)
         examples = [Example(f"real:{row}", fit.texts[row]) for row in chosen]
-        return render_panel(examples, "prompted", self.task, label)
+        return render_panel(examples, "prompted", self.task, self.task.render(label))
 
     @torch.inference_mode()
     def _read(self, adapter: str | None, context: str | Shown, ids: Sequence[int]) -> Tensor:

@@ -1,7 +1,7 @@
 """The commands that set methods side by side: compare, sweep, tune, report."""
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +15,7 @@ from steer.cli.shared import Shared
 from steer.data.characters import printable
 from steer.errors import SteerError
 from steer.methods import DEFAULT, METHODS, find_method, find_methods
+from steer.shapes import Shape
 
 if TYPE_CHECKING:  # these load model libraries
     from steer.evaluation.table import Evaluation
@@ -169,7 +170,7 @@ def report(
                 raise SteerError(f"there is no folder {folder}; name a comparison or a run")
         parsing.new_file(out)
         source = comparison[0] if len(comparison) == 1 else comparison
-        corpus = reading.load(real)
+        corpus = reading.load(real, _shape(comparison))
         settings = ReportSettings(
             mask=mask, records=records, traces=traces, expert=expert, seed=seed
         )
@@ -178,6 +179,15 @@ def report(
             shown = console.evaluating(meter)
             write_report(source, corpus, out, settings=settings, on_progress=shown)
     print(printable(f"written: {out}"))
+
+
+def _shape(folders: Sequence[Path]) -> Shape | None:
+    """The shape of the records of the first run, be it one of those named or of a comparison."""
+    from steer.runs.store import Stream
+
+    runs = (path.parent for folder in folders for path in sorted(folder.rglob("run.json")))
+    first = next(runs, None)
+    return Stream.open(first).sources.shape if first else None
 
 
 def methods() -> None:

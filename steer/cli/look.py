@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -77,13 +78,21 @@ def _load(data: str, reading: ReadingOptions) -> "tuple[Corpus, ReadingOptions]"
     """Loads the texts, without the rows that would be refused; gives the options that do so."""
     try:
         return reading.load(data), reading
-    except SteerError as refused:
-        lenient = replace(reading, skip_blank=True, skip_control=True)
+    except SteerError as error:
+        refused = error
+    for blank, control in ((True, False), (False, True), (True, True)):
+        lenient = replace(
+            reading,
+            skip_blank=blank or reading.skip_blank,
+            skip_control=control or reading.skip_control,
+        )
         if data == "-" or lenient == reading:
-            raise
-        corpus = lenient.load(data)
-        terminal.say([f"refused without the options below: {refused}"])
-        return corpus, lenient
+            continue
+        with suppress(SteerError):
+            corpus = lenient.load(data)
+            terminal.say([f"refused without the options below: {refused}"])
+            return corpus, lenient
+    raise refused
 
 
 def _counter(base: str | None) -> tuple[str, "CountTokens | None"]:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import BaseModel, TypeAdapter
@@ -23,7 +23,12 @@ from steer.files import disk_errors, reading, write_atomic, write_json
 from steer.methods import CANDIDATES, PROPOSAL
 from steer.values import check_values
 
+if TYPE_CHECKING:
+    from steer.data.tasks import Task
+
 SPENT = 3
+SCHEMA = "schema.json"
+"""What all rows are like, those to fit on and those to measure against, where they are objects."""
 
 
 def register(app: typer.Typer) -> None:
@@ -108,12 +113,14 @@ class _Given:
 @dataclass(frozen=True)
 class _Job:
     """What the folder is for: `data` as it was read with `reading` options, what a record is
-    (words for fit), the records wanted (words for generate), and the number of texts to measure
-    against."""
+    (words for fit), where its labels and columns are in the folder's own files (words), the records
+    wanted (words for generate), and the number of texts to measure against."""
 
     data: str
     reading: tuple[str, ...]
     what: tuple[str, ...]
+    labels: tuple[str, ...]
+    columns: tuple[str, ...]
     wanted: tuple[str, ...]
     held_out: int
 
@@ -122,23 +129,19 @@ def _begin(out: Path, given: _Given, chosen: ReadingOptions) -> _Job:
     """Reads the texts, divides them, and keeps in the folder what it is for. Raises `SteerError`
     when the folder was made for other texts or another prompt."""
     from steer.data.catalog import load_task
-    from steer.data.parts import shared_out
+    from steer.data.parts import label_column, shared_out
 
     declared = load_task(given.task) if given.task else None
     corpus = chosen.load_for(declared, given.data)
     held = chosen.load_for(declared, given.held_out) if given.held_out else None
-    if corpus.shape:
-        raise SteerError(
-            "steer make keeps texts in files of its own, without columns; use steer fit, generate "
-            "and evaluate for records of columns"
-        )
     known = _known(out)
     texts = corpus.fingerprint if held is None else f"{corpus.fingerprint} {held.fingerprint}"
     if known and known["texts"] != texts:
         raise SteerError(f"{out} was made of other texts ({known['data']}); choose another folder")
-    what = _what(out, given, bool(corpus.labels), known)
+    what = _what(out, given, corpus, known)
     counts = shared_out(corpus.labels, given.n) if corpus.labels else {}
     wanted = [word for label, k in counts.items() for word in ("--label", f"{label}={k}")]
+    columns = _columns(out, corpus, declared)
     if not known:
         known = _set_up(out, given, corpus, held, what) | {"texts": texts}
         write_json(out / "make.json", known)
@@ -146,12 +149,14 @@ def _begin(out: Path, given: _Given, chosen: ReadingOptions) -> _Job:
         given.data,
         chosen.words(),
         what,
+        ("--label-column", label_column(corpus)) if counts else (),
+        columns,
         tuple(wanted or ("--n", str(given.n))),
         int(known["held"]),
     )
 
 
-def _what(out: Path, given: _Given, labelled: bool, known: dict[str, Any]) -> tuple[str, ...]:
+def _what(out: Path, given: _Given, corpus: Corpus, known: dict[str, Any]) -> tuple[str, ...]:
     """Finds the words that tell fit what a record is: as given, as in the folder, or guessed."""
     from steer.data.look import guessed_prompt
 
@@ -162,7 +167,8 @@ def _what(out: Path, given: _Given, labelled: bool, known: dict[str, Any]) -> tu
         if given.prompt
         else known.get("what")
     )
-    what = words or ["--prompt", _prompt(guessed_prompt(given.data, labelled))]
+    guess = guessed_prompt(given.data, bool(corpus.labels), corpus.turns is not None)
+    what = words or ["--prompt", _prompt(guess)]
     if known and known["what"] != what:
         raise SteerError(
             f"{out} was made with {shlex.join(known['what'])}, not {shlex.join(what)}; "
@@ -182,7 +188,15 @@ def _set_up(
     fitted, kept = divide(corpus, given.n, given.seed) if held is None else (corpus, held)
     write_jsonl(fitted, out / "real.jsonl")
     write_jsonl(kept, out / "held_out.jsonl")
+    if corpus.shape:
+        write_atomic(out / SCHEMA, f"{corpus.shape.source}\n".encode())
     return {"data": given.data, "what": list(what), "held": len(kept.texts)}
+
+
+def _columns(out: Path, corpus: Corpus, task: "Task | None") -> tuple[str, ...]:
+    """Words that say how the rows of records of columns are read, unless the task does."""
+    columns = corpus.shape is not None and not (task and task.shape)
+    return ("--schema", str(out / SCHEMA)) if columns else ()
 
 
 class _Made(BaseModel):
@@ -206,16 +220,19 @@ def _known(out: Path) -> dict[str, Any]:
 
 
 def _check_new(out: Path) -> None:
-    parts = {"real.jsonl", "held_out.jsonl"}  # what a stop before make.json leaves
+    parts = {"real.jsonl", "held_out.jsonl", SCHEMA}  # what a stop before make.json leaves
     if out.exists() and (not out.is_dir() or {path.name for path in out.iterdir()} - parts):
         raise SteerError(f"{out} exists and was not made by steer make; choose another folder")
 
 
 def _prompt(guess: str) -> str:
     """Asks what a text is, where somebody can answer; else takes the guess, and says so."""
+    from steer.data.tasks import CHAT
+
     if sys.stdin.isatty():
         return str(typer.prompt("What is one of these texts? (the prompt)", default=guess))
-    print(f"prompt: {guess!r}, guessed from the name; --prompt says it better", file=sys.stderr)
+    how = "what was said before each answer" if guess == CHAT else "guessed from the name"
+    print(f"prompt: {guess!r}, {how}; --prompt says it better", file=sys.stderr)
     return guess
 
 
@@ -260,12 +277,13 @@ def _steps(
     out: Path, job: _Job, more: dict[str, list[str]]
 ) -> Iterator[tuple[list[str], Path | None]]:
     """Lists the commands, each with what it makes; None where it is run every time."""
-    labels = ["--label-column", "label"] if "--label" in job.wanted else []
+    labels = job.labels
     real, held, expert, run = (
         str(out / name) for name in ("real.jsonl", "held_out.jsonl", "expert", "run")
     )
     yield ["look", job.data, *job.reading], out / "expert"
-    yield ["fit", real, *job.what, *labels, "--out", expert, *more["fit"]], out / "expert"
+    fit = ["fit", real, *job.what, *labels, *job.columns, "--out", expert]
+    yield [*fit, *more["fit"]], out / "expert"
     made = ["generate", expert, "--real", real, *labels, *job.wanted, "--out", run]
     yield [*made, *more["generate"]], None
     table, page = out / "table.json", out / "report.html"

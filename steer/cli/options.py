@@ -35,7 +35,10 @@ TaskName = Annotated[
 ]
 Prompt = Annotated[
     str | None,
-    typer.Option(help="Instead of a task: what a record is; {label} stands for its label."),
+    typer.Option(
+        help="Instead of a task: what a record is; {label} stands for its label, {chat} for what "
+        "was said before it."
+    ),
 ]
 ExpertFolder = Annotated[Path, typer.Argument(metavar="EXPERT", help="What `steer fit` made.")]
 Real = Annotated[

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from steer.data.columns import as_records
+from steer.data.reading.chats import Chat
 from steer.data.reading.gather import Gathered
 from steer.data.reading.readers import open_rows
 from steer.data.reading.rows import Rows
@@ -22,7 +23,8 @@ class Corpus:
     """Texts in their order, with one label each or none at all, and where they came from.
 
     `notes` say in a line each what was decided or left out when they were read. Where a text is an
-    object of columns, `shape` is what these are like.
+    object of columns, `shape` is what these are like. `turns` are what was said before each text,
+    where all are answers.
     """
 
     texts: tuple[str, ...]
@@ -30,6 +32,7 @@ class Corpus:
     source: str
     notes: tuple[str, ...] = field(default=(), compare=False)
     shape: Shape | None = field(default=None, compare=False)
+    turns: tuple[Chat, ...] | None = field(default=None, compare=False)
 
     @classmethod
     def of(
@@ -68,6 +71,12 @@ class Corpus:
         """Fingerprint: the first 16 hex digits of the SHA-256 of texts and labels; the source does
         not count."""
         content = json.dumps([self.texts, self.labels])
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+    @cached_property
+    def chat_fingerprint(self) -> str:
+        """The same of texts, labels and what was said before."""
+        content = json.dumps([self.texts, self.labels, self.turns])
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     @property
@@ -142,4 +151,5 @@ def _corpus(gathered: Gathered, source: str) -> Corpus:
     shape, reading = None, gathered.reading
     if reading.record:
         texts, shape = as_records(texts, reading.shape, gathered.textual, source)
-    return Corpus(texts, labels, source, tuple(dict.fromkeys(gathered.notes)), shape)
+    notes = tuple(dict.fromkeys(gathered.notes))
+    return Corpus(texts, labels, source, notes, shape, gathered.turns)

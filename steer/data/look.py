@@ -14,6 +14,7 @@ from steer.data.neardup import NearIndex
 from steer.data.reading.readers import open_rows
 from steer.data.reading.settings import Reading
 from steer.data.scripts import per_letter, reading_length, shares
+from steer.data.tasks import CHAT
 from steer.data.words import fold
 from steer.seeds import derive
 
@@ -47,8 +48,8 @@ class Look:
     """What a corpus is like. `tokens`, `per_letter` (tokens a letter, as `reading_length` counts)
     and `too_long` (texts of more than `max_tokens`) are None without a tokenizer. `equal` texts
     repeat an earlier one; `near` nearly do, among `compared` texts drawn at random. `short` have
-    fewer letters than `min_chars`. Where a figure is of a part of the texts, `counted` is how
-    many."""
+    fewer letters than `min_chars`. `chats` if all are answers. Where a figure is of a part of the
+    texts, `counted` is how many."""
 
     source: str
     rows: int
@@ -67,6 +68,7 @@ class Look:
     short: int
     min_chars: int
     samples: tuple[str, ...]
+    chats: bool = False
 
 
 def look(
@@ -102,6 +104,7 @@ def look(
         short=sum(reading_length(text) < min_chars for text in texts),
         min_chars=min_chars,
         samples=tuple(draw(texts, SAMPLES, seed)),
+        chats=corpus.turns is not None,
     )
 
 
@@ -136,15 +139,17 @@ def likely_labels(columns: Mapping[str, Sequence[Any]], text: str | None) -> dic
     return found
 
 
-def guessed_prompt(source: str, labelled: bool) -> str:
-    """Guesses a prompt from the name of the file or dataset."""
+def guessed_prompt(source: str, labelled: bool, chats: bool = False) -> str:
+    """Guesses a prompt from the name of the file or dataset; for answers in chats, their turns."""
+    if chats and not labelled:
+        return CHAT
     words = Path(source.partition(":")[0]).stem.replace("_", " ").replace("-", " ").strip()
     return f"{'A {label} text' if labelled else 'A text'} from {words or 'the collection'}:"
 
 
 def suggestion(seen: Look, options: Sequence[str] = ()) -> str:
     """Command to type next; `options` are those that the texts were read with."""
-    prompt = guessed_prompt(seen.source, bool(seen.labels))
+    prompt = guessed_prompt(seen.source, bool(seen.labels), seen.chats)
     words = ["steer", "fit", seen.source, "--prompt", prompt, *options, "--out", "expert"]
     return shlex.join(words)
 

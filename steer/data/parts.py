@@ -5,9 +5,12 @@ import json
 import random
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from steer.data.corpus import Corpus
+from steer.data.reading.chats import messages
 from steer.data.words import fold
 from steer.errors import SteerError
 from steer.files import disk_errors, write_atomic
@@ -40,16 +43,31 @@ def divide(corpus: Corpus, records: int, seed: int = 0) -> tuple[Corpus, Corpus]
 
 
 def write_jsonl(corpus: Corpus, path: Path) -> None:
-    """Writes texts, and labels if there are any, as JSON lines."""
+    """Writes texts as JSON lines, and labels if there are any in the column `label_column`; of
+    records of columns each column as one, and of chats their `messages`."""
+    name = label_column(corpus)
     labels: Sequence[str | None] = corpus.labels or [None] * len(corpus.texts)
     rows = (
-        {"text": text} if label is None else {"text": text, "label": label}
-        for text, label in zip(corpus.texts, labels, strict=True)
+        _fields(corpus, row) | ({} if label is None else {name: label})
+        for row, label in enumerate(labels)
     )
     content = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, content.encode())
+
+
+def label_column(corpus: Corpus) -> str:
+    """Name of the column that labels are written to: "label", unless the records have one."""
+    return "steer_label" if corpus.shape and "label" in corpus.shape.properties else "label"
+
+
+def _fields(corpus: Corpus, row: int) -> dict[str, Any]:
+    text = corpus.texts[row]
+    if corpus.turns:
+        return {"messages": messages(corpus.turns[row], text)}
+    columns = corpus.shape is not None and bool(corpus.shape.properties)
+    return dict(json.loads(text)) if columns else {"text": text}
 
 
 def shared_out(labels: Sequence[str], n: int) -> dict[str, int]:
@@ -72,7 +90,10 @@ def shared_out(labels: Sequence[str], n: int) -> dict[str, int]:
 
 
 def _chosen(corpus: Corpus, rows: Sequence[int]) -> Corpus:
-    labels = tuple(corpus.labels[row] for row in rows) if corpus.labels else None
-    return Corpus(
-        tuple(corpus.texts[row] for row in rows), labels, corpus.source, shape=corpus.shape
+    return replace(
+        corpus,
+        texts=tuple(corpus.texts[row] for row in rows),
+        labels=tuple(corpus.labels[row] for row in rows) if corpus.labels else None,
+        turns=tuple(corpus.turns[row] for row in rows) if corpus.turns else None,
+        notes=(),
     )

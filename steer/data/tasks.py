@@ -14,6 +14,8 @@ from steer.errors import SteerError
 from steer.shapes import Shape, spoken
 
 PLACEHOLDER = "{label}"
+CHAT = "{chat}"
+"""Stands in a prompt for what was said before the text, in the base model's chat template."""
 
 Form = Literal["text", "question"]
 
@@ -56,7 +58,8 @@ class Hub(Config):
 
 @dataclass(frozen=True)
 class Task:
-    """A task to write for: a prompt, or a prompt template with `{label}` when there are labels.
+    """A task to write for: a prompt, or a prompt template with `{label}` when there are labels, and
+    with `{chat}` when the texts are answers in chats.
 
     `pattern` is a regular expression that a whole record must match; records shorter than
     `min_chars` characters are too short to keep. A record of the form "question" must be one that
@@ -94,17 +97,28 @@ class Task:
         if self.max_new_tokens is not None:
             _check_least("max_new_tokens", self.max_new_tokens, 1)
 
-    def render(self, label: str | None = None) -> str:
-        """Renders the prompt for `label`; braces other than the placeholder stay as they are."""
+    @property
+    def chats(self) -> bool:
+        """Whether texts are answers, each with a prompt of its own."""
+        return CHAT in self.prompt
+
+    def render(self, label: str | None = None, chat: str | None = None) -> str:
+        """Renders the prompt for `label` and what was said before, `chat`; other braces stay as
+        they are. Raises `SteerError` where one of them is needed, or the label is unknown."""
+        if chat is None and self.chats:
+            raise SteerError(
+                f"the prompt {self.prompt!r} stands for a chat and there is none here; an expert "
+                "of chats makes them with steer generate, compare, sweep and tune"
+            )
         if label is None and not self.labels:
-            return self.prompt
+            return self.prompt if chat is None else self.prompt.replace(CHAT, chat)
         if label is None:
             first = f"--label {self.labels[0]}=100"
             raise SteerError(f"a label is needed: choose one of {_names(self.labels)}, as {first}")
         if label not in self.labels:
             known = f"the labels are {_names(self.labels)}" if self.labels else "there are none"
             raise SteerError(f"unknown label {label!r}; {known}")
-        return self.prompt.replace(PLACEHOLDER, label)
+        return self.prompt.replace(PLACEHOLDER, label).replace(CHAT, chat or "")
 
     def completion(self, text: str) -> str:
         """Completion of a text: what follows the prompt in training, before the end of text.
@@ -113,7 +127,13 @@ class Task:
         in whitespace is followed by one.
         """
         text = kept(text, self.whitespace or "exact")
-        return text if self.prompt[-1].isspace() else f" {text}"
+        return f" {text}" if self._spaced else text
+
+    @property
+    def _spaced(self) -> bool:
+        """Whether a space comes before a text. After a chat none does: its template ends with what
+        comes before an answer."""
+        return not (self.prompt[-1].isspace() or self.prompt.endswith(CHAT))
 
     def suited_to(self, texts: Iterable[str]) -> "Task":
         """Settles the white space where the task leaves it open: questions have single spaces,
@@ -136,7 +156,7 @@ class Task:
     def record(self, completion: str) -> str:
         """Reads the text in a completion, well formed or not, with the white space that is kept;
         single spaces where the task leaves it open."""
-        if self.whitespace in ("exact", "line") and not self.prompt[-1].isspace():
+        if self.whitespace in ("exact", "line") and self._spaced:
             completion = completion.removeprefix(" ")  # what `completion` put before it
         return kept(completion, self.whitespace or "single")
 

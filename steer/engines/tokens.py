@@ -21,10 +21,11 @@ def encode(tokenizer: PreTrainedTokenizerBase, context: str | Shown) -> list[int
         return encode_prompt(tokenizer, context)
     if context.prompt is None:
         return encode_start(tokenizer, " ".join(context.texts))
-    ids = encode_prompt(tokenizer, context.prompt)
-    again = tokenizer(context.prompt, add_special_tokens=False).input_ids  # nothing begins anew
-    for text in encode_texts(tokenizer, context.texts):
-        ids += [*text, tokenizer.eos_token_id, *again]
+    first, *others = (*(context.own or (context.prompt,) * len(context.texts)), context.prompt)
+    ids = encode_prompt(tokenizer, first)
+    again = {each: tokenizer(each, add_special_tokens=False).input_ids for each in set(others)}
+    for text, prompt in zip(encode_texts(tokenizer, context.texts), others, strict=True):
+        ids += [*text, tokenizer.eos_token_id, *again[prompt]]  # nothing begins anew
     return ids
 
 

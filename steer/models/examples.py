@@ -8,6 +8,7 @@ from transformers import PreTrainedTokenizerBase
 from steer.data.corpus import Corpus
 from steer.data.tasks import Task
 from steer.models.base import encode_prompt, encode_texts
+from steer.models.prompts import render_chats, text_prompts
 
 
 class Encoded(TypedDict):
@@ -21,15 +22,15 @@ class Encoded(TypedDict):
 def encode(corpus: Corpus, task: Task, tokenizer: PreTrainedTokenizerBase) -> list[Encoded]:
     """Encodes texts, one element each. The prompt is encoded alone, as in generation, so that what
     follows it there begins at the same token boundary."""
-    labels: Sequence[str | None] = corpus.labels or [None] * len(corpus.texts)
-    prompts = {label: encode_prompt(tokenizer, task.render(label)) for label in set(labels)}
+    before = text_prompts(corpus, task, render_chats(corpus, task, tokenizer))
+    prompts = {prompt: encode_prompt(tokenizer, prompt) for prompt in set(before)}
     completions = encode_texts(tokenizer, [task.completion(text) for text in corpus.texts])
     return [
         {
-            "input_ids": [*prompts[label], *completion, tokenizer.eos_token_id],
-            "prompt": len(prompts[label]),
+            "input_ids": [*prompts[prompt], *completion, tokenizer.eos_token_id],
+            "prompt": len(prompts[prompt]),
         }
-        for label, completion in zip(labels, completions, strict=True)
+        for prompt, completion in zip(before, completions, strict=True)
     ]
 
 

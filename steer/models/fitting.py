@@ -30,6 +30,7 @@ from steer.models.footprint import peak_bytes
 from steer.models.layouts import find_layout
 from steer.models.machine import total_memory
 from steer.models.packaged import default_model
+from steer.models.prompts import require_turns
 from steer.models.schedule import Schedule, default_epochs
 from steer.models.splitting import FEWEST, Split, split_texts
 from steer.models.suiting import LEAST_FALL, costly, hardly_falls, rises
@@ -70,6 +71,8 @@ def fit(
     if corpus.shape and not task.shape:
         task = replace(task, shape=corpus.shape, min_chars=1)
     _check_labels(task, corpus)
+    if task.chats:
+        require_turns(corpus)
     if task.shape:
         task.shape.check()
     task = task.suited_to(corpus.texts)
@@ -88,7 +91,7 @@ def _identity(corpus: Corpus, task: Task, base: str, settings: FitSettings) -> d
     are not part of it, as a fit keeps the number that it was begun with."""
     dtype = pick_dtype("auto", pick_device())
     return {
-        "data": corpus.fingerprint,
+        "data": corpus.chat_fingerprint if task.chats else corpus.fingerprint,
         **{name: getattr(task, name) for name in _OF_TASK},
         "base": model_fingerprint(base),
         "shape": asdict(task.shape) if task.shape else None,
@@ -198,7 +201,9 @@ def _describe(job: _Job, losses: Sequence[EpochLoss], path: Path, fingerprint: s
         base=job.base,
         base_fingerprint=model_fingerprint(job.base),
         data_source=job.corpus.source,
-        data_fingerprint=job.corpus.fingerprint,
+        data_fingerprint=(
+            job.corpus.chat_fingerprint if job.task.chats else job.corpus.fingerprint
+        ),
         rows=len(job.corpus.texts),
         dropped=len(job.split.too_long),
         held_out=job.split.held_out,

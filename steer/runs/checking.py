@@ -124,6 +124,8 @@ class RoundChecker:
             finish_reason=completion.finish_reason,
             log_probs=finite_log_probs(completion.log_probs),
             score=score,
+            asked=panel.asked.id,
+            turns=panel.asked.turns,
         )
         if verdict.reason is None:
             return Record(**vars(attempt))

@@ -16,6 +16,7 @@ from steer.files import new_file, new_folder, refuse_existing
 from steer.runs.atlas import atlas
 from steer.runs.card import CardFacts, CardSettings, dataset_card
 from steer.runs.columns import arrow_types, beside, flat_cells, own_columns
+from steer.runs.folders import DatasetFolder, ForHub, OnDisk
 from steer.runs.formats import WRITERS, Csv, Parquet, Row, Writer, flattened
 from steer.runs.lineage import check_ids, held
 from steer.runs.records import Record
@@ -33,7 +34,7 @@ class ExportSettings(Config):
     records: every record whose panel held one is left out. `split` is the parts of train,
     validation and test; a record's part follows from its id, so it stays there when the run grows.
     `atlas` adds coordinates and neighbours by the `embedder`. `guard` keeps spreadsheets from
-    running cells of a CSV.
+    running cells of a CSV. A folder is laid out for the Hub if `hub`, else for `load_from_disk`.
     """
 
     columns: tuple[str, ...] = ()
@@ -42,6 +43,7 @@ class ExportSettings(Config):
     atlas: bool = False
     embedder: str | None = None
     guard: bool = True
+    hub: bool = False
     card: CardSettings = Field(default_factory=CardSettings)
 
     @model_validator(mode="after")
@@ -91,13 +93,20 @@ def export(
     job = _Job(stream, settings, out.suffix)
     if out.suffix:
         with new_file(out) as path:
-            job.write(lambda _: path)
+            job.write(lambda _: _writer(path, settings, job.types))
     else:
         with new_folder(out) as folder:
-            (folder / "data").mkdir()
-            job.write(lambda split: folder / "data" / f"{split}.parquet")
-            (folder / "README.md").write_text(dataset_card(job.facts(), settings.card), "utf-8")
+            made: DatasetFolder = ForHub(folder) if settings.hub else OnDisk(folder)
+            job.write(lambda split: made.writer(split, job.types))
+            card = dataset_card(job.facts(made), settings.card)
+            (folder / "README.md").write_text(card, "utf-8")
     return job.done
+
+
+def _writer(path: Path, settings: ExportSettings, types: Mapping[str, Any]) -> Writer:
+    if path.suffix == ".csv":
+        return Csv(path, settings.guard)
+    return Parquet(path, types) if path.suffix == ".parquet" else WRITERS[path.suffix](path)
 
 
 class _Job:
@@ -108,14 +117,19 @@ class _Job:
         self._without = frozenset(settings.without)
         self.done = Exported()
 
-    def write(self, place: Callable[[str], Path]) -> None:
-        """Writes every row to the file that `place` names for its split."""
+    @property
+    def types(self) -> dict[str, Any]:
+        """Types of the records' own columns."""
+        return arrow_types(self._stream.sources.shape)
+
+    def write(self, writer: Callable[[str], Writer]) -> None:
+        """Writes every row with the `writer` of its split."""
         writers: dict[str, Writer] = {}
         with ExitStack() as stack:
             for split, row in self._rows():
                 name = split if not self._suffix else SPLITS[0]
                 if name not in writers:
-                    writers[name] = self._writer(place(name))
+                    writers[name] = writer(name)
                     stack.callback(writers[name].close)
                 writers[name].add(row)
                 self.done.splits[split] += 1
@@ -123,10 +137,11 @@ class _Job:
         if not self.done.records:
             raise SteerError(self._nothing())
 
-    def facts(self) -> CardFacts:
-        """Facts for the dataset card, once all is written."""
+    def facts(self, folder: DatasetFolder) -> CardFacts:
+        """Facts for the dataset card, once all is written; completes the folder."""
         stream, done = self._stream, self.done
         splits = {name: done.splits[name] for name in SPLITS if done.splits[name]}
+        files, features = folder.finish(tuple(splits))
         return CardFacts(
             stream.version,
             stream.config,
@@ -135,14 +150,9 @@ class _Job:
             done.counts,
             done.reasons,
             tuple(done.sample),
+            files,
+            features,
         )
-
-    def _writer(self, path: Path) -> Writer:
-        if self._suffix == ".csv":
-            return Csv(path, self._settings.guard)
-        if self._suffix in ("", ".parquet"):
-            return Parquet(path, arrow_types(self._stream.sources.shape))
-        return WRITERS[self._suffix](path)
 
     def _nothing(self) -> str:
         if self.done.dropped:
@@ -154,7 +164,7 @@ class _Job:
         places = iter(self._places())
         for record in self._records():
             split = self._split(record.id)
-            fields = record.to_json() | origin | next(places, {})
+            fields = record.to_row() | origin | next(places, {})
             if self._settings.split and self._suffix:
                 fields["split"] = split
             self.done.counts[record.label or "(none)"] += 1

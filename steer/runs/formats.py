@@ -72,9 +72,10 @@ class Csv:
         self._file.close()
 
     def _cell(self, value: Any) -> Any:
-        if isinstance(value, list):
+        nested = isinstance(value, list) and any(isinstance(each, Mapping) for each in value)
+        if isinstance(value, list) and not nested:
             value = " ".join(map(str, value))
-        if isinstance(value, Mapping):
+        if nested or isinstance(value, Mapping):
             value = json.dumps(value, ensure_ascii=False)
         if self._guard and isinstance(value, str) and value.startswith(_RUNS):
             self.guarded += 1
@@ -105,13 +106,25 @@ class Parquet:
             self._writer.close()
 
     def _flush(self) -> None:
-        import pyarrow.parquet
-
         table = to_table(self._rows, field_types() | self._own)
         if self._writer is None:
-            self._writer = pyarrow.parquet.ParquetWriter(self._path, table.schema)
+            self._writer = self._open(table.schema)
         self._writer.write_table(table)
         self._rows = []
+
+    def _open(self, schema: Any) -> Any:
+        import pyarrow.parquet
+
+        return pyarrow.parquet.ParquetWriter(self._path, schema)
+
+
+class Arrow(Parquet):
+    """The same in Arrow's stream format, which `datasets` maps into memory."""
+
+    def _open(self, schema: Any) -> Any:
+        import pyarrow
+
+        return pyarrow.ipc.new_stream(str(self._path), schema)
 
 
 class Markdown:
@@ -178,6 +191,9 @@ def _types() -> dict[str, Any]:
     types |= {name: pyarrow.string() for name in ("label", "method", "expert")}
     types["score"] = pyarrow.float64()
     near = {"ids": pyarrow.list_(pyarrow.int64()), "distances": pyarrow.list_(pyarrow.float64())}
+    turn = {"role": pyarrow.string(), "content": pyarrow.string()}
+    types["messages"] = pyarrow.list_(pyarrow.struct(turn))
+    types["asked"] = pyarrow.string()
     types["neighbors"] = pyarrow.struct(near)
     return types | {f"log_prob_{name}": pyarrow.float64() for name in STREAMS}
 

@@ -32,4 +32,4 @@ def _rows(
 ) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Yields each record's own columns and its fields."""
     for record in records:
-        yield own_columns(record.text, shape), flattened(record.to_json())
+        yield own_columns(record.text, shape), flattened(record.to_row())

@@ -16,6 +16,7 @@ from steer.errors import SteerError
 from steer.models.cache import Cache
 from steer.models.embedder import Embedder, load_embedder
 from steer.models.expert import Expert
+from steer.runs.asking import chats_for
 from steer.runs.growth import completed
 from steer.runs.rounds import Round
 from steer.runs.sources import EngineLike, Inputs, sources
@@ -163,7 +164,17 @@ def run_rounds(
         )
     selecting = any(config.panel_selection != "random" for config in jobs.values())
     embedder = load_embedder(cache=Cache()) if selecting else None
-    inputs = Inputs(real, towards, expert, engine, embedder, _selector(jobs, real), forbid)
+    inputs = Inputs(
+        real,
+        towards,
+        expert,
+        engine,
+        embedder,
+        _selector(jobs, real),
+        forbid,
+        chats_for(real, expert, engine),
+        chats_for(towards or real, expert, engine),
+    )
     jobs = {out: complete_config(config, expert, out) for out, config in jobs.items()}
     runs = [RunState(config, inputs) for config in jobs.values()]
     with ExitStack() as stack:

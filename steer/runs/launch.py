@@ -11,6 +11,8 @@ from steer.errors import SteerError
 from steer.models.base import DTYPES, pick_device
 from steer.models.expert import Expert
 from steer.models.machine import computes, cpus
+from steer.models.prompts import require_turns
+from steer.runs.asking import chats_for
 from steer.runs.budget import Budget, BudgetSpent
 from steer.runs.cluster import Cluster, generate_on_ray
 from steer.runs.forecast import Forecast, forecast
@@ -41,6 +43,8 @@ def launch(
     the engine does not know, and when the engine cannot be loaded.
     """
     spec.require(config.sampling, expert.task.shape if config.shaped else None)
+    if expert.task.chats:
+        require_turns(real)
     config = complete_config(config, expert, out)
     extra = {"towards": towards, "forbid": forbid}
     run = finished(config, real, expert, spec.name, out, **extra)
@@ -74,7 +78,16 @@ def foresee(
         raise SteerError("a dry run knows random panels only; leave --panel-selection out")
     engine = as_begun(spec, out).load()
     begun = Run.open(out) if begun_with(out) else None
-    return forecast(config, Inputs(real, towards, expert, engine, None), engine, begun)
+    inputs = Inputs(
+        real,
+        towards,
+        expert,
+        engine,
+        None,
+        chats=chats_for(real, expert, engine),
+        towards_chats=chats_for(towards or real, expert, engine),
+    )
+    return forecast(config, inputs, engine, begun)
 
 
 def as_begun(spec: EngineSpec, out: Path | str) -> EngineSpec:

@@ -23,6 +23,12 @@ def check_ids(option: str, ids: Iterable[str]) -> None:
 
 
 def held(attempt: Attempt, sources: Sources) -> frozenset[str]:
+    """Ids of the texts that had a part in an attempt: those in its panels, and the one whose
+    earlier turns it answers."""
+    return _shown(attempt, sources) | ({attempt.asked} if attempt.asked else set())
+
+
+def _shown(attempt: Attempt, sources: Sources) -> frozenset[str]:
     """Ids of the texts that the panels of an attempt held. Positive panels drawn from texts of
     their own hold no real ones, though their ids look like it."""
     apart = sources.towards_fingerprint not in (None, sources.data_fingerprint)
@@ -38,15 +44,19 @@ def lineage(run: Run, id: str) -> list[str]:
         raise SteerError(f"{run.path} has no {id}; its attempts are rec:0 to rec:{len(by_id) - 1}")
     lines = [_made(by_id[id], run.sources)] if id in by_id else [f"{id}: a real text"]
     after = [record for record in run.records if id in held(record, run.sources)]
-    lines.append(f"{len(after)} records of {len(run.records)} were made with it in their panel")
+    asked = ", or answer what it answers" if any(record.asked == id for record in after) else ""
+    lines.append(
+        f"{len(after)} records of {len(run.records)} were made with it in their panel{asked}"
+    )
     return lines + [f"{record.id}  {record.text}" for record in after]
 
 
 def _made(attempt: Attempt, sources: Sources) -> str:
-    members = sorted(held(attempt, sources), key=lambda id: (id[:3], int(id.partition(":")[2])))
+    members = sorted(_shown(attempt, sources), key=lambda id: (id[:3], int(id.partition(":")[2])))
     kinds = Counter(id.partition(":")[0] for id in members)
     what = "a record" if isinstance(attempt, Record) else "a rejected attempt"
     return (
         f"{attempt.id}: {what} of round {attempt.round}; its panels held {kinds['real']} real "
         f"texts and {kinds['rec']} records: {', '.join(members) or 'none'}"
+        f"{f'; it answers the turns before {attempt.asked}' if attempt.asked else ''}"
     )

@@ -10,18 +10,21 @@ from steer.data.corpus import Corpus
 from steer.data.tasks import Task
 from steer.guidance import Contexts, Shown
 from steer.models.embedder import Embedder
+from steer.models.prompts import text_prompts
 from steer.runs import selection
+from steer.runs.asking import Asked, Questions
 from steer.runs.pool import Example, Pool, draw_panels, panel_draw, render_panel
 
 
 @dataclass(frozen=True)
 class Panel:
     """Examples and contexts that some rows of a round share: the ids of the negative and the
-    positive examples, and the contexts of their streams."""
+    positive examples, the contexts of their streams, and what the rows answer."""
 
     negative: tuple[str, ...]
     positive: tuple[str, ...]
     contexts: Contexts
+    asked: Asked
 
 
 class Panels:
@@ -30,7 +33,9 @@ class Panels:
     Random panels are the published way. The others are chosen by embedding. "crowded" panels hold a
     text from where the pool is densest and its neighbours, "diverse" ones texts far from each
     other. "nearest" ones hold the examples nearest to what the panel's rows would write without it,
-    which is drafted first. Positive panels are drawn at random from the texts in `towards`.
+    which is drafted first. Positive panels are drawn at random from the texts in `towards`. Where
+    texts are answers, `chats` and `towards_chats` are what came before them, and rows share the
+    examples of a panel, not its contexts.
     """
 
     def __init__(
@@ -40,12 +45,17 @@ class Panels:
         real: Corpus,
         towards: Corpus | None,
         embedder: Embedder | None,
+        chats: Sequence[str] | None = None,
+        towards_chats: Sequence[str] | None = None,
     ) -> None:
         labelled = bool(real.labels and config.labels)
         self.config, self._task = config, task
-        self.pool = Pool(real, labelled)
+        self.questions = Questions(task, real, chats, labelled, config.seed)
+        self.pool = Pool(real, labelled, chats and text_prompts(real, task, chats))
         self._positive = Pool(
-            towards or real, labelled and (towards is None or bool(towards.labels))
+            towards or real,
+            labelled and (towards is None or bool(towards.labels)),
+            towards_chats and text_prompts(towards or real, task, towards_chats),
         )
         self._embedder = embedder
         self._known: dict[str, np.ndarray] = {}
@@ -70,34 +80,43 @@ class Panels:
         round: int,
         drafts: Sequence[str] = (),
         known: int | None = None,
+        first: int = 0,
     ) -> list[Panel]:
-        """Draws the panel of each of `rows` rows with `label`. `drafts` are their texts, where
-        these are needed; of the pool, the first `known` examples for the label count, or all."""
+        """Draws the panel of each of `rows` rows with `label`, attempts from number `first` on.
+        `drafts` are their texts, where these are needed; of the pool, the first `known` examples
+        for the label count, or all."""
         share = self.config.rows_per_panel
         count = -(-rows // share)
         negative = self._negative(label, count, round, drafts, known)
         positive = self._drawn_positive(label, count, round)
-        panels = [
-            self._panel(label, negatives, positives)
-            for negatives, positives in zip(negative, positive, strict=True)
-        ]
+        drawn = list(zip(negative, positive, strict=True))
+        if self.questions.differ:
+            asked = (self.questions.of(label, first + row) for row in range(rows))
+            return [
+                self._panel(label, *drawn[row // share], each) for row, each in enumerate(asked)
+            ]
+        panels = [self._panel(label, *each, self.questions.of(label, first)) for each in drawn]
         return [panels[row // share] for row in range(rows)]
 
     def _panel(
-        self, label: str | None, negatives: list[tuple[Example, ...]], positive: tuple[Example, ...]
+        self,
+        label: str | None,
+        negatives: list[tuple[Example, ...]],
+        positive: tuple[Example, ...],
+        asked: Asked,
     ) -> Panel:
         others = [other for other in self._task.labels if other != label]
         contexts = Contexts(
-            prompt=self._task.render(label),
-            negative=tuple(self._render(panel, label) for panel in negatives),
-            positive=self._render(positive, label) if positive else "",
-            others=tuple(self._task.render(other) for other in others),
+            prompt=asked.prompt,
+            negative=tuple(self._render(panel, asked) for panel in negatives),
+            positive=self._render(positive, asked) if positive else "",
+            others=tuple(self._task.render(other, asked.chat) for other in others),
         )
         members = (example.id for panel in negatives for example in panel)
-        return Panel(tuple(members), tuple(example.id for example in positive), contexts)
+        return Panel(tuple(members), tuple(example.id for example in positive), contexts, asked)
 
-    def _render(self, panel: Sequence[Example], label: str | None) -> Shown:
-        return render_panel(panel, self.config.panel_form, self._task, label)
+    def _render(self, panel: Sequence[Example], asked: Asked) -> Shown:
+        return render_panel(panel, self.config.panel_form, self._task, asked.prompt)
 
     def _drawn_positive(
         self, label: str | None, count: int, round: int

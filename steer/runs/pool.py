@@ -16,29 +16,34 @@ from steer.seeds import derive
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A member of the pool: its id ("real:17", "rec:123") and text."""
+    """A member of the pool: its id ("real:17", "rec:123"), its text, and the prompt that it answers
+    where texts have prompts of their own."""
 
     id: str
     text: str
+    prompt: str | None = None
 
 
 class Pool:
     """The real texts and the records accepted so far, in the order they came.
 
     With `labelled`, the examples for a label are those that have it; otherwise all of them.
+    `prompts` are those of the real texts, where each has its own.
     """
 
-    def __init__(self, real: Corpus, labelled: bool) -> None:
-        self._labelled = labelled
+    def __init__(self, real: Corpus, labelled: bool, prompts: Sequence[str] | None = None) -> None:
+        self._labelled, self._prompted = labelled, prompts is not None
         self._examples: defaultdict[str | None, list[Example]] = defaultdict(list)
         labels = real.labels or (None,) * len(real.texts)
-        for row, (text, label) in enumerate(zip(real.texts, labels, strict=True)):
-            self._add(Example(f"real:{row}", text), label)
+        own: Sequence[str | None] = prompts or (None,) * len(real.texts)
+        for row, (text, label, prompt) in enumerate(zip(real.texts, labels, own, strict=True)):
+            self._add(Example(f"real:{row}", text, prompt), label)
 
     def add(self, records: Iterable[Record]) -> None:
         """Adds accepted records, once their round is committed."""
         for record in records:
-            self._add(Example(record.id, record.text), record.label)
+            prompt = record.prompt if self._prompted else None
+            self._add(Example(record.id, record.text, prompt), record.label)
 
     def sizes(self, labels: Iterable[str | None]) -> dict[str | None, int]:
         """Counts the examples there are now for each label; given to `examples`, they give the pool
@@ -102,15 +107,14 @@ def panel_draw(
     return random.Random(derive(seed, what, label or "", round, panel))
 
 
-def render_panel(
-    examples: Sequence[Example], form: PanelForm, task: Task, label: str | None
-) -> Shown:
-    """Renders a panel as the context of a stream.
+def render_panel(examples: Sequence[Example], form: PanelForm, task: Task, prompt: str) -> Shown:
+    """Renders a panel as the context of a stream, before a record with such a prompt.
 
     Form "raw" joins the texts with a space, as published (arXiv 2308.07645, section 3.2).
     Form "prompted" shows each text under its own prompt, as the expert read it in training, and
-    ends with the prompt.
+    ends with the record's.
     """
     if form == "raw":
         return Shown(tuple(example.text for example in examples))
-    return Shown(tuple(task.completion(example.text) for example in examples), task.render(label))
+    own = tuple(example.prompt for example in examples if example.prompt is not None)
+    return Shown(tuple(task.completion(example.text) for example in examples), prompt, own)

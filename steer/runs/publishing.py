@@ -71,7 +71,7 @@ def publish(
             _lay_out(expert, folder, settings, hub)
         else:
             card = _with_licence(settings.card, base, hub)
-            export(source, folder, ExportSettings(split=settings.split, card=card))
+            export(source, folder, ExportSettings(split=settings.split, hub=True, card=card))
         made = hub.create_repo(repo, private=settings.private, repo_type=kind, exist_ok=True)
         hub.upload_folder(
             repo_id=made.repo_id,

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from steer.config import Weights
 from steer.data.forbidden import Forbidden
 from steer.data.neardup import NearIndex
+from steer.data.reading.chats import messages
 from steer.data.scripts import reading_length
 from steer.data.tasks import Task
 from steer.values import checked
@@ -59,7 +60,8 @@ class Attempt:
     With several negative panels `panel` holds all their members; `positive` is the positive panel.
     `model` and `adapter` are fingerprints. `log_probs` has the mean log-probability (nats a
     token) under each of `STREAMS`; None where the stream did not run. `score` is the log ratio by
-    which a candidate was accepted or not; None where there was no selector.
+    which a candidate was accepted or not; None where there was no selector. An answer in a chat has
+    the earlier `turns`, each who speaks and what is said, of the real text `asked`.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -84,14 +86,25 @@ class Attempt:
     rho: float = 0.0
     positive: tuple[str, ...] = ()
     score: float | None = None
+    asked: str | None = None
+    turns: tuple[tuple[str, str], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Gives the fields as JSON values, a score only where there is one; `read_attempt` reads
-        them back."""
+        """Gives the fields as JSON values, a score and a chat only where there is one;
+        `read_attempt` reads them back."""
         panels = {"panel": list(self.panel), "positive": list(self.positive)}
         values = vars(self) | panels | {"log_probs": dict(self.log_probs)}
         if self.score is None:
             del values["score"]
+        if self.asked is None:
+            del values["asked"], values["turns"]
+        return values
+
+    def to_row(self) -> dict[str, Any]:
+        """Gives the same as a row of a table, a chat whole, as `messages`."""
+        values = self.to_json()
+        if values.pop("turns", None):
+            values["messages"] = messages(self.turns, self.text)
         return values
 
     @property

@@ -35,8 +35,9 @@ class RoundRequests:
     def _guided(self, round: Round, drafts: Mapping[str | None, Sequence[str]]) -> None:
         panels: list[Panel] = []
         for label, count in round.counts.items():
+            first = round.first + len(panels)
             panels += self._panels.draw(
-                label, count, round.number, drafts.get(label, ()), round.known.pool[label]
+                label, count, round.number, drafts.get(label, ()), round.known.pool[label], first
             )
         requests = [
             self._request(number, build_streams(self._config.guidance, panel.contexts))
@@ -46,9 +47,12 @@ class RoundRequests:
 
     def _drafts(self, round: Round) -> list[Request]:
         return [
-            self._request(number, (Stream("expert", 1.0, True, self._task.render(label)),))
+            self._request(number, (Stream("expert", 1.0, True, self._prompt(label, number)),))
             for number, label in enumerate(round.labels, round.first)
         ]
+
+    def _prompt(self, label: str | None, number: int) -> str:
+        return self._panels.questions.of(label, number).prompt
 
     def _request(self, number: int, streams: tuple[Stream, ...]) -> Request:
         guidance = self._config.guidance

@@ -1,5 +1,6 @@
 """Sources that runs are made from, and which of them are part of a run's identity."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -25,7 +26,8 @@ class EngineLike(Protocol):
 @dataclass(frozen=True)
 class Inputs:
     """Inputs that the runs made together share. `embedder` chooses panels, and `selector` is what a
-    selector reads."""
+    selector reads. `chats` are what came before the real texts, `towards_chats` before those in
+    `towards` (else the same), where texts are answers."""
 
     real: Corpus
     towards: Corpus | None
@@ -34,6 +36,8 @@ class Inputs:
     embedder: Embedder | None
     selector: Embeds | None = None
     forbid: Corpus | None = None
+    chats: Sequence[str] | None = None
+    towards_chats: Sequence[str] | None = None
 
     def sources(self, config: RunConfig) -> Sources:
         """Sources of a run with these settings: what it reads, and how it computes."""
@@ -69,11 +73,15 @@ def sources(
         shape=expert.task.shape,
         model_fingerprint=expert.base_fingerprint,
         adapter_fingerprint=expert.adapter_fingerprint,
-        data_fingerprint=real.fingerprint,
+        data_fingerprint=_fingerprint(real, expert),
         base=expert.base,
         real=real.source,
         expert=str(expert.path),
         forbid_fingerprint=forbid.fingerprint if forbid else None,
-        towards_fingerprint=moved.fingerprint if moved else None,
+        towards_fingerprint=_fingerprint(moved, expert) if moved else None,
         embedder=embedder if config.panel_selection != "random" else None,
     )
+
+
+def _fingerprint(corpus: Corpus, expert: Expert) -> str:
+    return corpus.chat_fingerprint if expert.task.chats else corpus.fingerprint

@@ -44,7 +44,15 @@ class RunState:
         self.tallies: dict[str | None, Tally] = {label: Tally() for label in config.wanted}
         self.tokens = 0
         task = _task(inputs.expert.task, config)
-        panels = Panels(config, task, inputs.real, inputs.towards, inputs.embedder)
+        panels = Panels(
+            config,
+            task,
+            inputs.real,
+            inputs.towards,
+            inputs.embedder,
+            inputs.chats,
+            inputs.towards_chats,
+        )
         panels.require()
         self._pool = panels.pool
         self._requests = RoundRequests(config, task, panels)
@@ -181,7 +189,7 @@ def _task(task: Task, config: RunConfig) -> Task:
     """Adapts the expert's task to what the run sets itself. Raises `SteerError` for labels that the
     expert does not know."""
     for label in config.wanted:
-        task.render(label)
+        task.render(label, "")
     if config.guidance.contrast in ("labels", "dexperts") and len(task.labels) < 2:
         raise SteerError(
             f"contrast is {config.guidance.contrast!r}, but the expert has no labels to contrast; "

@@ -89,7 +89,7 @@ class Tracer:
 
         def rendered(panel: Sequence[str]) -> Any:
             examples = [Example(id, self._text(id)) for id in panel]
-            return render_panel(examples, config.panel_form, task, record.label)
+            return render_panel(examples, config.panel_form, task, record.prompt)
 
         contexts = Contexts(
             prompt=record.prompt,
@@ -113,6 +113,10 @@ def _require_same(run: Run, expert: Expert, real: Corpus) -> None:
         raise SteerError(
             f"traces need the real texts that {run.path} read; give them with --real, or leave out "
             "--traces"
+        )
+    if expert.task.chats:
+        raise SteerError(
+            f"{run.path} answers chats, whose panels are not read again; leave out --traces"
         )
     if sources.towards_fingerprint not in (None, sources.data_fingerprint):
         raise SteerError(f"the positive panels of {run.path} are of texts that it does not have")

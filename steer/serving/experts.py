@@ -93,13 +93,13 @@ class Served:
         prompt = task.prompt if task else own
         chosen = Chosen(asked, method, seed, self.pool, Names(self.real, find))
         negative, positive = chosen.negative(), chosen.positive()
-        reading, label = (task, None) if task else (self.task, asked.label)
+        reading = task or self.task
         contexts = Contexts(
             prompt=prompt,
             negative=tuple(
-                render_panel(panel, method.panel_form, reading, label) for panel in negative
+                render_panel(panel, method.panel_form, reading, prompt) for panel in negative
             ),
-            positive=render_panel(positive, method.panel_form, reading, label) if positive else "",
+            positive=render_panel(positive, method.panel_form, reading, prompt) if positive else "",
             others=tuple(self.task.render(each) for each in self._others(asked, method)),
         )
         streams = build_streams(method.guidance, contexts)

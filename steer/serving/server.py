@@ -88,6 +88,11 @@ def _require_texts(expert: Expert) -> None:
             f"{name_of(expert)} writes records of a shape, which the server does not hold texts to "
             "yet; use steer generate"
         )
+    if expert.task.chats:
+        raise SteerError(
+            f"{name_of(expert)} answers chats of the real texts, which the server does not draw; "
+            "use steer generate"
+        )
 
 
 def _load(

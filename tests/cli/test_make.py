@@ -5,10 +5,15 @@ import shlex
 import shutil
 from pathlib import Path
 
+import pandas
 import pytest
 
 from steer.cli.main import main
+from steer.data.corpus import load_corpus
+from steer.data.reading.chats import messages
+from steer.data.reading.settings import Reading
 from steer.runs.store import Run
+from steer.shapes import Shape
 from tests import tiny
 
 PROMPT = "Question:"
@@ -121,3 +126,57 @@ def test_own_texts_to_measure_against_and_a_judge(
     capsys.readouterr()
     assert make(data, out, "--n", "12") == 2  # without the texts to measure against
     assert "other texts" in capsys.readouterr().err
+
+
+def test_rows_with_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records of columns, with labels beside them: the folder's own files hold the same rows, and
+    one schema that all of them have, those to measure against too."""
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("steer.models.fitting.fit", stop)
+    monkeypatch.setattr("steer.cli.look._counter", lambda base: ("no model", None))
+    rows = [
+        {"question": text, "stars": number % 7, "label": "ab"[number % 2]}
+        for number, text in enumerate(tiny.TEXTS)
+    ]
+    data, out = tmp_path / "rows.csv", tmp_path / "made"
+    pandas.DataFrame(rows).assign(kind=tiny.LABELS).to_csv(data, index=False)
+    words = ["make", str(data), "--out", str(out), "--prompt", "A {label} question:", "--n", "12"]
+    assert main([*words, "--columns", "question,stars,label", "--label-column", "kind"]) == 130
+    _, fit, generate, _, report, *_ = map(shlex.split, (out / "commands.sh").open())
+    assert fit[-4:-2] == ["--schema", str(out / "schema.json")]
+    assert {"how=6", "why=6"} < set(generate)
+    assert "--label-column" in fit and "steer_label" in fit and "steer_label" in generate
+    shape = Shape.of({"schema": str(out / "schema.json")})
+    assert shape.properties["stars"] == {"type": "integer", "minimum": 0, "maximum": 6}
+    parts = [
+        load_corpus(out / name, None, "steer_label", Reading(shape=shape))
+        for name in ("real.jsonl", "held_out.jsonl")
+    ]
+    read = {
+        (text, label)
+        for part in parts
+        for text, label in zip(part.texts, part.labels or (), strict=True)
+    }
+    assert read == {(json.dumps(row), kind) for row, kind in zip(rows, tiny.LABELS, strict=True)}
+    assert str(out / "held_out.jsonl") in report
+
+
+def test_chats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder's own files hold the chats whole, and the guessed prompt is what came before."""
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("steer.models.fitting.fit", stop)
+    monkeypatch.setattr("steer.cli.look._counter", lambda base: ("no model", None))
+    data, out = tmp_path / "chats.jsonl", tmp_path / "made"
+    chats = [messages((("user", f"Ask {n}"),), text) for n, text in enumerate(tiny.TEXTS)]
+    data.write_text("".join(f"{json.dumps({'messages': chat})}\n" for chat in chats))
+    assert main(["make", str(data), "--out", str(out), "--n", "12"]) == 130
+    assert "--prompt '{chat}'" in (out / "commands.sh").read_text()
+    parts = [load_corpus(out / name) for name in ("real.jsonl", "held_out.jsonl")]
+    turns = [turn for part in parts for turn in part.turns or ()]
+    assert sorted(turns) == sorted((("user", f"Ask {n}"),) for n in range(len(tiny.TEXTS)))

@@ -7,6 +7,7 @@ import random
 import re
 from pathlib import Path
 
+import datasets
 import pyarrow.parquet
 import pytest
 from rich.console import Console
@@ -122,6 +123,8 @@ def test_labels_and_names_are_plain_in_a_card(tmp_path: Path) -> None:
         {"<img src=x>|**b**\n# head": 1},
         {},
         (),
+        {"train": "data/train.parquet"},
+        datasets.Features({"text": datasets.Value("string")}),
     )
     card = dataset_card(facts, CardSettings())
     assert "<img" not in card.split("Settings:")[0]

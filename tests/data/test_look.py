@@ -1,7 +1,9 @@
 """What a look at texts counts, against counting by hand."""
 
+import json
 import random
 import shlex
+from pathlib import Path
 
 import pytest
 
@@ -101,3 +103,33 @@ def test_the_command(tmp_path, tiny_model, capsys: pytest.CaptureFixture[str]) -
     assert main([*arguments, "--label-column", "kind"]) == 0
     shown = capsys.readouterr().out
     assert "labels: a 15, b 15" in shown and "{label}" in shown
+
+
+@pytest.mark.parametrize(
+    ("texts", "options", "refused"),
+    [
+        (["one", " ", "two"], ["--skip-blank"], False),
+        (["one", "t\x00wo"], ["--skip-control"], False),
+        (["one", " ", "t\x00wo"], ["--skip-blank", "--skip-control"], False),
+        ([" "], ["--skip-blank"], True),
+    ],
+)
+def test_only_what_helps_is_suggested(
+    texts: list[str],
+    options: list[str],
+    refused: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Where nothing is left without the rows that are refused, the refusal is the message."""
+    monkeypatch.setattr("steer.cli.look._counter", lambda base: ("no model", None))
+    path = tmp_path / "x.jsonl"
+    path.write_text("".join(f"{json.dumps({'text': text})}\n" for text in texts))
+    assert main(["look", str(path)]) == (2 if refused else 0)
+    shown = capsys.readouterr()
+    if refused:
+        assert "error: " in shown.err and "line 1 has a blank text" in shown.err
+    else:
+        words = shlex.split(shown.out.splitlines()[-1])
+        assert [word for word in words if word.startswith("--skip")] == options

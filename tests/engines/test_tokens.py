@@ -46,7 +46,18 @@ def spelling(tokenizer) -> tuple[str, str]:
 
 def panel(texts, form: str, prompt: str) -> Shown:
     examples = [Example(f"real:{row}", text) for row, text in enumerate(texts)]
-    return render_panel(examples, form, Task(prompt), None)
+    return render_panel(examples, form, Task(prompt), prompt)
+
+
+def test_each_text_of_a_panel_may_have_a_prompt_of_its_own(tokenizer):
+    """The same tokens as under one prompt where they are equal, else each before its text."""
+    texts = tuple(f" {text}" for text in TEXTS)
+    alike = Shown(texts, "Line:", ("Line:",) * len(texts))
+    assert encode(tokenizer, alike) == encode(tokenizer, Shown(texts, "Line:"))
+    own = tuple(f"Line {number}:" for number in range(len(texts)))
+    written = "".join(f"{a}{b}{tokenizer.eos_token}" for a, b in zip(own, texts, strict=True))
+    ids = encode(tokenizer, Shown(texts, "Line:", own))
+    assert tokenizer.decode(ids).endswith(f"{written}Line:")
 
 
 @pytest.mark.parametrize("prompt", ["Write a line.\nLine:", "Write a line:\n", "Q"])

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import datasets
+import huggingface_hub
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -90,6 +91,17 @@ def test_columns_are_typed_whatever_the_file(run, tmp_path):
     export(run.path, tmp_path / "out.csv")
     cells = next(csv.DictReader((tmp_path / "out.csv").read_text().splitlines()))
     assert cells["n"] == "30" and json.loads(cells["of"]) == first["of"]
+
+
+def test_columns_of_a_folder_are_features(run, tmp_path):
+    export(run.path, tmp_path / "out")
+    loaded = datasets.load_from_disk(str(tmp_path / "out"))["train"]
+    assert loaded["n"][:] == [30] * 4 and loaded.features["of"] == datasets.List(
+        datasets.Value("string")
+    )
+    assert loaded["text"][:] == [json.loads(text)["text"] for text in run.texts]
+    card = huggingface_hub.DatasetCard.load(tmp_path / "out" / "README.md").data
+    assert card["dataset_info"]["features"][1] == {"name": "n", "dtype": "int64"}
 
 
 def test_a_run_is_a_dataset_and_a_frame(run):

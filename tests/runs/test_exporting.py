@@ -5,9 +5,12 @@ import re
 from collections import Counter
 from pathlib import Path
 
+import datasets
+import huggingface_hub
 import pyarrow.parquet
 import pytest
 import yaml
+from datasets.info import DatasetInfosDict
 
 from steer.config import Guidance, RunConfig, Sources
 from steer.errors import SteerError
@@ -100,14 +103,8 @@ def test_parquet_types_do_not_depend_on_the_values(run: Run, tmp_path: Path) -> 
     assert bare_types.equals(full_types)
 
 
-def test_a_folder_is_a_dataset_with_its_card(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import datasets
-
+def test_a_folder_is_a_dataset_with_its_card(run: Run, tmp_path: Path) -> None:
     export(run.path, tmp_path / "dataset")
-    loaded = datasets.load_dataset(str(tmp_path / "dataset"), cache_dir=str(tmp_path / "cache"))
-    assert loaded["train"]["text"][:] == [record.text for record in run.records]
     _, header, body = (tmp_path / "dataset" / "README.md").read_text("utf-8").split("---\n", 2)
     assert yaml.safe_load(header)["size_categories"] == ["n<1K"]
     for expected in (
@@ -120,6 +117,37 @@ def test_a_folder_is_a_dataset_with_its_card(
         *(f"| {reason} | {count} |" for reason, count in run.reasons.items()),
     ):
         assert expected in body
+
+
+@pytest.mark.parametrize("split", [None, (60, 20, 20)])
+@pytest.mark.parametrize("hub", [False, True])
+def test_a_folder_is_what_its_card_and_datasets_say(
+    run: Run, tmp_path: Path, split: tuple[float, float, float] | None, hub: bool
+) -> None:
+    """Both ways to load it give the same rows, with the card's features; the Hub's client reads
+    the card as it is written."""
+    out = tmp_path / "dataset"
+    done = export(run.path, out, ExportSettings(split=split, hub=hub))
+    loaded = datasets.load_dataset(str(out), cache_dir=str(tmp_path / "cache"))
+    assert {name: len(rows) for name, rows in loaded.items()} == done.splits
+    ids = [id for name in loaded for id in loaded[name]["id"]]
+    assert sorted(ids) == sorted(record.id for record in run.records)
+    if not hub:
+        mapped = datasets.load_from_disk(str(out))
+        assert {name: rows.to_list() for name, rows in mapped.items()} == {
+            name: rows.to_list() for name, rows in loaded.items()
+        }
+
+    data = huggingface_hub.DatasetCard.load(out / "README.md").data
+    said = data.to_dict()
+    assert huggingface_hub.DatasetCardData(**said).to_dict() == said
+    (config,) = said["configs"]
+    assert {file["split"] for file in config["data_files"]} == set(loaded)
+    assert all(len(list(out.glob(file["path"]))) == 1 for file in config["data_files"])
+    info = DatasetInfosDict.from_dataset_card_data(data)["default"]
+    assert all(info.features == rows.features for rows in loaded.values())
+    assert info.features["panel"] == datasets.List(datasets.Value("string"))
+    assert data.size_categories == ["n<1K"]
 
 
 @pytest.mark.parametrize("name", ["out.jsonl", "out.csv", "out.parquet", "folder"])
@@ -161,8 +189,6 @@ def test_chosen_columns(run: Run, tmp_path: Path) -> None:
 
 def test_splits_are_files_of_a_folder_or_a_column(run: Run, tmp_path: Path) -> None:
     """A record's part follows from its id alone, so it stays there when the run grows."""
-    import datasets
-
     settings = ExportSettings(split=(60, 20, 20))
     done = export(run.path, tmp_path / "dataset", settings)
     export(run.path, tmp_path / "out.jsonl", settings)

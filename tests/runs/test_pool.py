@@ -57,8 +57,8 @@ def test_too_few_examples() -> None:
 def test_how_a_panel_is_written() -> None:
     examples = (Example("real:0", "One."), Example("rec:4", "Two."))
     task = Task("Say {label}:", ("hi",))
-    assert render_panel(examples, "raw", task, "hi") == Shown(("One.", "Two."))
+    assert render_panel(examples, "raw", task, "Say hi:") == Shown(("One.", "Two."))
     shown = Shown((" One.", " Two."), "Say hi:")
-    assert render_panel(examples, "prompted", task, "hi") == shown
+    assert render_panel(examples, "prompted", task, "Say hi:") == shown
     spaced = Task("Say:\n")
-    assert render_panel(examples, "prompted", spaced, None) == Shown(("One.", "Two."), "Say:\n")
+    assert render_panel(examples, "prompted", spaced, "Say:\n") == Shown(("One.", "Two."), "Say:\n")

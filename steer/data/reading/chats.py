@@ -1,9 +1,15 @@
 """Conversations in data: turns of OpenAI's `messages` and of ShareGPT, and the answer in them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+Turn = tuple[str, str]
+"""Who speaks ("user", "assistant", "system"), and what is said."""
+
+Chat = tuple[Turn, ...]
+
 _ANSWERS = frozenset({"assistant", "gpt", "model", "bot", "chatbot", "chatgpt"})
+_USERS = frozenset({"user", "human", "prompter"})
 _SPEAKER, _SAID = ("role", "from", "speaker"), ("content", "value", "text")
 
 
@@ -17,9 +23,36 @@ def last_answer(chat: Sequence[Mapping[str, Any]]) -> str | None:
     """Text of the last turn of the assistant; None if it has none. The text parts of a turn of
     several parts are joined by line ends."""
     for turn in reversed(chat):
-        if str(_speaker(turn)).casefold() in _ANSWERS:
+        if _role(turn) == "assistant":
             return _said(turn)
     return None
+
+
+def earlier_turns(chat: Sequence[Mapping[str, Any]]) -> Chat | None:
+    """Turns before the last one of the assistant, which is the answer; None where one of them has
+    no text, or nobody answers."""
+    last = [place for place, turn in enumerate(chat) if _role(turn) == "assistant"][-1:]
+    turns = [(_role(turn), _said(turn)) for turn in chat[: last[0] if last else 0]]
+    if not last or any(said is None for _, said in turns):
+        return None
+    return tuple((role, str(said)) for role, said in turns)
+
+
+def asked(parts: Iterable[Any]) -> Chat | None:
+    """The turn of a user who says these parts, those without text left out; None without any."""
+    said = "\n\n".join(part for part in parts if isinstance(part, str) and part.strip())
+    return (("user", said),) if said else None
+
+
+def messages(turns: Chat, answer: str) -> list[dict[str, str]]:
+    """Writes a chat in the form of OpenAI's `messages`."""
+    whole = [*turns, ("assistant", answer)]
+    return [{"role": role, "content": said} for role, said in whole]
+
+
+def _role(turn: Mapping[str, Any]) -> str:
+    role = str(_speaker(turn)).casefold()
+    return "assistant" if role in _ANSWERS else "user" if role in _USERS else role
 
 
 def _speaker(turn: Mapping[str, Any]) -> Any:

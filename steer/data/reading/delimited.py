@@ -2,10 +2,11 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
-from steer.data.reading.header import split_header
+from steer.data.reading.header import is_header, split_header
 from steer.data.reading.rows import Row, Rows, shown
 from steer.data.reading.settings import Reading
 from steer.data.reading.streams import LONGEST, Lines
@@ -30,13 +31,22 @@ def read_delimited(
     if sample and sample[0].lower().startswith("sep=") and len(sample[0].strip()) == 5:
         separator = separator or sample.pop(0).strip()[4]
     separator = separator or _find_separator(sample, name, reading, usual)
-    cells = _cells(chain(sample, lines), separator, name, reading)
+    spaced = _is_spaced(sample, separator, reading)
+    cells = _cells(chain(sample, lines), separator, name, reading, spaced)
     first = list(_take(cells, _SAMPLE_ROWS))
-    header, taken = split_header(first, name, reading)
+    header, taken = split_header(first, name, reading, found.notes)
     if separator != usual and reading.separator is None:
         found.notes.append(f"{name}: cells end with a {_NAMES.get(separator, separator)}")
+    if spaced:
+        found.notes.append(f"{name}: spaces before quotation marks are no part of the cells")
     rows = _rows(chain(first[taken:], cells), header, name, separator)
     return Rows(name, "row", rows, tuple(filter(None, header)), found.notes, textual=True)
+
+
+def names_columns(line: str) -> bool:
+    """Whether a line of plain text is a header of CSV: several cells, usual names among them."""
+    cells = [[cell.strip(' "') for cell in line.split(each)] for each in SEPARATORS]
+    return any(len(names) > 1 and is_header(names, (), Reading()) for names in cells)
 
 
 def _sample(lines: Iterator[str]) -> Iterator[str]:
@@ -56,14 +66,25 @@ def _take(cells: Iterator[list[str]], count: int) -> Iterator[list[str]]:
         yield row
 
 
+def _is_spaced(sample: Sequence[str], separator: str, reading: Reading) -> bool:
+    """Whether in most rows a space stands between a separator and the quotation mark of a cell, as
+    some programs write it."""
+    if reading.quotes is False:
+        return False
+    rows = [row for row in csv.reader(sample, delimiter=separator) if row]
+    spaced = [any(re.match(' +"', cell) for cell in row[1:]) for row in rows]
+    return sum(spaced) > len(rows) / 2
+
+
 def _cells(
-    lines: Iterable[str], separator: str, name: str, reading: Reading
+    lines: Iterable[str], separator: str, name: str, reading: Reading, spaced: bool = False
 ) -> Iterator[list[str]]:
     """Yields the cells of each row that is no blank line."""
     quotes = reading.quotes is not False
     reader = csv.reader(
         lines,
         delimiter=separator,
+        skipinitialspace=spaced,
         strict=True,
         quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE,
     )
@@ -73,7 +94,7 @@ def _cells(
         except csv.Error as error:
             raise SteerError(
                 f"{name} is no valid CSV at line {reader.line_num}: {error}; if quotation marks "
-                "are part of the texts, give --no-quotes"
+                'are part of the texts, give --no-quotes; those within quoted texts are written ""'
             ) from None
         if row is None:
             return
@@ -118,7 +139,8 @@ def _try(sample: Sequence[str], separator: str, reading: Reading) -> list[list[s
     """The sample's rows with that separator, without the last one if it may go on; none if they are
     no valid CSV."""
     try:
-        rows = list(_cells(sample, separator, "", reading))
+        spaced = _is_spaced(sample, separator, reading)
+        rows = list(_cells(sample, separator, "", reading, spaced))
     except SteerError:
         return []
     return rows[:-1] if sum(map(len, sample)) > _SAMPLE_CHARS else rows

@@ -7,6 +7,7 @@ from typing import Any
 
 from steer.data.characters import find_control, is_blank, name_control
 from steer.data.labels import look_alikes, spell
+from steer.data.reading.chats import Chat
 from steer.data.reading.layout import ABSENT, Layout, find_layout
 from steer.data.reading.rows import Row, Rows, shown
 from steer.data.reading.settings import Reading
@@ -47,6 +48,7 @@ class Gathered:
     textual: bool = False
     _texts: list[str] = field(default_factory=list)
     _labels: list[str] = field(default_factory=list)
+    _turns: list[Chat] = field(default_factory=list)
     _spelt: dict[str, str] = field(default_factory=dict)
     _rows: int = 0
     _characters: int = 0
@@ -79,6 +81,11 @@ class Gathered:
             self._compare_labels(source)
         return tuple(self._texts), tuple(self._labels) if labelled else None
 
+    @property
+    def turns(self) -> tuple[Chat, ...] | None:
+        """What was said before each text; None unless something was before every one."""
+        return tuple(self._turns) if len(self._turns) == len(self._texts) else None
+
     def _add(
         self, rows: Rows, number: int, row: Row, layout: Layout, blank: _Fault, control: _Fault
     ) -> None:
@@ -100,6 +107,8 @@ class Gathered:
             if type(value) is str:
                 self._spelt[value] = label
             self._labels.append(label)
+        if turns := layout.turns(row):
+            self._turns.append(turns)
         self._texts.append(text)
         return None
 

@@ -23,12 +23,14 @@ _WORDS = 3
 
 
 def split_header(
-    first: Sequence[Sequence[str]], source: str, reading: Reading
+    first: Sequence[Sequence[str]], source: str, reading: Reading, notes: list[str]
 ) -> tuple[list[str], int]:
     """Finds the names of the columns, "" for one without, in the first rows of a `source`, and how
-    many rows they take: 1, or 0 without a header, when columns are called 1, 2 and so on.
+    many rows they take: 1, or 0 without a header, when columns are called 1, 2 and so on. A header
+    that only its looks tell is said in `notes`.
 
-    Raises `SteerError` when the first row may as well be a text, and for a name that occurs twice.
+    Raises `SteerError` when the first row may as well be a text or a title, and for a name that
+    occurs twice.
     """
     if not first:
         return [], 0
@@ -39,6 +41,12 @@ def split_header(
         raise SteerError(
             f"{source}: the first row may be a text or a header: {shown(', '.join(names), 60)}; "
             "give --no-header if it is a text, --header if it names the columns"
+        )
+    if reading.header is None and not _is_named(names, reading):
+        _check_unnamed(names, first[1:], source)
+        notes.append(
+            f"{source}: the first row is taken for names of columns: "
+            f"{shown(', '.join(names), 60)}; --no-header if it is a text"
         )
     if twice := [name for name in names if name and names.count(name) > 1]:
         raise SteerError(
@@ -55,13 +63,32 @@ def is_header(first: Sequence[str], body: Sequence[Sequence[str]], reading: Read
     like names that do not occur again, and a column must differ from its name: numbers, or longer
     texts. So a text that might be a name, above texts like it, is not sure.
     """
-    asked = {reading.text_column, reading.label_column, *reading.fields}
-    if any(cell in asked or cell.casefold() in _KNOWN for cell in first):
+    if _is_named(first, reading):
         return True
     columns = [_column(body, place) for place in range(len(first))]
     pairs = [(cell, values) for cell, values in zip(first, columns, strict=True) if cell]
     names = all(_is_name(cell) and cell not in values for cell, values in pairs)
     return names and any(_differs(cell, values) for cell, values in pairs)
+
+
+def _is_named(first: Sequence[str], reading: Reading) -> bool:
+    """Whether a cell is a name that was asked for, or that columns usually have."""
+    asked = {reading.text_column, reading.label_column, *reading.fields}
+    return any(cell in asked or cell.casefold() in _KNOWN for cell in first)
+
+
+def _check_unnamed(names: Sequence[str], body: Sequence[Sequence[str]], source: str) -> None:
+    """Raises `SteerError` where a column without a name holds more than an index: the first row may
+    be a title above the names."""
+    width = max(map(len, body), default=0)
+    for place in range(width):
+        texts = [cell for cell in _column(body, place) if not is_number(cell)]
+        if texts and not (names[place] if place < len(names) else ""):
+            raise SteerError(
+                f"{source}: column {place + 1} has no name in the first row "
+                f"({shown(', '.join(names), 60)}) but holds {shown(texts[0])}; take out rows above "
+                "the names, or give --header if it names the columns, --no-header if it is a text"
+            )
 
 
 def is_number(cell: str) -> bool:

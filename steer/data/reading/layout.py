@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
-from steer.data.reading.chats import is_chat, last_answer
+from steer.data.reading.chats import Chat, asked, earlier_turns, is_chat, last_answer
 from steer.data.reading.header import is_number
 from steer.data.reading.rows import Row, Rows
 from steer.data.reading.settings import FIELD, Reading
@@ -16,18 +16,24 @@ ABSENT = object()
 """Stands for the value of a row that has none."""
 
 _CHATS = ("messages", "conversations", "conversation", "chat", "turns")
-_ANSWERED = (("instruction", "output"), ("prompt", "completion"), ("prompt", "response"))
+_ANSWERED = (
+    ("instruction", "output"),
+    *(("prompt", answer) for answer in ("completion", "response", "chosen")),
+    ("question", "answer"),
+)
 
 
 @dataclass(frozen=True)
 class Layout:
     """Functions that give a row's text and label, `ABSENT` where there is none; `column` and
-    `label_column` are their names for messages."""
+    `label_column` are their names for messages. `turns` gives what was said before the text, where
+    that is an answer; None where it is not known."""
 
     text: Callable[[Row], Any]
     column: str
     label: Callable[[Row], Any] | None
     label_column: str | None
+    turns: Callable[[Row], Chat | None] = lambda _: None
 
 
 def find_layout(rows: Rows, sample: Sequence[Row], reading: Reading) -> Layout:
@@ -50,7 +56,14 @@ def find_layout(rows: Rows, sample: Sequence[Row], reading: Reading) -> Layout:
         return Layout(lambda row: _joined(template, row), template, wanted, label)
     column = reading.text_column or _guess(rows, sample, names, label)
     _check(rows, sample, names, column, "text", "--text-column")
-    return Layout(lambda row: _answer(value_at(row, column)), column, wanted, label)
+    before = _before(column, names)
+    return Layout(
+        lambda row: _answer(value_at(row, column)),
+        column,
+        wanted,
+        label,
+        lambda row: _turns(value_at(row, column), [value_at(row, name) for name in before]),
+    )
 
 
 def value_at(row: Mapping[str, Any], path: str) -> Any:
@@ -72,6 +85,7 @@ def value_at(row: Mapping[str, Any], path: str) -> Any:
 def roots(reading: Reading, names: Sequence[str]) -> list[str] | None:
     """The columns of `names` that the settings need; None if that depends on the rows."""
     paths = [*reading.fields, *filter(None, (reading.text_column, reading.label_column))]
+    paths += _before(reading.text_column, names) if reading.text_column else []
     if reading.finds_text:
         if "text" not in names or reading.label_column == "text":
             return None
@@ -105,29 +119,43 @@ def _check(
 def _guess(rows: Rows, sample: Sequence[Row], names: list[str], label: str | None) -> str:
     if "text" in names and label != "text":
         return "text"
+    chats = [name for name in _CHATS if any(is_chat(row.get(name)) for row in sample)]
     texts = [name for name in names if name != label and _are_texts(sample, name)]
     alike = [name for name in texts if name.casefold() == "text"]
-    if len(alike) == 1 or len(texts) == 1:
-        return (alike or texts)[0]
-    column = _known(sample, names)
+    if len(alike) == 1:
+        return alike[0]
+    answers = [answer for name, answer in _ANSWERED if {name, answer} <= set(names)]
+    column = next(iter([*chats, *(texts if len(texts) == 1 else answers)]), None)
     if column is not None:
-        answers = is_chat(sample[0].get(column)) if sample else False
-        what = f"the last answer in {column}" if answers else f"the column {column}"
-        rows.notes.append(f"{rows.source}: the texts are {what}; --text-column names another")
+        rows.notes.extend(_said(rows.source, sample, names, column))
         return column
     nested = _fields(sample)
     raise SteerError(
         f"{rows.source} has no column 'text'; choose its column with --text-column: "
-        f"{listed([*names, *nested])}; or join some with --text"
+        f"{listed([*names, *nested])}; or join some with --text, or keep some as columns of a "
+        "record with --columns"
     )
 
 
-def _known(sample: Sequence[Row], names: list[str]) -> str | None:
-    """The column of the texts in the usual forms of chats, instructions and prompts."""
-    for name in _CHATS:
-        if name in names and any(is_chat(row.get(name)) for row in sample):
-            return name
-    return next((answer for asked, answer in _ANSWERED if {asked, answer} <= set(names)), None)
+def _said(source: str, sample: Sequence[Row], names: list[str], column: str) -> list[str]:
+    """Says which column was chosen, where there was a choice, and how a pair is read whole."""
+    if any(is_chat(row.get(column)) for row in sample):
+        return [f"{source}: the texts are the last answer in {column}; --text-column names another"]
+    pairs = [f"{name},{column}" for name in _asked(column) if name in names]
+    whole = f", --columns {pairs[0]} reads pairs" if pairs else ""
+    chosen = f"{source}: the texts are the column {column}; --text-column names another{whole}"
+    return [chosen] if len(names) > 1 else []
+
+
+def _before(column: str, names: Sequence[str]) -> list[str]:
+    """Columns of what a column of answers answers, as far as there are such."""
+    found = [name for name in _asked(column) if name in names][:1]
+    return found + (["input"] if found == ["instruction"] and "input" in names else [])
+
+
+def _asked(column: str) -> list[str]:
+    """Columns that a column of answers stands beside."""
+    return [name for name, answer in _ANSWERED if answer == column]
 
 
 def _are_texts(sample: Sequence[Row], name: str) -> bool:
@@ -149,6 +177,11 @@ def _answer(value: Any) -> Any:
         answer = last_answer(value)
         return ABSENT if answer is None else answer
     return value
+
+
+def _turns(value: Any, before: Sequence[Any]) -> Chat | None:
+    """What was said before a text: the earlier turns of its chat, or what it answers."""
+    return earlier_turns(value) if is_chat(value) else asked(before)
 
 
 def _object(columns: Sequence[str], row: Row) -> Any:

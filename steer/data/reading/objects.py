@@ -95,6 +95,8 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_once)
 def _object(value: Any, where: str) -> Row:
     if isinstance(value, dict):
         return value
+    if is_chat(value):
+        return {"messages": value}
     advice = " (or --format json for one array)" if isinstance(value, list) else ""
     raise SteerError(
         f"{where} is no JSON object but {type(value).__name__}: {shown(value)}; "

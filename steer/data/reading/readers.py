@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from steer.data.reading.columnar import read_arrow, read_dataset, read_parquet
-from steer.data.reading.delimited import read_delimited
+from steer.data.reading.delimited import names_columns, read_delimited
 from steer.data.reading.objects import read_json, read_jsonl
-from steer.data.reading.rows import Rows
+from steer.data.reading.rows import Rows, shown
 from steer.data.reading.settings import Reading
 from steer.data.reading.sheets import read_xlsx
 from steer.data.reading.sources import KINDS, Part, file_kind, find_parts
@@ -131,6 +131,11 @@ def _read_text(stream: io.BufferedReader, name: str, reading: Reading) -> Rows:
     lines = Lines(stream, name, reading.encoding)
     if head(stream).startswith(b'{"'):
         lines.notes.append(f"{name}: lines of JSON are read as texts; --format jsonl reads in them")
+    first = (head(stream).splitlines() or [b""])[0].decode("utf-8", "replace")
+    if names_columns(first):
+        lines.notes.append(
+            f"{name}: each line is a text, the first is {shown(first)}; --format csv reads columns"
+        )
     return Rows(name, "line", _lines(lines), ("text",), lines.notes)
 
 

@@ -38,9 +38,10 @@ def read_xlsx(
     filled = ((number, row) for number, row in body if any(cell is not None for cell in row))
     first = list(islice(filled, 100))
     cells = [["" if cell is None else str(cell) for cell in row] for _, row in first]
-    header, taken = split_header(cells, name, reading)
+    notes: list[str] = []
+    header, taken = split_header(cells, name, reading, notes)
     rows = _named(chain(first[taken:], filled), header)
-    return Rows(name, "row", rows, tuple(filter(None, header)))
+    return Rows(name, "row", rows, tuple(filter(None, header)), notes)
 
 
 def _refuse_bomb(file: Any, name: str) -> None:
