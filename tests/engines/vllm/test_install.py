@@ -1,34 +1,60 @@
-"""A vLLM that is missing, or another than the tested one, is one line with the command to run."""
+"""A vLLM that is missing, or lacks a part, is one line with the command to run."""
+
+from pathlib import Path
 
 import pytest
 
 from steer.cli.main import main
 from steer.engines.choice import EngineSpec
-from steer.engines.vllm import engine as vllm
+from steer.engines.vllm import versions
+from steer.engines.vllm.parts import PARTS
 from steer.errors import SteerError
+from tests.engines.vllm.madeup import EVERY_PART, write
+
+
+def install(monkeypatch: pytest.MonkeyPatch, version: str | None, folder: Path) -> None:
+    """Makes a made-up vLLM the installed one."""
+    monkeypatch.setattr(versions, "installed", lambda: version)
+    monkeypatch.setattr(versions, "source_folder", lambda: folder if version else None)
+
+
+def refusal(base: Path) -> str:
+    with pytest.raises(SteerError) as raised:
+        EngineSpec(str(base), name="vllm").load()
+    assert "pip install 'steer-text[vllm]'" in str(raised.value)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+def test_a_missing_vllm_is_refused(monkeypatch, tiny_model, tmp_path):
+    install(monkeypatch, None, tmp_path)
+    assert "needs vLLM, which is not installed" in refusal(tiny_model)
+
+
+def test_the_part_that_is_gone_is_named(monkeypatch, tiny_model, tmp_path):
+    parts = [part for part in EVERY_PART if part.name not in ("Executor", "BlockPool")]
+    write(tmp_path, parts)
+    install(monkeypatch, "0.34.0", tmp_path)
+    told = refusal(tiny_model)
+    assert told.startswith("vLLM 0.34.0 does not fit the engine: there is no module vllm.v1.exec")
+    assert "(and 1 more)" in told
 
 
 @pytest.mark.parametrize(
-    ("found", "told"),
+    ("version", "told"),
     [
-        (None, "needs vLLM 0.32, which is not installed"),
-        ("0.31.2", "found vLLM 0.31.2, but the vllm engine needs 0.32"),
-        ("0.33.0", "found vLLM 0.33.0"),
-        ("0.320.1", "found vLLM 0.320.1"),
-        ("1.0", "found vLLM 1.0"),
+        ("0.32.1", None),
+        ("0.31.0", "(its source was read)"),
+        ("0.33.0", "vLLM 0.33.0 has every part that the engine needs, but the engine never ran"),
+        ("0.320.1", "(its source was not read)"),
+        ("1.0", "(its source was not read)"),
     ],
 )
-def test_another_vllm_is_refused(monkeypatch, tiny_model, found, told):
-    monkeypatch.setattr(vllm, "installed", lambda: found)
-    with pytest.raises(SteerError, match=told) as raised:
-        EngineSpec(str(tiny_model), name="vllm").load()
-    assert "pip install 'steer-text[vllm]'" in str(raised.value)
-
-
-@pytest.mark.parametrize("found", ["0.32.0", "0.32.1"])
-def test_the_tested_series_is_accepted(monkeypatch, found):
-    monkeypatch.setattr(vllm, "installed", lambda: found)
-    vllm.require_vllm()
+def test_a_release_that_was_never_run_is_warned_of(monkeypatch, tmp_path, caplog, version, told):
+    write(tmp_path, PARTS)
+    install(monkeypatch, version, tmp_path)
+    versions.require_vllm()
+    assert (told in caplog.text) if told else not caplog.text
 
 
 def test_the_hf_engine_uses_one_gpu(tiny_model):
@@ -46,7 +72,7 @@ def run(*arguments: str, capfd) -> str:
 def test_the_command_line_says_it_in_one_line(
     monkeypatch, tiny_expert, tiny_corpus, tmp_path, capfd
 ):
-    monkeypatch.setattr(vllm, "installed", lambda: None)
+    install(monkeypatch, None, tmp_path)
     real = tmp_path / "real.txt"
     real.write_text("\n".join(tiny_corpus.texts))
     command = ("generate", str(tiny_expert), "--real", str(real), "--n", "2", "--engine")
