@@ -155,6 +155,7 @@ def report(
 ) -> None:
     """Write one HTML page: tables, figures and texts. It opens offline."""
     with console.on_stop(f"{out} was not written"):
+        from steer.report.material import shape_of
         from steer.report.report import ReportSettings, write_report
 
         for folder in comparison:
@@ -162,7 +163,7 @@ def report(
                 raise SteerError(f"there is no folder {folder}; name a comparison or a run")
         parsing.new_file(out)
         source = comparison[0] if len(comparison) == 1 else comparison
-        corpus = reading.load(real)
+        corpus = reading.load(real, shape_of(source))
         settings = ReportSettings(mask=mask, records=records, seed=seed)
         with console.Meter() as meter:
             meter.update("loading")
