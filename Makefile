@@ -5,20 +5,23 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 READY := $(VENV)/.ready
 VLLM := .venv-vllm
+AUDIT := .venv-audit
 VLLM_PIP := $(VLLM)/bin/python -m pip install --constraint constraints-vllm.txt
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .NOTPARALLEL:
-.PHONY: help setup demo test test-avx2 test-vllm soak check bench format clean
+.PHONY: help setup demo test test-avx2 test-vllm soak sbom audit check bench format clean
 
 help:
 	@echo "make demo       fit, generate and evaluate on a small real corpus (10 to 25 minutes)"
 	@echo "make test       the tests"
 	@echo "make test-avx2  those of the engines, as a processor without AVX-512 runs them"
 	@echo "make test-vllm  those of the vllm engine, on vLLM's CPU build"
-	@echo "make soak       attacks on readers and state files, each outcome counted"
+	@echo "make soak       attacks on files, readers and commands, each outcome counted"
+	@echo "make sbom       all that is installed, as CycloneDX (build/sbom.json)"
+	@echo "make audit      whether any of it has a known vulnerability; needs the network"
 	@echo "make check      ruff and mypy"
 	@echo "make bench      how fast it is here (docs/performance.md)"
 	@echo "make format     let ruff format the code"
@@ -41,9 +44,20 @@ test-avx2: $(READY)
 test-vllm: $(VLLM)/.ready
 	OMP_NUM_THREADS=1 $(VLLM)/bin/python -m pytest tests/engines/vllm
 
-# Flipped bits, edited and made-up files: docs/reliability.md has the table.
+# Flipped bits, edited and made-up files, kills, full disks: docs/reliability.md has the table.
 soak: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.soak $(ARGS)
+
+sbom: $(READY) $(AUDIT)/.ready
+	mkdir -p build
+	$(AUDIT)/bin/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --of JSON -o build/sbom.json
+
+# Without its database it passes over every package, one by one, and calls that a success.
+audit: $(READY) $(AUDIT)/.ready
+	@mkdir -p build && rm -f build/audit.json
+	@PIPAPI_PYTHON_LOCATION=$(BIN)/python $(AUDIT)/bin/pip-audit --local --format json --output build/audit.json || found=$$?; \
+		grep -qs '"vulns"' build/audit.json || { echo "audit: the database of vulnerabilities cannot be reached; nothing was checked"; exit 1; }; \
+		exit $${found:-0}
 
 check: $(READY)
 	$(BIN)/ruff check
@@ -58,7 +72,7 @@ format: $(READY)
 	$(BIN)/ruff format
 
 clean:
-	rm -rf $(VENV) $(VLLM) build
+	rm -rf $(VENV) $(VLLM) $(AUDIT) build
 
 # A mark for each step: an interrupted set-up continues where it stopped.
 $(VENV)/.venv:
@@ -90,6 +104,12 @@ $(READY): $(VENV)/.steer
 	@echo "Set-up: what tests and development need ..."
 	@$(PIP) --editable '.[dev]'
 	@touch $@
+
+# Apart, so that what they need changes nothing in the list that they make.
+$(AUDIT)/.ready:
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install cyclonedx-bom==7.5.0 pip-audit==2.10.1
+	touch $@
 
 $(VLLM)/.venv:
 	$(PYTHON) -m venv $(VLLM)

@@ -34,6 +34,7 @@ from steer.runs.measured import measured_table
 from steer.runs.roundfile import _digest
 from steer.runs.store import Run
 from tests import stub
+from tests.soakcommands import fill_disks, kill_commands
 
 SECONDS = 30
 VALUES: tuple[Any, ...] = (
@@ -159,6 +160,8 @@ ATTACKS: dict[str, tuple[Callable[[int, random.Random, Path], Counter[str]], int
     "edits of state files": (edit_states, 2000),
     "files for every reader": (fuzz_readers, 5000),
     "addresses, patterns, settings": (fuzz_words, 3000),
+    "kills of a command": (kill_commands, 1000),
+    "a full disk under a command": (fill_disks, 200),
 }
 
 

@@ -1,7 +1,7 @@
 """The commands that set methods side by side: compare, sweep, tune, report."""
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +15,6 @@ from steer.cli.shared import Shared
 from steer.data.characters import printable
 from steer.errors import SteerError
 from steer.methods import DEFAULT, METHODS, find_method, find_methods
-from steer.shapes import Shape
 
 if TYPE_CHECKING:  # these load model libraries
     from steer.evaluation.table import Evaluation
@@ -163,6 +162,7 @@ def report(
 ) -> None:
     """Write one HTML page: tables, figures and texts. It opens offline."""
     with console.on_stop(f"{out} was not written"):
+        from steer.report.material import shape_of
         from steer.report.report import ReportSettings, write_report
 
         for folder in comparison:
@@ -170,7 +170,7 @@ def report(
                 raise SteerError(f"there is no folder {folder}; name a comparison or a run")
         parsing.new_file(out)
         source = comparison[0] if len(comparison) == 1 else comparison
-        corpus = reading.load(real, _shape(comparison))
+        corpus = reading.load(real, shape_of(source))
         settings = ReportSettings(
             mask=mask, records=records, traces=traces, expert=expert, seed=seed
         )
@@ -179,15 +179,6 @@ def report(
             shown = console.evaluating(meter)
             write_report(source, corpus, out, settings=settings, on_progress=shown)
     print(printable(f"written: {out}"))
-
-
-def _shape(folders: Sequence[Path]) -> Shape | None:
-    """The shape of the records of the first run, be it one of those named or of a comparison."""
-    from steer.runs.store import Stream
-
-    runs = (path.parent for folder in folders for path in sorted(folder.rglob("run.json")))
-    first = next(runs, None)
-    return Stream.open(first).sources.shape if first else None
 
 
 def methods() -> None:

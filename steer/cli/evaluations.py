@@ -26,6 +26,10 @@ _MEANINGS = {
     "utility": "accuracy on real texts of a classifier trained on the set",
     "summary": "likeness, diversity, sense and non-copying in one figure, about 1 for real texts",
 }
+_MARGINALS = (
+    "columns of the records: distance of numbers (Wasserstein) in standard deviations of the real "
+    "ones; share of categories that would have to be others (total variation)"
+)
 _ALWAYS = {"nonsense": "not measured", "summary": "none"}
 """Figures that a brief table has even without a value, and what it shows then."""
 
@@ -101,7 +105,14 @@ def _print_full(out: Console, evaluation: Evaluation) -> None:
             group = column.group
         cells = [_figure(column.key, row.estimates[column.key]) for row in evaluation.rows]
         table.add_row(column.title, *cells, column.aim)
+    if evaluation.marginals:
+        table.add_section()
+    for each in evaluation.marginals:
+        figures = [_shown(each.estimates[row.name], PLAIN) for row in evaluation.rows]
+        table.add_row(safe(each.title), *figures, "lower")
     out.print(table)
+    if evaluation.marginals:
+        out.print(f"[dim]{_MARGINALS}[/]")
     out.print(
         "[dim]± half the 95% interval over texts; for MAUVE and trained classifiers the standard "
         "deviation[/]"
@@ -128,9 +139,11 @@ def _brief_figure(column: Column, estimate: Estimate) -> str:
 def _figure(key: str, estimate: Estimate) -> str:
     """Writes a figure such as "0.613 ±0.021" or "3.8%"; a dash where there is no value (the notes
     say why)."""
-    if estimate.value is None:
-        return "-"
-    return _with_spread(estimate, estimate.value, _COLUMNS[key].format)
+    return _shown(estimate, _COLUMNS[key].format)
+
+
+def _shown(estimate: Estimate, digits: str) -> str:
+    return "-" if estimate.value is None else _with_spread(estimate, estimate.value, digits)
 
 
 def _with_spread(estimate: Estimate, value: float, digits: str) -> str:

@@ -112,11 +112,12 @@ def show(
     """Show a run's settings, counts, reject reasons and first records."""
     from steer.cli import tables as views
     from steer.runs.lineage import lineage as lines_of
-    from steer.runs.store import Run
+    from steer.runs.overview import Overview
+    from steer.runs.store import Stream
 
-    opened = Run.open(parsing.run_place(run))
+    opened = Stream.open(parsing.run_place(run))
     if lineage is None:
-        views.show_run(opened, records)
+        views.show_run(Overview.of(opened, records))
         return
     for line in lines_of(opened, lineage):
         print(printable(line))

@@ -255,18 +255,6 @@ def evaluate(
         print(printable(f"written: {json_out}"))
 
 
-@app.command(epilog="Example: [b]steer show run[/b]")
-def show(
-    run: options.RunArgument,
-    records: Annotated[int, typer.Option(min=0, help="How many records to show.")] = 10,
-) -> None:
-    """Show a run's settings, counts, reject reasons and first records."""
-    from steer.cli import tables as views
-    from steer.runs.store import Run
-
-    views.show_run(Run.open(parsing.run_place(run)), records)
-
-
 def _names(sets: Sequence[str]) -> dict[str, str]:
     """Chooses a short name for each source; the source itself where that is taken or not unique."""
     if len(set(sets)) < len(sets):

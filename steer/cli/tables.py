@@ -16,6 +16,7 @@ from steer.correction.outcome import Correction, describe
 from steer.data.characters import printable
 from steer.methods import Method
 from steer.runs import advice
+from steer.runs.overview import Overview
 from steer.runs.store import Run
 
 if TYPE_CHECKING:  # these load model libraries, which `steer show` does without
@@ -91,19 +92,19 @@ def show_correction(correction: Correction) -> None:
     open_console().print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def show_run(run: Run, records: int) -> None:
+def show_run(seen: Overview) -> None:
     """Prints the settings, counts and reject reasons of a run, and its first records."""
-    out = open_console()
-    accepted, wanted = len(run.records), run.config.total
-    state = "complete" if run.complete else "not complete"
+    out, run = open_console(), seen.run
+    accepted, wanted = sum(seen.counts.values()), run.config.total
+    state = "complete" if seen.complete else "not complete"
     out.print(f"[bold]{safe(str(run.path))}[/bold]: {accepted} of {wanted} records, {state}")
     out.print(_pairs({"steer": run.version, **_flat(run.sources), **_flat(run.config)}))
-    counts = {f"accepted, {label}": count for label, count in run.counts.items() if label}
-    counts |= {"accepted": accepted, "rejected": len(run.rejects)}
-    out.print(_pairs(counts | {f"rejected, {name}": n for name, n in run.reasons.items()}))
-    if run.correction:
-        out.print(_pairs({f"correction, {k}": v for k, v in describe(run.correction).items()}))
-    for record in run.records[:records]:
+    counts = {f"accepted, {label}": count for label, count in seen.counts.items() if label}
+    counts |= {"accepted": accepted, "rejected": sum(seen.reasons.values())}
+    out.print(_pairs(counts | {f"rejected, {name}": n for name, n in seen.reasons.items()}))
+    if seen.correction:
+        out.print(_pairs({f"correction, {k}": v for k, v in describe(seen.correction).items()}))
+    for record in seen.first:
         label = f"{record.label}  " if record.label else ""
         text = indented(label + record.text, 10)
         out.print(f"[dim]{record.id:>8}[/dim]  {safe(text)}", highlight=False)

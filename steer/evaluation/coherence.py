@@ -22,17 +22,30 @@ def nonsense(scores: np.ndarray, reference: np.ndarray, draws: Draws) -> tuple[S
 
 
 def distance(scores: np.ndarray, reference: np.ndarray, draws: Draws) -> Sampled:
-    """Wasserstein distance between the likelihoods of two sets of equal size, in nats a token: what
-    has to be moved, and how far, to make one distribution of the other. It sees texts that are too
-    likely as well as those that are not likely enough."""
-    grid = np.sort(np.concatenate([scores, reference]))
+    """Wasserstein distance between the likelihoods of two sets, in nats a token: what has to be
+    moved, and how far, to make one distribution of the other. It sees texts that are too likely as
+    well as those that are not likely enough. Texts whose score is NaN do not count."""
+    grid = np.sort(np.concatenate([_known(scores), _known(reference)]))
     steps = np.diff(grid)
     apart = _shares(scores, grid[:-1]) - _shares(reference, grid[:-1])
     # One text more lifts the curve of its set from the text's own score on: by how much that moves
     # the area between the two curves.
     lifted = np.append((np.sign(apart) * steps)[::-1].cumsum()[::-1], 0.0)
-    own, other = (lifted[np.searchsorted(grid, each)] for each in (scores, reference))
+    own, other = (_influence(each, grid, lifted) for each in (scores, reference))
     return draws.of(float(np.abs(apart) @ steps), own, -other)
+
+
+def _known(scores: np.ndarray) -> np.ndarray:
+    """Leaves out what is NaN."""
+    return scores[~np.isnan(scores)]
+
+
+def _influence(scores: np.ndarray, grid: np.ndarray, lifted: np.ndarray) -> np.ndarray:
+    """Influence of each text, (texts,): none of those without a score, so more of the others."""
+    there = ~np.isnan(scores)
+    found, moved = np.zeros(len(scores)), lifted[np.searchsorted(grid, scores[there])]
+    found[there] = (moved - moved.mean()) * len(scores) / there.sum()
+    return found
 
 
 def floor(reference: np.ndarray, seed: int) -> float:
@@ -50,4 +63,5 @@ def floor(reference: np.ndarray, seed: int) -> float:
 
 def _shares(scores: np.ndarray, grid: np.ndarray) -> np.ndarray:
     """Share of the scores at or below each of the grid's points, (points,)."""
-    return np.searchsorted(np.sort(scores), grid, side="right") / len(scores)
+    there = np.sort(_known(scores))
+    return np.searchsorted(there, grid, side="right") / len(there)

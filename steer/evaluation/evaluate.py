@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from steer.data.corpus import Corpus
 from steer.data.words import length_bins, lengths
 from steer.errors import SteerError
 from steer.evaluation import notes
@@ -16,6 +17,8 @@ from steer.evaluation.copying import (
     nearest_cosines,
 )
 from steer.evaluation.differences import Difference, differences, verdict
+from steer.evaluation.estimate import draws
+from steer.evaluation.marginals import marginals
 from steer.evaluation.measure import (
     GROUPS,
     Instruments,
@@ -67,7 +70,8 @@ def evaluate(
     The real texts are halved at random: one half is the reference of every row, the other is the
     row "real". Every row has equally many texts. Copying is measured against `train`, the texts
     that the expert was fitted on; without it, against the reference half only. The result does
-    not depend on the order of any texts. Sets with labels come as `Labelled` or `Corpus`.
+    not depend on the order of any texts. Sets with labels come as `Labelled` or `Corpus`. Where
+    `real` is a corpus of objects, each column of numbers or categories is measured too.
 
     Raises SteerError for a set that is empty, has an empty text or is called "real", for too few
     texts, for labels that a judge or the utility needs and a set lacks, for an embedder or judge
@@ -101,6 +105,12 @@ def evaluate(
         apart,
         said,
         _histogram({name: row.texts for name, row in rows.items()}),
+        marginals(
+            real.shape if isinstance(real, Corpus) else None,
+            rows,
+            reference,
+            lambda name: draws(n, settings.bootstrap, settings.seed, name),
+        ),
     )
 
 

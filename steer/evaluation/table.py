@@ -338,6 +338,30 @@ class Histogram:
         return {"edges": list(self.edges), "counts": {k: list(v) for k, v in self.counts.items()}}
 
 
+NUMBER, CATEGORY = "number", "category"
+"""Kinds of columns that have a marginal."""
+
+
+@dataclass(frozen=True)
+class Marginal:
+    """Figure of one column of records that are objects, by row: of numbers the Wasserstein distance
+    over the standard deviation of the real ones, of categories the total variation distance. Lower
+    is better; the row of real texts says how much is chance."""
+
+    column: str
+    kind: str
+    estimates: Mapping[str, Estimate]
+
+    @property
+    def title(self) -> str:
+        """Name that a table has for it."""
+        return f"{self.column}: {'distance' if self.kind == NUMBER else 'share elsewhere'}"
+
+    def to_json(self) -> dict[str, Any]:
+        rows = {name: estimate.to_json() for name, estimate in self.estimates.items()}
+        return {"column": self.column, "kind": self.kind, "rows": rows}
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Sets of texts measured against the same real texts.
@@ -347,6 +371,7 @@ class Evaluation:
     of all pairs of rows, and `verdict` is a sentence on which of them are more than chance.
     `notes` are plain sentences on what was cut, skipped or is not to be trusted. `judges` are in
     the order of the columns of the group "coherence": the one that counts, and one shown apart.
+    `marginals` are those of records that are objects.
     """
 
     rows: tuple[Row, ...]
@@ -358,6 +383,7 @@ class Evaluation:
     differences: tuple[Difference, ...]
     verdict: str
     histogram: Histogram
+    marginals: tuple[Marginal, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Gives plain values for `json.dumps`: settings, notes, columns and rows."""
@@ -372,4 +398,5 @@ class Evaluation:
             "columns": [asdict(column) for column in COLUMNS],
             "rows": [row.to_json() for row in self.rows],
             "histogram": self.histogram.to_json(),
+            "marginals": [each.to_json() for each in self.marginals],
         }

@@ -10,7 +10,8 @@ from steer.data.questions import answer_balance, parse_question
 from steer.errors import SteerError
 from steer.experiments.comparison import Comparison, Entry
 from steer.runs.measured import read_evaluation
-from steer.runs.store import Run
+from steer.runs.store import Run, Stream
+from steer.shapes import Shape
 
 REAL = "real"
 EXPLICIT_TASK = "comments"
@@ -64,6 +65,12 @@ class Material:
         return self.task.get("name") == EXPLICIT_TASK or known in prompts
 
     @property
+    def shape(self) -> Shape | None:
+        """Shape of the records, where all runs have the same."""
+        found = {method.run.sources.shape for method in self.methods}
+        return found.pop() if len(found) == 1 else None
+
+    @property
     def asks(self) -> bool:
         """Whether the texts are multiple-choice questions."""
         return self.task.get("form") == "question"
@@ -91,6 +98,15 @@ def read_material(source: Path | Sequence[Path]) -> Material:
     if not any(method.run.records for method in material.methods):
         raise SteerError(f"{source} has no accepted records yet; nothing to report")
     return material
+
+
+def shape_of(source: Path | Sequence[Path]) -> Shape | None:
+    """Finds the shape of the records of what a report is on: that of its first run. Raises
+    `SteerError` as `read_material` does."""
+    folders = [source] if isinstance(source, Path) else list(source)
+    if isinstance(source, Path) and (source / "comparison.json").is_file():
+        folders = [source / entry.run for entry in Comparison.open(source).entries]
+    return Stream.open(folders[0]).sources.shape if folders else None
 
 
 def _compared(folder: Path) -> Material:

@@ -18,9 +18,10 @@ from steer.data.words import shared_words
 from steer.report import figures
 from steer.report.features import Plane, Rows, closest_pairs, project
 from steer.report.figures import Figure, Points, Style
+from steer.report.marginals import marginal_figures
 from steer.report.material import REAL, Material, answer_shares
 from steer.report.tables import headlines, measure_tables, verdict
-from steer.report.texts import Texts, listed
+from steer.report.texts import Texts, listed, mask
 from steer.report.tracing import describe_trace
 from steer.report.tradeoff import trade_offs
 from steer.runs.records import Record
@@ -78,12 +79,16 @@ def build(
     traces: Mapping[str, Sequence[Trace]] = MappingProxyType({}),
 ) -> Page:
     """Gathers everything the page has to show, with the `traces` of a few records by method. No
-    text gets into it but by way of `Texts`, or as the tokens of a trace."""
+    text gets into it but by way of `Texts`, or as the tokens of a trace; the categories of columns
+    are masked as they are."""
     texts = Texts(choices.masked)
     looks = figures.styles([method.name for method in material.methods])
     symbols = figures.label_symbols(_all_labels(material, real))
     points, plane = _points(material, real, rows, choices, texts)
     drawn = _figures(material, real, points, looks, symbols)
+    drawn["columns"] = marginal_figures(
+        material.shape, _written(material), real.texts, looks, mask if choices.masked else str
+    )
     data = {
         "figures": {name: [asdict(figure) for figure in group] for name, group in drawn.items()},
         "looks": {name: asdict(look) for name, look in looks.items()},
@@ -180,9 +185,13 @@ def _figures(
         if material.grid and cells:
             drawn["grid"] = figures.heat_maps(material.evaluation, material.grid, cells)
     drawn["map"] = [figures.text_map(points, looks, symbols)] if points else []
-    by_method = {method.name: method.texts for method in material.methods if method.texts}
-    drawn["lengths"] = figures.length_histograms(by_method, real.texts, looks)
+    drawn["lengths"] = figures.length_histograms(_written(material), real.texts, looks)
     return drawn
+
+
+def _written(material: Material) -> dict[str, list[str]]:
+    """Texts of the methods that wrote any."""
+    return {method.name: method.texts for method in material.methods if method.texts}
 
 
 def _points(

@@ -176,14 +176,22 @@ def run_rounds(
         chats_for(towards or real, expert, engine),
     )
     jobs = {out: complete_config(config, expert, out) for out, config in jobs.items()}
+    _make_runs(jobs, inputs, crew, on_progress or (lambda _: None))
+    return [Run.open(out) for out in jobs]
+
+
+def _make_runs(
+    jobs: Jobs, inputs: Inputs, crew: Crew, on_progress: Callable[[RunProgress], None]
+) -> None:
+    """Makes what is missing of the runs. Their pools and indexes go with it: a run that is read
+    whole needs the room."""
     runs = [RunState(config, inputs) for config in jobs.values()]
     with ExitStack() as stack:
         for run, out in zip(runs, jobs, strict=True):
             store = stack.enter_context(open_store(out, run.config, run.sources))
             _warn_of_rounding(store.sources, run.sources)
             run.start(store)
-        _make_rounds(runs, crew, on_progress or (lambda _: None))
-    return [Run.open(out) for out in jobs]
+        _make_rounds(runs, crew, on_progress)
 
 
 def _selector(jobs: Jobs, real: Corpus) -> Embedder | None:

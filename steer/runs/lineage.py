@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from steer.config import Sources
 from steer.errors import SteerError
 from steer.runs.records import Attempt, Record
-from steer.runs.store import Run
+from steer.runs.store import Stream
 
 _ID = re.compile(r"(real|rec):\d+")
 
@@ -35,20 +35,27 @@ def _shown(attempt: Attempt, sources: Sources) -> frozenset[str]:
     return frozenset(attempt.panel if apart else (*attempt.panel, *attempt.positive))
 
 
-def lineage(run: Run, id: str) -> list[str]:
+def lineage(run: Stream, id: str) -> list[str]:
     """Lists, as lines to read, what the panel of a record held, and the records whose panels held
     `id`, a real text or a record. Raises `SteerError` for an id that the run does not know."""
     check_ids("--lineage", [id])
-    by_id: dict[str, Attempt] = {each.id: each for each in (*run.records, *run.rejects)}
-    if id.startswith("rec:") and id not in by_id:
-        raise SteerError(f"{run.path} has no {id}; its attempts are rec:0 to rec:{len(by_id) - 1}")
-    lines = [_made(by_id[id], run.sources)] if id in by_id else [f"{id}: a real text"]
-    after = [record for record in run.records if id in held(record, run.sources)]
-    asked = ", or answer what it answers" if any(record.asked == id for record in after) else ""
-    lines.append(
-        f"{len(after)} records of {len(run.records)} were made with it in their panel{asked}"
-    )
-    return lines + [f"{record.id}  {record.text}" for record in after]
+    found: Attempt | None = None
+    attempts = records = 0
+    after: list[str] = []
+    asked = ""
+    for attempt in run.attempts():
+        attempts += 1
+        found = attempt if attempt.id == id else found
+        if isinstance(attempt, Record):
+            records += 1
+            if id in held(attempt, run.sources):
+                after.append(f"{attempt.id}  {attempt.text}")
+                asked = ", or answer what it answers" if attempt.asked == id else asked
+    if id.startswith("rec:") and found is None:
+        raise SteerError(f"{run.path} has no {id}; its attempts are rec:0 to rec:{attempts - 1}")
+    lines = [_made(found, run.sources) if found else f"{id}: a real text"]
+    lines.append(f"{len(after)} records of {records} were made with it in their panel{asked}")
+    return [*lines, *after]
 
 
 def _made(attempt: Attempt, sources: Sources) -> str:

@@ -33,9 +33,10 @@ class Panels:
     Random panels are the published way. The others are chosen by embedding. "crowded" panels hold a
     text from where the pool is densest and its neighbours, "diverse" ones texts far from each
     other. "nearest" ones hold the examples nearest to what the panel's rows would write without it,
-    which is drafted first. Positive panels are drawn at random from the texts in `towards`. Where
-    texts are answers, `chats` and `towards_chats` are what came before them, and rows share the
-    examples of a panel, not its contexts.
+    which is drafted first. Those are chosen among `SKETCHED` examples of a label at most, so that a
+    round takes no longer as the pool grows. Positive panels are drawn at random from the texts in
+    `towards`. Where texts are answers, `chats` and `towards_chats` are what came before them, and
+    rows share the examples of a panel, not its contexts.
     """
 
     def __init__(
@@ -151,12 +152,13 @@ class Panels:
     def _selected(
         self, label: str | None, count: int, round: int, drafts: Sequence[str], known: int | None
     ) -> list[tuple[Example, ...]]:
+        assert self._embedder is not None
         size, kind = self.config.panel_size, self.config.panel_selection
-        examples = self.pool.examples(label, known)
-        rows = self._embed([example.text for example in examples])
+        examples = self.pool.sketch(label, self.config.seed, known)
+        rows = self._embed(self._embedder, [example.text for example in examples])
         if kind == "nearest":
             share = self.config.rows_per_panel
-            near = self._embed(drafts)
+            near = self._embedder.embed(drafts)
             parts = [near[first : first + share] for first in range(0, len(near), share)]
             chosen = [selection.nearest(rows, part, size) for part in parts]
         else:
@@ -166,10 +168,9 @@ class Panels:
             chosen = [choose(rows, size, draw) for draw in draws]
         return [tuple(examples[row] for row in panel) for panel in chosen]
 
-    def _embed(self, texts: Sequence[str]) -> np.ndarray:
+    def _embed(self, embedder: Embedder, texts: Sequence[str]) -> np.ndarray:
         """Unit rows (texts, d); the pool grows, so what is known is not embedded again."""
-        assert self._embedder is not None
         new = sorted({text for text in texts if text not in self._known})
         if new:
-            self._known.update(zip(new, self._embedder.embed(new), strict=True))
+            self._known.update(zip(new, embedder.embed(new), strict=True))
         return np.stack([self._known[text] for text in texts])

@@ -1,5 +1,6 @@
 """The pool of examples to move away from, and the panels drawn from it."""
 
+import heapq
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -12,6 +13,9 @@ from steer.errors import SteerError
 from steer.guidance import Shown
 from steer.runs.records import Record
 from steer.seeds import derive
+
+SKETCHED = 10_000
+"""Examples of a label that panels are chosen from by their embeddings, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,7 @@ class Pool:
     def __init__(self, real: Corpus, labelled: bool, prompts: Sequence[str] | None = None) -> None:
         self._labelled, self._prompted = labelled, prompts is not None
         self._examples: defaultdict[str | None, list[Example]] = defaultdict(list)
+        self._sketches: dict[tuple[int, str | None], _Sketch] = {}
         labels = real.labels or (None,) * len(real.texts)
         own: Sequence[str | None] = prompts or (None,) * len(real.texts)
         for row, (text, label, prompt) in enumerate(zip(real.texts, labels, own, strict=True)):
@@ -50,9 +55,24 @@ class Pool:
         as it was."""
         return {label: len(self._of(label)) for label in labels}
 
-    def examples(self, label: str | None, known: int | None = None) -> Sequence[Example]:
-        """Lists the examples a panel for `label` is drawn from: the first `known`, or all."""
-        return self._of(label)[:known]
+    def examples(self, label: str | None) -> Sequence[Example]:
+        """Lists the examples a panel for `label` is drawn from."""
+        return self._of(label)
+
+    def sketch(self, label: str | None, seed: int, known: int | None = None) -> Sequence[Example]:
+        """Lists `SKETCHED` of the first `known` examples for a label, or of all, in their order.
+
+        A fixed sample: those with the lowest hash under the run's `seed`, so that it depends on
+        nothing else, and hardly changes as the pool grows.
+        """
+        examples = self._of(label)
+        known = len(examples) if known is None else known
+        if known <= SKETCHED:
+            return examples[:known]
+        key = seed, label if self._labelled else None
+        if key not in self._sketches or self._sketches[key].seen > known:
+            self._sketches[key] = _Sketch(seed)
+        return [examples[row] for row in self._sketches[key].rows(examples, known)]
 
     def sample(
         self, label: str | None, size: int, draw: random.Random, known: int | None = None
@@ -78,6 +98,25 @@ class Pool:
 
     def _add(self, example: Example, label: str | None) -> None:
         self._of(label).append(example)
+
+
+class _Sketch:
+    """Numbers of the examples with the lowest hashes among the first `seen`, the highest of them
+    first out (bottom-k sampling)."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed, self.seen = seed, 0
+        self._kept: list[tuple[int, int]] = []  # (-hash, number), a heap
+
+    def rows(self, examples: Sequence[Example], known: int) -> list[int]:
+        for row in range(self.seen, known):
+            entry = (-derive(self._seed, "sketch", examples[row].id), row)
+            if len(self._kept) < SKETCHED:
+                heapq.heappush(self._kept, entry)
+            else:
+                heapq.heappushpop(self._kept, entry)
+        self.seen = known
+        return sorted(row for _, row in self._kept)
 
 
 def draw_panels(

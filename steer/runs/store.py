@@ -123,9 +123,13 @@ class Stream:
         """Reads what a run is; raises `SteerError` as `Run.open` does."""
         return cls(*_open(path)[1:])
 
+    def rounds(self) -> Iterator[RoundFile]:
+        """Reads the rounds in their order. Raises `SteerError` when one is damaged."""
+        return _read_rounds(place_of(self.path), self.config.wanted)
+
     def attempts(self) -> Iterator[Record | Reject]:
         """Reads the attempts in their order. Raises `SteerError` when a round is damaged."""
-        for round in _read_rounds(place_of(self.path), self.config.wanted):
+        for round in self.rounds():
             yield from round.attempts
 
 

@@ -23,7 +23,8 @@ from steer.engines.interface import FinishReason
 from steer.runs.card import CardFacts, CardSettings, dataset_card
 from steer.runs.exporting import export
 from steer.runs.generation import generate
-from steer.runs.store import Run
+from steer.runs.overview import Overview
+from steer.runs.store import Run, Stream
 from tests import stub
 from tests.runs.test_store import SOURCES, write_run
 
@@ -80,7 +81,7 @@ def test_lines_are_kept_from_record_to_export_and_shown(
         cells = [row["text"] for row in csv.DictReader(file)]
     column = pyarrow.parquet.read_table(tmp_path / "x.parquet")["text"].to_pylist()
     assert read == cells == column == list(run.texts)
-    show_run(run, 3)
+    show_run(Overview.of(Stream.open(run.path), 3))
     shown = capsys.readouterr().out
     assert CONTROL.search(shown) is None
     assert ":\n" in shown and "# \\x1b[31mred" in shown and "              return 1\n" in shown
@@ -92,7 +93,7 @@ def test_a_path_of_any_name_is_printed_as_it_is(
 ) -> None:
     write_run(tmp_path / name)
     opened = Run.open(tmp_path / name)
-    show_run(opened, 5)
+    show_run(Overview.of(Stream.open(opened.path), 5))
     show_outcome(opened)
     show_removed(tmp_path / name, 5)
     assert main(["show", str(tmp_path / name)]) == 0

@@ -94,7 +94,16 @@ def test_a_schema_puts_keys_in_its_order_and_may_leave_some_open(tmp_path):
         Corpus.of_rows([{"b": 1}, {"b": "2"}], Reading(shape=shape))
 
 
-FRAMES = {"list": list, "pandas": pd.DataFrame, "datasets": datasets.Dataset.from_list}
+def of_polars(rows):
+    return pytest.importorskip("polars").DataFrame(rows)
+
+
+FRAMES = {
+    "list": list,
+    "pandas": pd.DataFrame,
+    "datasets": datasets.Dataset.from_list,
+    "polars": of_polars,
+}
 
 
 @pytest.mark.parametrize("make", FRAMES.values(), ids=FRAMES)

@@ -172,6 +172,7 @@ def test_the_page_has_every_part(comparison: Path, tmp_path: Path) -> None:
         "grid": 0,
         "map": 1,
         "lengths": 3,
+        "columns": 0,
     }
     for phrase in (
         "steer compare &lt;expert&gt;",

@@ -20,7 +20,7 @@ from steer.runs.exporting import ExportSettings, export
 from steer.runs.generation import generate
 from steer.runs.lineage import held, lineage
 from steer.runs.records import Record, read_attempt
-from steer.runs.store import Run, open_store
+from steer.runs.store import Run, Stream, open_store
 from tests import stub
 from tests.runs.test_generation import WordEmbedder
 
@@ -259,14 +259,14 @@ def test_withdrawal_drops_every_record_whose_panel_held_the_text(run: Run, tmp_p
     lines = (tmp_path / "out.jsonl").read_text("utf-8").splitlines()
     assert [json.loads(line)["text"] for line in lines] == kept
     assert (done.records, done.dropped) == (len(kept), 10 - len(kept))
-    assert lineage(run, gone)[1].startswith(f"{done.dropped} records of 10")
+    assert lineage(Stream.open(run.path), gone)[1].startswith(f"{done.dropped} records of 10")
     everything = tuple(f"real:{row}" for row in range(30))
     with pytest.raises(SteerError, match="every record"):
         export(run.path, tmp_path / "none.jsonl", ExportSettings(without=everything))
 
 
 def test_lineage_of_a_record(run: Run) -> None:
-    made, *_ = lineage(run, run.records[-1].id)
+    made, *_ = lineage(Stream.open(run.path), run.records[-1].id)
     assert all(member in made for member in run.records[-1].panel)
     chosen = Sources(**dict(run.sources) | {"towards_fingerprint": "other"})
     record = Record(**stub.FIELDS | {"panel": ("real:1",), "positive": ("real:2",)})

@@ -102,6 +102,18 @@ def test_selected_panels(selection: str) -> None:
     assert len(made._embedder.embedded) == len(LETTERS.texts)  # once
 
 
+@pytest.mark.parametrize("selection", ["crowded", "diverse", "nearest"])
+def test_of_a_large_pool_only_a_sample_is_embedded(
+    selection: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("steer.runs.pool.SKETCHED", 30)
+    made = panels(panel_selection=selection)
+    for round in range(3):
+        drawn = made.draw(None, 8, round, ["c1"] * 8)
+        assert {len(set(panel.negative)) for panel in drawn} == {3}
+    assert len(set(made._embedder.embedded) & set(LETTERS.texts)) == 30
+
+
 def test_nearest_to_the_drafts() -> None:
     made = panels(panel_selection="nearest")
     drawn = made.draw(None, 8, 0, ["a7"] * 4 + ["b3"] * 3 + ["a0"])

@@ -36,6 +36,27 @@ def test_accepted_records_join_the_pool() -> None:
     )
 
 
+def test_a_large_pool_is_sketched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small one is there whole; of a large one a fixed sample, whatever was asked before."""
+    monkeypatch.setattr("steer.runs.pool.SKETCHED", 100)
+    grown = Pool(stub.corpus(50, labels=("a", "b")), labelled=False)
+    assert grown.sketch("a", seed=1) == grown.examples("a")
+    samples = []
+    for number in range(2000):
+        grown.add([record(number)])
+        if number % 100 == 99:
+            samples.append(grown.sketch(None, seed=1))
+    assert [len(set(sample)) for sample in samples] == [100] * 20
+    numbers = [grown.examples(None).index(example) for example in samples[-1]]
+    assert numbers == sorted(numbers) and 700 < sum(numbers) / 100 < 1350  # uniform
+    assert len(set(samples[-1]) - set(samples[-2])) < 20
+    once = Pool(stub.corpus(50, labels=("a", "b")), labelled=False)
+    once.add([record(number) for number in range(2000)])
+    for known, sample in ((50 + 500, samples[4]), (2050, samples[-1]), (50 + 300, samples[2])):
+        assert once.sketch(None, seed=1, known=known) == sample
+    assert once.sketch(None, seed=2) != samples[-1]
+
+
 def test_a_label_has_its_own_examples() -> None:
     pool = Pool(stub.corpus(10, labels=("a", "b")), labelled=True)
     pool.add([record(7, "b")])

@@ -55,10 +55,11 @@ function axis(own) {
 function layout(own, kind) {
   const ink = variable("ink");
   const size = narrow.matches ? 12 : 13;
+  const low = kind === "lengths" || kind === "columns";
   const made = {
     font: { family: variable("text"), size, color: ink },
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-    margin: { l: kind === "lengths" ? 42 : 56, r: 14, t: 10, b: kind === "lengths" ? 26 : 46 }, showlegend: false,
+    margin: { l: low ? 42 : 56, r: 14, t: 10, b: low ? 26 : 46 }, showlegend: false,
     legend: { orientation: "h", x: 0, y: 1.03, yanchor: "bottom", bgcolor: "rgba(0,0,0,0)" },
     hoverlabel: {
       bgcolor: variable("surface"), bordercolor: variable("muted"), align: "left",
