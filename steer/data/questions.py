@@ -12,12 +12,10 @@ start: QUESTION
 QUESTION: TEXT " A. " TEXT " B. " TEXT " C. " TEXT " D. " TEXT " E. " LAST " Answer: " /[A-E]/
 TEXT: WORD (" " WORD)*
 LAST: OTHER (" " OTHER)*
-WORD: /\\S+/ & ~/[A-Ea-e]\\.([A-Za-z]{2}\\S*)?|[Aa]nswer:\\S*/
+WORD: /\\S+/ & ~/[A-E]\\.|Answer:/
 OTHER: WORD & ~/F\\./
 """
-"""Questions that `parse_question` reads, in Lark; but their options may be alike, and no word looks
-like a mark that was missed ("c.", "E.garden", "Answer:A"): a model that may write those loses the
-form, and goes on without an end."""
+"""The questions that `parse_question` reads, in Lark; their options may be alike, though."""
 
 _ANSWER = "Answer:"
 _MARK = re.compile(rf"(?<!\S)([{LETTERS}]\.|{_ANSWER})(?!\S)")
