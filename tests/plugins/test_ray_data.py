@@ -29,7 +29,7 @@ def ray(tmp_path: Path) -> Iterator[Any]:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_worker_niceness", "0")
         local = {"num_cpus": 2, "include_dashboard": False, "object_store_memory": 100_000_000}
-        found.init(log_to_driver=False, **local)
+        found.init("local", log_to_driver=False, **local)
         yield found
         found.shutdown()
 

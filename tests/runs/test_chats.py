@@ -19,7 +19,7 @@ from steer.models.prompts import render_chats
 from steer.runs.exporting import ExportSettings, export
 from steer.runs.generation import generate
 from steer.runs.lineage import held, lineage
-from steer.runs.store import Run
+from steer.runs.store import Run, Stream
 from tests import stub, tiny
 
 TEMPLATE = (
@@ -156,8 +156,9 @@ def test_chats_are_exported_whole(real: Corpus, tmp_path: Path):
     assert mapped["messages"][:] == expected == run.to_dataset()["messages"][:]
     assert "turns before it are real" in (tmp_path / "out" / "README.md").read_text("utf-8")
     gone = str(run.records[0].asked)
-    assert f"it answers the turns before {gone}" in lineage(run, run.records[0].id)[0]
-    assert "or answer what it answers" in lineage(run, gone)[1]
+    stream = Stream.open(run.path)
+    assert f"it answers the turns before {gone}" in lineage(stream, run.records[0].id)[0]
+    assert "or answer what it answers" in lineage(stream, gone)[1]
     done = export(run.path, tmp_path / "kept.jsonl", ExportSettings(without=(gone,)))
     assert done.dropped >= 1
 

@@ -16,7 +16,7 @@ from steer.errors import SteerError
 from steer.models.embedder import Embedder
 from steer.models.expert import Expert
 from steer.runs.lineage import lineage
-from steer.runs.store import Run
+from steer.runs.store import Run, Stream
 from steer.serving.bodies import BODIES
 from steer.serving.experts import Served
 from steer.serving.server import load
@@ -259,7 +259,7 @@ def test_a_saved_run_says_which_kept_text_a_panel_held(server: Running) -> None:
     assert server.saved
     run = Run.open(server.saved / "lineage")
     assert run.records[1].panel == ("rec:0", "real:5")
-    assert "1 records of 2" in lineage(run, "rec:0")[1]
+    assert "1 records of 2" in lineage(Stream.open(run.path), "rec:0")[1]
 
 
 def test_what_is_saved_is_read_by_other_commands(
