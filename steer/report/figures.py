@@ -210,12 +210,11 @@ def length_histograms(
     ]
 
 
-def _histogram(
-    name: str, edges: np.ndarray, own: np.ndarray, real: np.ndarray, look: Style, tallest: float
-) -> Figure:
-    spans = [f"{low} to {high - 1} words" for low, high in pairwise(edges)]
-    spans[-1] = f"{edges[-2]} words or more"
-    shared = {"x": ((edges[:-1] + edges[1:] - 1) / 2).tolist(), "text": spans}
+def bars_over_real(
+    name: str, shared: Mapping[str, Any], own: np.ndarray, real: np.ndarray, look: Style
+) -> list[dict[str, Any]]:
+    """Draws the shares `own` of a method as bars, and those of the real texts as an outline;
+    `shared` has the places and what each stands for."""
     bars = {
         **shared,
         "type": "bar",
@@ -234,9 +233,19 @@ def _histogram(
         "line": {"shape": "hvh", "color": "@real", "width": 2},
         "hoverinfo": "skip",
     }
+    return [bars, outline]
+
+
+def _histogram(
+    name: str, edges: np.ndarray, own: np.ndarray, real: np.ndarray, look: Style, tallest: float
+) -> Figure:
+    spans = [f"{low} to {high - 1} words" for low, high in pairwise(edges)]
+    spans[-1] = f"{edges[-2]} words or more"
+    shared = {"x": ((edges[:-1] + edges[1:] - 1) / 2).tolist(), "text": spans}
+    marks = bars_over_real(name, shared, own, real, look)
     layout = {
         "bargap": 0.08,
         "xaxis": {"range": [int(edges[0]) - 0.5, int(edges[-1]) - 0.5], "showgrid": False},
         "yaxis": {"tickformat": ".0%", "range": [0, tallest], "nticks": 4},
     }
-    return Figure(name, [bars, outline], layout)
+    return Figure(name, marks, layout)

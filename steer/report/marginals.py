@@ -11,7 +11,7 @@ import numpy as np
 
 from steer.evaluation.marginals import categories, columns, numbers
 from steer.evaluation.table import NUMBER
-from steer.report.figures import Figure, Style
+from steer.report.figures import Figure, Style, bars_over_real
 from steer.report.material import REAL
 from steer.shapes import Shape
 
@@ -108,24 +108,7 @@ def _figure(column: str, name: str, bars: Bars, look: Style, several: bool) -> F
         "x": list(range(len(bars.names))),
         "text": [html.escape(each, quote=False) for each in bars.names],  # Plotly reads tags
     }
-    own = {
-        **shared,
-        "type": "bar",
-        "name": name,
-        "y": bars.shares[name].round(4).tolist(),
-        "textposition": "none",
-        "marker": {"color": look.token},
-        "hovertemplate": "%{text}: %{y:.1%}<extra></extra>",
-    }
-    outline = {
-        **shared,
-        "type": "scatter",
-        "name": REAL,
-        "y": bars.shares[REAL].round(4).tolist(),
-        "mode": "lines",
-        "line": {"shape": "hvh", "color": "@real", "width": 2},
-        "hoverinfo": "skip",
-    }
+    marks = bars_over_real(name, shared, bars.shares[name], bars.shares[REAL], look)
     layout = {
         "bargap": 0.08,
         "xaxis": {
@@ -136,7 +119,7 @@ def _figure(column: str, name: str, bars: Bars, look: Style, several: bool) -> F
         },
         "yaxis": {"tickformat": ".0%", "range": [0, min(1.0, 1.05 * tallest)], "nticks": 4},
     }
-    return Figure(f"{column}, {name}" if several else column, [own, outline], layout)
+    return Figure(f"{column}, {name}" if several else column, marks, layout)
 
 
 def _cut(name: str) -> str:
