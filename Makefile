@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 READY := $(VENV)/.ready
+# A process for each core, of one thread: the tests' model is tiny, and more threads wait for each other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 VLLM := .venv-vllm
 AUDIT := .venv-audit
 VLLM_PIP := $(VLLM)/bin/python -m pip install --constraint constraints-vllm.txt
@@ -33,14 +35,14 @@ demo: $(VENV)/.steer
 	$(BIN)/python -m examples.demo
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 # What a processor without AVX-512 runs, on any: its kernels, and nothing in bf16.
 test-avx2: $(READY)
-	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest --plain-processor \
+	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(PYTEST) --plain-processor \
 		tests/engines tests/models/test_machine.py tests/models/test_base.py tests/runs/test_generation.py
 
-# One thread: the tests' model is tiny, and more threads than that wait for each other.
+# One thread, for the same reason; and one process, as each engine takes memory for its cache.
 test-vllm: $(VLLM)/.ready
 	OMP_NUM_THREADS=1 $(VLLM)/bin/python -m pytest tests/engines/vllm
 

@@ -1,9 +1,9 @@
 """The main job on real text, in 10 to 25 minutes with the set-up, by processor: `make demo`.
 
 Makes a dataset of 600 one-line docstring summaries of Python's standard library with `steer make`:
-an expert, and 100 records that it writes under guidance, measured, reported and exported. Then 100
-by plain sampling, both measured against summaries that the expert has not seen, and some of each
-beside real ones. Each step is the command that a user would type.
+an expert, and 100 records, drawn from 300 candidates as the real texts lie, measured, reported and
+exported. Then 100 by plain sampling, both measured against summaries that the expert has not seen,
+and some of each beside real ones. Each step is the command that a user would type.
 """
 
 import random
@@ -39,13 +39,13 @@ def main() -> int:
     FOLDER.mkdir(parents=True)
     real, held_out, other = corpora()
     made, plain, table = FOLDER / "made", FOLDER / "plain", FOLDER / "table.json"
-    guided, expert = made / "run", made / "expert"
+    drawn, expert = made / "run", made / "expert"
     # A judge that needs no model: character runs of summaries that nothing else reads.
     judge = ("--judge", f"ngrams:{other}")
     what = ("--prompt", PROMPT, "--n", RECORDS)
     run("make", real, *what, "--held-out", held_out, *judge, "--out", made)
     run("generate", expert, "--real", real, "--n", RECORDS, *PLAIN, "--out", plain)
-    sets = (guided, plain, "--real", held_out, "--train", real)
+    sets = (drawn, plain, "--real", held_out, "--train", real)
     run("evaluate", *sets, *judge, "--json", table)
     if is_installed(GEMMA):
         screen.print(f"A language model judges meaning too: --judge {GEMMA}", markup=False)
@@ -56,7 +56,7 @@ def main() -> int:
             markup=False,
         )
     texts: dict[str, Sequence[str]] = {"real": load_corpus(held_out).texts}
-    texts |= {path.name: [each.text for each in Run.open(path).records] for path in (guided, plain)}
+    texts |= {path.name: [each.text for each in Run.open(path).records] for path in (drawn, plain)}
     screen.print(side_by_side(texts))
     screen.print(f"\n[bold]Done in {duration(time.monotonic() - began)}.[/bold] Look at:")
     for path in (made / "report.html", made / "records.jsonl", made, plain, table, real, held_out):
@@ -69,8 +69,8 @@ def side_by_side(texts: Mapping[str, Sequence[str]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, title=f"{SHOWN} of each, drawn at random", show_lines=True)
     for name in texts:
         table.add_column(name, ratio=1, overflow="fold")
-    drawn = (random.Random(0).sample(list(each), SHOWN) for each in texts.values())
-    for row in zip(*drawn, strict=True):
+    rows = (random.Random(0).sample(list(each), SHOWN) for each in texts.values())
+    for row in zip(*rows, strict=True):
         table.add_row(*map(escape, row))
     return table
 

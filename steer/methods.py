@@ -3,7 +3,7 @@
 To add one, add a line to `METHODS`; what its streams are is said in `guidance.build_streams`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from steer.config import Config, Guidance, PanelForm, RunConfig, Sampling, Selection
@@ -73,7 +73,7 @@ METHODS = (
     _contrast("few-shot", "the base model, unfitted, after a panel", gamma=0, few_shot=True),
     _draw("greedy", "always the likeliest token", temperature=0, opening=_OPENING),
     _draw("beam", "beam search over 4", beams=4, opening=_OPENING),
-    _draw("temperature", "at temperature 0.5, which the paper calls greedy", temperature=0.5),
+    _draw("temperature", "at temperature 0.9; 0.5 is what the paper calls greedy", temperature=0.9),
     _draw("top-k", "from the 10 likeliest tokens", top_k=10),
     _draw("nucleus", "from the likeliest 92% (arXiv 1904.09751)", top_p=0.92),
     _draw("typical", "from the most typical 90% (arXiv 2202.00666)", typical_p=0.9),
@@ -126,12 +126,17 @@ METHODS = (
 )
 """After `plain`, the baselines, those of contrast, and STEER's kinds."""
 
-PROPOSAL, CANDIDATES = "steer", 3
+PROPOSAL, STEERED, CANDIDATES = "temperature", "steer", 3
 """Method of `steer generate` and its candidates for a record, which the study supports
-(docs/study.md)."""
+(docs/study.md); and its method where a setting of guidance is given."""
 
 DEFAULT = "plain,greedy,beam,temperature,top-k,nucleus,contrastive-search,steer-published,steer"
 ALL = "all"
+
+
+def usual_method(chosen: Iterable[str]) -> str:
+    """Names the method where none is asked for, by the names of the settings that were chosen."""
+    return STEERED if any(_home(name) in ("guidance", "") for name in chosen) else PROPOSAL
 
 
 def find_methods(names: str, labelled: bool) -> tuple[Method, ...]:

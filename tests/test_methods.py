@@ -3,7 +3,7 @@ import pytest
 from steer.config import Guidance
 from steer.errors import SteerError
 from steer.guidance import Contexts, build_streams
-from steer.methods import ALL, DEFAULT, METHODS, Method, find_methods
+from steer.methods import ALL, DEFAULT, METHODS, Method, find_methods, usual_method
 
 ASKED = Contexts("p", negative=("n",), positive="q", others=("o",))
 
@@ -42,6 +42,21 @@ def test_settings_go_where_they_belong() -> None:
     assert (found.sampling.top_k, found.panel_size) == (7, 3)
     assert found.name == "steer:gamma=0.4:top_k=7:panel_size=3:adaptive=true"
     assert steer.guidance.gamma == Guidance().gamma
+
+
+@pytest.mark.parametrize(
+    ("chosen", "name"),
+    [
+        ((), "temperature"),
+        (("top_k", "min_p"), "temperature"),
+        (("temperature", "alpha"), "steer"),
+        (("eta",), "steer"),
+        (("panel_size",), "steer"),
+    ],
+)
+def test_a_setting_of_guidance_steers(chosen: tuple[str, ...], name: str) -> None:
+    assert usual_method(chosen) == name
+    assert find_methods(name, labelled=False)
 
 
 @pytest.mark.parametrize(

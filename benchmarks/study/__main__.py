@@ -3,6 +3,7 @@
     cut --data FOLDER   cut FOLDER/TASK.jsonl into parts (benchmarks/study/parts.py)
     fit                 experts, with their adapters on the way
     candidates          candidates of every proposal, as ordinary runs
+    tuning --data ...   temperatures tried on rows that no cell reads
     weights             the weights under which real texts are likeliest, and contrasts screened
     panels              experts that read panels, and the gate they have to pass
     reading             what else a selector could read
@@ -19,7 +20,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.study import discriminative, measure, pages, panels, plan, reading, weights
+from benchmarks.study import discriminative, measure, pages, panels, plan, reading, tuning, weights
 from benchmarks.study.lab import Lab
 from benchmarks.study.parts import CELLS, Cell, cut
 from steer.errors import SteerError
@@ -29,6 +30,7 @@ STEPS = (
     "cut",
     "fit",
     "candidates",
+    "tuning",
     "weights",
     "panels",
     "reading",
@@ -83,6 +85,8 @@ def _step(options: argparse.Namespace, work: Path, cell: Cell) -> None:
             plan.fit(work, cell)
         case "candidates":
             plan.candidates(Lab(work, cell), options.method or plan.PROPOSALS)
+        case "tuning":
+            tuning.measure(Lab(work, cell), _data(options.data))
         case "weights":
             weights.measure(work, cell)
         case "panels":
@@ -97,7 +101,9 @@ def _step(options: argparse.Namespace, work: Path, cell: Cell) -> None:
 
 def _data(given: Path | None) -> Path:
     if given is None:
-        raise SteerError("cut needs --data FOLDER with hypotheses.jsonl, comments.jsonl, ...")
+        raise SteerError(
+            "cut and tuning need --data FOLDER with hypotheses.jsonl, comments.jsonl, ..."
+        )
     return given
 
 

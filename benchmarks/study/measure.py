@@ -16,6 +16,7 @@ from benchmarks.study.selecting import SELECTORS, Task
 from steer.evaluation.estimate import Estimate
 from steer.evaluation.evaluate import evaluate
 from steer.evaluation.settings import EvaluationSettings
+from steer.evaluation.table import Evaluation
 from steer.files import write_atomic
 from steer.models.packaged import GEMMA
 from steer.runs.records import Record
@@ -41,10 +42,7 @@ def measure(lab: Lab) -> None:
     path = measured(lab.work, lab.cell)
     if path.exists() and set(json.loads(path.read_bytes())["sets"]) == set(sets):
         return
-    settings = EvaluationSettings(
-        judges=(GEMMA,), prompt=lab.prompt, mauve_seeds=0, seed=lab.cell.seed
-    )
-    found = evaluate(sets, real.texts, train=lab.fit.texts, settings=settings)
+    found = evaluated(lab, sets, real.texts, lab.cell.seed)
     rows = {row.name: row.estimates for row in found.rows}
     values: dict[str, Any] = {
         "n": found.n,
@@ -54,6 +52,14 @@ def measure(lab: Lab) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, (json.dumps(values, indent=1) + "\n").encode())
     print(f"written: {path}", flush=True)
+
+
+def evaluated(
+    lab: Lab, sets: Mapping[str, Sequence[str]], real: Sequence[str], seed: int
+) -> Evaluation:
+    """Measures sets of texts against real ones."""
+    settings = EvaluationSettings(judges=(GEMMA,), prompt=lab.prompt, mauve_seeds=0, seed=seed)
+    return evaluate(sets, real, train=lab.fit.texts, settings=settings)
 
 
 def _json(estimates: Mapping[str, Estimate]) -> dict[str, Any]:

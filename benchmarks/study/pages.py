@@ -12,7 +12,7 @@ from benchmarks.pictures import draw_picture
 from benchmarks.report import ROOT, replace_section, table
 from benchmarks.study.measure import CHARACTERS, REAL
 from benchmarks.study.parts import CELLS, TASKS
-from benchmarks.study.plan import DEFAULT, PROPOSALS
+from benchmarks.study.plan import DEFAULT, PROPOSALS, STEERED
 from benchmarks.study.results import Mean, Table, read, together
 from benchmarks.study.selecting import SELECTORS
 from steer.files import write_atomic
@@ -32,15 +32,21 @@ SHOWN = {
 }
 RANDOM, LIKELIEST, CORRECTED = SELECTORS
 CHEAP = PROPOSALS[0]
-SHORT = {DEFAULT: "STEER", CHEAP: "top-k"}
+SHORT = {DEFAULT: "temperature", STEERED: "STEER", CHEAP: "top-k"}
 PAIRS = (
     ((DEFAULT, CORRECTED), (CHEAP, RANDOM)),
+    ((DEFAULT, CORRECTED), (STEERED, RANDOM)),
     ((DEFAULT, CORRECTED), (DEFAULT, RANDOM)),
     ((DEFAULT, CORRECTED), (DEFAULT, LIKELIEST)),
-    ((DEFAULT, CORRECTED), (CHEAP, CORRECTED)),
     ((DEFAULT, CORRECTED), (CHEAP, LIKELIEST)),
+    ((DEFAULT, CORRECTED), (CHEAP, CORRECTED)),
+    ((DEFAULT, CORRECTED), (STEERED, CORRECTED)),
+    ((STEERED, CORRECTED), (CHEAP, RANDOM)),
+    ((STEERED, CORRECTED), (STEERED, RANDOM)),
+    ((STEERED, CORRECTED), (CHEAP, CORRECTED)),
     ((CHEAP, CORRECTED), (CHEAP, RANDOM)),
     ((DEFAULT, RANDOM), (CHEAP, RANDOM)),
+    ((STEERED, RANDOM), (CHEAP, RANDOM)),
     ((CHEAP, LIKELIEST), (CHEAP, RANDOM)),
 )
 ASKED = {

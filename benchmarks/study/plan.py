@@ -4,8 +4,8 @@ WORK/experts/EXPERT               experts, fitted on the part `fit` of their cel
 WORK/early/EXPERT/1-8, 1-4, 1-2   adapters as they were after an eighth, a quarter, half the steps
 WORK/candidates/CELL/METHOD       candidates of a method, an ordinary run
 
-Settings are those that the first study chose on validation texts, tuned for every method as much,
-and are not tuned again.
+Settings are those that the first study chose on validation texts, tuned for every method as much;
+the temperature was chosen with this one's measures, on rows that no cell reads (docs/study.md).
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,9 +32,11 @@ CANDIDATES = {"hypotheses": 300, "comments": 450, "commonsense": 450}
 """Candidates of a method and cell. A selector keeps one in three, as many as half of the rows that
 are reported on."""
 
-DEFAULT = "steer:gamma=0.1:eta=0.2:alpha=0.001"
+DEFAULT = "temperature:temperature=0.9"
+STEERED = "steer:gamma=0.1:eta=0.2:alpha=0.001"
 PROPOSALS = (
     "top-k:top_k=1000",
+    STEERED,
     DEFAULT,
     "plain",
     "few-shot",
@@ -95,9 +97,12 @@ def make(lab: Lab, name: str) -> Run:
     return make_with(lab, name, lab.expert, lab.engine, pool(lab.work, lab.cell, name))
 
 
-def make_with(lab: Lab, name: str, expert: Expert, engine: Engine, out: Path) -> Run:
-    """Makes at `out` the candidates that `expert`, which `engine` runs, has by a method."""
-    number = CANDIDATES[lab.cell.task]
+def make_with(
+    lab: Lab, name: str, expert: Expert, engine: Engine, out: Path, number: int | None = None
+) -> Run:
+    """Makes at `out` the candidates that `expert`, which `engine` runs, has by a method: `number`,
+    or as many as the plan says."""
+    number = number or CANDIDATES[lab.cell.task]
     method = find_method(name, bool(expert.labels))
     wanted = {"labels": spread(number, expert.labels)} if expert.labels else {"n": number}
     config = method.configure(wanted | {"seed": lab.cell.seed}, expert.max_completion_tokens)

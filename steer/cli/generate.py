@@ -11,7 +11,7 @@ from steer.cli.groups import with_groups
 from steer.cli.reading import ReadingOptions
 from steer.config import RunConfig
 from steer.errors import SteerError
-from steer.methods import CANDIDATES, PROPOSAL
+from steer.methods import CANDIDATES
 
 if TYPE_CHECKING:
     from steer.runs.budget import Budget
@@ -71,7 +71,7 @@ def generate(
     max_tokens: options.TokenBudget = None,
     dry_run: options.DryRun = False,
     seed: options.Seed = _run.seed,
-    method: options.MethodName = PROPOSAL,
+    method: options.UsualMethod = None,
     gamma: options.Gamma = None,
     eta: options.Eta = None,
     rho: options.Rho = None,
@@ -186,10 +186,11 @@ def _budget(given: Mapping[str, Any]) -> "Budget | None":
 
 
 def _config(given: Mapping[str, Any], counts: Mapping[str, int], labelled: bool) -> RunConfig:
-    from steer.methods import adjust, find_method
+    from steer.methods import adjust, find_method, usual_method
 
-    named = find_method(given["method"], labelled)
     chosen = parsing.given({name: given[name] for name in _OF_METHOD})
+    name = given["method"] or usual_method(chosen)
+    named = find_method(name, labelled)
     settings = {name: given[name] for name in _OF_RUN}
     settings["labels"] = dict(counts)
-    return adjust(named, given["method"], chosen).configure(settings, given["max_new_tokens"])
+    return adjust(named, name, chosen).configure(settings, given["max_new_tokens"])

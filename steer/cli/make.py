@@ -20,7 +20,7 @@ from steer.cli.signals import STOPPED
 from steer.data.corpus import Corpus
 from steer.errors import SteerError
 from steer.files import disk_errors, reading, write_atomic, write_json
-from steer.methods import CANDIDATES, PROPOSAL
+from steer.methods import CANDIDATES
 from steer.values import check_values
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def make(
         str | None, typer.Option(metavar="NAME", help="Base model. (default: as fit)")
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Of the fit, at most.")] = None,
-    method: options.MethodName = PROPOSAL,
+    method: options.UsualMethod = None,
     max_attempts: options.MaxAttempts = None,
     budget: options.TimeBudget = None,
     seed: options.Seed = 0,
@@ -78,7 +78,7 @@ def make(
         more: dict[str, dict[str, Any]] = {
             "fit": {"--base": base, "--epochs": epochs, "--seed": seed or None},
             "generate": {
-                "--method": None if method == PROPOSAL else method,
+                "--method": method,
                 "--max-attempts": max_attempts,
                 "--budget": budget,
                 "--candidates": None if candidates == CANDIDATES else candidates,

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from steer.config import Guidance
+from steer.methods import PROPOSAL, STEERED
 
 GUIDANCE, SAMPLING, CHECKS, SPEED = "Guidance", "Sampling", "Panels and checks", "Engine"
 MACHINES = "Many machines"
@@ -89,6 +90,16 @@ MethodName = Annotated[
         rich_help_panel=GUIDANCE,
     ),
 ]
+UsualMethod = Annotated[
+    str | None,
+    typer.Option(
+        "--method",
+        metavar="NAME",
+        help="How to decode: steer, plain, top-k, ... with settings such as steer:rho=0.3. See "
+        f"steer methods. (default: {PROPOSAL}, and {STEERED} with a setting of guidance)",
+        rich_help_panel=GUIDANCE,
+    ),
+]
 Gamma = Annotated[
     float | None,
     typer.Option(
@@ -129,7 +140,10 @@ WeightsOption = Annotated[
 ]
 Temperature = Annotated[
     float | None,
-    typer.Option(help="0 is greedy. " + _default(1), rich_help_panel=SAMPLING),
+    typer.Option(
+        help="0 is greedy. (default: the method's; 0.9 unless it is given)",
+        rich_help_panel=SAMPLING,
+    ),
 ]
 TopK = Annotated[
     int | None, typer.Option(help="0 is off. " + _default(0), rich_help_panel=SAMPLING)

@@ -11,13 +11,13 @@ import torch
 from benchmarks.study import pages, parts
 from benchmarks.study.measure import CHARACTERS, REAL, measured
 from benchmarks.study.parts import CELLS, cut, part
-from benchmarks.study.plan import DEFAULT, PROPOSALS
+from benchmarks.study.plan import DEFAULT, PROPOSALS, STEERED
 from benchmarks.study.results import Mean, Table, together
 from benchmarks.study.selecting import SELECTORS, Task, corrected, likeliest
 from benchmarks.study.streams import STREAMS, Text, inside
 from benchmarks.study.weights import likeliest as likeliest_weights
 from steer.config import Guidance
-from steer.methods import find_methods
+from steer.methods import PROPOSAL, find_methods
 from steer.runs.records import Record
 
 
@@ -53,8 +53,10 @@ def test_what_has_no_value_or_no_interval_pretends_none() -> None:
 
 
 def test_the_default_of_the_study_is_that_of_the_product() -> None:
-    (found,) = find_methods(DEFAULT, labelled=False)
-    assert found.guidance == Guidance()
+    default, steered = find_methods(f"{DEFAULT},{STEERED}", labelled=False)
+    (usual,) = find_methods(PROPOSAL, labelled=False)
+    assert (default.guidance, default.sampling) == (usual.guidance, usual.sampling)
+    assert steered.guidance == Guidance()
     assert len(find_methods(",".join(PROPOSALS), labelled=False)) == len(PROPOSALS)
 
 

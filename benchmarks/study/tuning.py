@@ -1,0 +1,76 @@
+"""How hard to cut: temperatures, beside what the study proposes, at random and corrected.
+
+Comments and questions have rows that no cell reads; hypotheses have none, so what is chosen here is
+tried there unseen. WORK/tuning/CELL/METHOD holds candidates, WORK/tuning/CELL.json what they came
+to, a mean over `DRAWS` draws, each against other real rows.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.study.lab import Lab
+from benchmarks.study.measure import candidates, evaluated
+from benchmarks.study.parts import Cell, cut, load_part
+from benchmarks.study.plan import PROPOSALS, make_with
+from benchmarks.study.selecting import SELECTORS, Task
+from steer.experiments.comparison import run_folder
+from steer.files import write_atomic
+from steer.runs.records import Record
+
+TEMPERATURES = ("temperature:temperature=0.9", "temperature:temperature=0.8")
+MOST = 300
+DRAWS, SEED = 2, 7  # of the rows and of the candidates: seeds that no cell has
+SHOWN = ("auroc", "auroc_characters", "vendi_1", "nonsense", "judge_gap", "summary")
+
+
+def measure(lab: Lab, data: Path) -> None:
+    """Makes and measures the candidates of a cell; nothing for one whose task has no other rows."""
+    if lab.cell.task == "hypotheses" or lab.cell.seed:
+        return
+    made = {name: candidates(lab, name)[:MOST] for name in PROPOSALS[:2]}
+    made |= {name: _made(lab, name) for name in TEMPERATURES}
+    figures: dict[str, list[dict[str, float | None]]] = {}
+    for draw in range(DRAWS):
+        real = _rows(lab, data, draw)
+        for row in evaluated(lab, _sets(lab, made, draw), real, draw).rows:
+            values = {key: row.estimates[key].value for key in SHOWN}
+            figures.setdefault(row.name, []).append(values)
+    means = {name: _mean(found) for name, found in figures.items()}
+    path = lab.work / "tuning" / f"{lab.cell.name}.json"
+    write_atomic(path, (json.dumps(means, indent=1) + "\n").encode())
+    for name, found in sorted(means.items(), key=lambda item: -item[1]["summary"]):
+        print(f"{name}: " + ", ".join(f"{key} {value:.3f}" for key, value in found.items()))
+
+
+def _rows(lab: Lab, data: Path, draw: int) -> Sequence[str]:
+    """Cuts out real rows for a draw."""
+    cell = Cell(f"{lab.cell.name}-{SEED + draw}", lab.cell.task, lab.cell.expert, SEED + draw)
+    cut(data, lab.work, cell)
+    return load_part(lab.work, cell, "report").texts
+
+
+def _made(lab: Lab, name: str) -> Sequence[Record]:
+    """Makes the candidates of a temperature, or goes on with them."""
+    other = Lab(lab.work, replace(lab.cell, seed=SEED))
+    out = lab.work / "tuning" / lab.cell.name / Path(run_folder(name)).name
+    return make_with(other, name, other.expert, other.engine, out, MOST).records
+
+
+def _sets(lab: Lab, made: dict[str, Sequence[Record]], draw: int) -> dict[str, list[str]]:
+    """Chooses a third of each, at random and corrected."""
+    real = lab.corpus("select").texts
+    return {
+        f"{name} / {selector}": [records[row].text for row in SELECTORS[selector](task)]
+        for name, records in made.items()
+        for task in [Task(real, records, len(records) // 3, draw)]
+        for selector in ("one in three at random", "corrected")
+    }
+
+
+def _mean(found: Sequence[dict[str, float | None]]) -> dict[str, float]:
+    values = {key: [each[key] for each in found] for key in SHOWN}
+    return {key: round(float(np.mean(np.array(each, float))), 4) for key, each in values.items()}
