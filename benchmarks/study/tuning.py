@@ -1,4 +1,5 @@
-"""How hard to cut: temperatures, beside what the study proposes, at random and corrected.
+"""How hard to cut: two temperatures and two other cuts, beside what the first study chose, at random
+and corrected.
 
 Comments and questions have rows that no cell reads; hypotheses have none, so what is chosen here is
 tried there unseen. WORK/tuning/CELL/METHOD holds candidates, WORK/tuning/CELL.json what they came
@@ -21,7 +22,12 @@ from steer.experiments.comparison import run_folder
 from steer.files import write_atomic
 from steer.runs.records import Record
 
-TEMPERATURES = ("temperature:temperature=0.9", "temperature:temperature=0.8")
+CUTS = (
+    "temperature:temperature=0.9",
+    "temperature:temperature=0.8",
+    "top-k:top_k=200",
+    "min-p:min_p=0.003",
+)
 MOST = 300
 DRAWS, SEED = 2, 7  # of the rows and of the candidates: seeds that no cell has
 SHOWN = ("auroc", "auroc_characters", "vendi_1", "nonsense", "judge_gap", "summary")
@@ -32,7 +38,7 @@ def measure(lab: Lab, data: Path) -> None:
     if lab.cell.task == "hypotheses" or lab.cell.seed:
         return
     made = {name: candidates(lab, name)[:MOST] for name in PROPOSALS[:2]}
-    made |= {name: _made(lab, name) for name in TEMPERATURES}
+    made |= {name: _made(lab, name) for name in CUTS}
     figures: dict[str, list[dict[str, float | None]]] = {}
     for draw in range(DRAWS):
         real = _rows(lab, data, draw)
@@ -54,7 +60,7 @@ def _rows(lab: Lab, data: Path, draw: int) -> Sequence[str]:
 
 
 def _made(lab: Lab, name: str) -> Sequence[Record]:
-    """Makes the candidates of a temperature, or goes on with them."""
+    """Makes the candidates of a cut, or goes on with them."""
     other = Lab(lab.work, replace(lab.cell, seed=SEED))
     out = lab.work / "tuning" / lab.cell.name / Path(run_folder(name)).name
     return make_with(other, name, other.expert, other.engine, out, MOST).records
