@@ -1,5 +1,5 @@
-"""How hard to cut: two temperatures and two other cuts, beside what the first study chose, at random
-and corrected.
+"""How hard to cut: temperatures and other cuts, beside what the first study chose, at random and
+corrected.
 
 Comments and questions have rows that no cell reads; hypotheses have none, so what is chosen here is
 tried there unseen. WORK/tuning/CELL/METHOD holds candidates, WORK/tuning/CELL.json what they came
