@@ -2,6 +2,7 @@
 them."""
 
 import bz2
+import csv
 import gzip
 import io
 import json
@@ -55,6 +56,13 @@ def table(separator: str = ",", texts: Sequence[str] = TEXTS, end: str = "\n") -
         for t, label in zip(texts, LABELS, strict=False)
     )
     return end.join((f"text{separator}kind", *lines, ""))
+
+
+def cells(*lines: Sequence[Any]) -> str:
+    """Writes rows of CSV, with quotation marks where they are needed."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows(lines)
+    return out.getvalue()
 
 
 def frame() -> pandas.DataFrame:

@@ -89,7 +89,10 @@ class Gathered:
     def _add(
         self, rows: Rows, number: int, row: Row, layout: Layout, blank: _Fault, control: _Fault
     ) -> None:
-        text = layout.text(row)
+        try:
+            text = layout.text(row)
+        except SteerError as error:
+            raise SteerError(f"{rows.where(number)}: {error}") from None
         if (text is None or text is ABSENT) and self.reading.skip_blank:
             return blank.at(rows.where(number))
         text = _string(text, layout.column, rows, number)
