@@ -1,5 +1,6 @@
 """What is refused, and what the line has to say."""
 
+import datetime
 import gzip
 import json
 import lzma
@@ -383,6 +384,54 @@ BAD = [
         "int",
         "--text-column",
     ),
+    bad(
+        "xlsx: formulas without values",
+        "x.xlsx",
+        book([["text"], ["a"], ['=A2&"!"'], ["=A3"]]),
+        "",
+        "row 3",
+        "the formula '=A2&\"!\"' without its value (2 in all)",
+        "spreadsheet program",
+        "--skip-blank",
+    ),
+    bad(
+        "xlsx: formulas and nothing else",
+        "x.xlsx",
+        book([["text"], ["=B2"]]),
+        "--columns text",
+        "row 2",
+        "formula",
+        "--skip-blank",
+    ),
+    bad(
+        "xlsx: error values",
+        "x.xlsx",
+        book([["text"], ["a"], ["#N/A"], ["#REF!"]]),
+        "--text '{text}!'",
+        "row 3",
+        "the error value #N/A (2 in all)",
+        "--skip-blank",
+    ),
+    bad(
+        "xlsx: a formula for a label",
+        "x.xlsx",
+        book([["text", "kind"], ["a", "=A1"]]),
+        KIND,
+        "row 2",
+        "'=A1'",
+        "'kind'",
+        "spreadsheet program",
+        "--label-column",
+    ),
+    bad(
+        "xlsx: a date in a template",
+        "x.xlsx",
+        book([["day", "body"], [datetime.date(2026, 1, 2), "a"]]),
+        "--text '{day}: {body}'",
+        "row 2",
+        "day is a datetime",
+        "--text",
+    ),
     # Structure
     bad(
         "jsonl: a key twice",
@@ -539,6 +588,20 @@ BAD = [
         "arrow: cut off", "x.arrow", arrow_stream(arrow(text=TEXTS))[:-100], "", "x.arrow", "Arrow"
     ),
     bad("xlsx: no workbook", "x.xlsx", b"not a workbook", "", "no valid .xlsx"),
+    bad(
+        "a folder of documents with blank lines",
+        "",
+        files(a_txt="one\n\ntwo\n", b_txt="three\nfour\n"),
+        "",
+        "a.txt: line 2",
+        "(1 in all)",
+        "--whole-files",
+        "--skip-blank",
+        source="$d",
+    ),
+    bad(
+        "whole files of CSV", "x.csv", "text\na\n", "--whole-files", "x.csv", "csv", "--format txt"
+    ),
     # Names
     bad("no such file", "", "", "", "no such file", "none.csv", source="$d/none.csv"),
     bad("no such file, no ending", "", "", "", "no such file", "OWNER/NAME", source="hypotheses"),

@@ -9,7 +9,7 @@ from steer.data.characters import find_control, is_blank, name_control
 from steer.data.labels import look_alikes, spell
 from steer.data.reading.chats import Chat
 from steer.data.reading.layout import ABSENT, Layout, find_layout
-from steer.data.reading.rows import Row, Rows, shown
+from steer.data.reading.rows import NoValue, Row, Rows, shown
 from steer.data.reading.settings import Reading
 from steer.errors import SteerError
 
@@ -24,18 +24,37 @@ _MANY = 50
 
 @dataclass
 class _Fault:
-    """Rows that cannot be used for one reason: where the first one is, what is wrong with it, and
-    the option that leaves them out."""
+    """Rows that cannot be used for one reason: where the first one is, what is wrong with it, what
+    to do about it, and the option that leaves them out."""
 
     what: str
     option: str
     skipped: bool
+    advice: str = "take such rows out"
     first: str = ""
     count: int = 0
 
-    def at(self, place: str) -> None:
-        self.first = self.first or place
+    def at(self, place: str, advice: str | None = None) -> None:
+        if not self.count:
+            self.first, self.advice = place, advice or self.advice
         self.count += 1
+
+
+@dataclass(frozen=True)
+class _Faults:
+    """The faults that rows of one file may have."""
+
+    blank: _Fault
+    control: _Fault
+    unread: _Fault
+
+    @classmethod
+    def of(cls, reading: Reading) -> "_Faults":
+        return cls(
+            _Fault("a blank text", "--skip-blank", reading.skip_blank),
+            _Fault("control characters", "--skip-control", reading.skip_control),
+            _Fault("a formula or an error for a text", "--skip-blank", reading.skip_blank),
+        )
 
 
 @dataclass
@@ -57,17 +76,18 @@ class Gathered:
         """Adds the rows of one file. Raises `SteerError` for one whose text or label is missing or
         no string; for blank texts and control characters with their number, unless the settings
         leave such rows out."""
-        blank = _Fault("a blank text", "--skip-blank", self.reading.skip_blank)
-        control = _Fault("control characters", "--skip-control", self.reading.skip_control)
+        faults = _Faults.of(self.reading)
+        if rows.advice:
+            faults.blank.advice = rows.advice
         self.textual |= rows.textual
         sample = list(islice(rows.numbered, _SAMPLE))
         if sample:
             layout = find_layout(rows, [row for _, row in sample], self.reading)
             for number, row in chain(sample, rows.numbered):
                 self._rows += 1
-                self._add(rows, number, row, layout, blank, control)
+                self._add(rows, number, row, layout, faults)
         self.notes += rows.notes
-        for fault in (blank, control):
+        for fault in (faults.blank, faults.control, faults.unread):
             self._report(rows.source, fault)
 
     def result(self, source: str) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
@@ -86,23 +106,23 @@ class Gathered:
         """What was said before each text; None unless something was before every one."""
         return tuple(self._turns) if len(self._turns) == len(self._texts) else None
 
-    def _add(
-        self, rows: Rows, number: int, row: Row, layout: Layout, blank: _Fault, control: _Fault
-    ) -> None:
+    def _add(self, rows: Rows, number: int, row: Row, layout: Layout, faults: _Faults) -> None:
         try:
             text = layout.text(row)
         except SteerError as error:
             raise SteerError(f"{rows.where(number)}: {error}") from None
         if (text is None or text is ABSENT) and self.reading.skip_blank:
-            return blank.at(rows.where(number))
+            return faults.blank.at(rows.where(number))
+        if isinstance(text, NoValue):
+            return faults.unread.at(f"{rows.where(number)} holds {text.what}", text.advice)
         text = _string(text, layout.column, rows, number)
         self._characters += len(text)
         _check_size(text, self._rows, self._characters, rows, number)
         if character := find_control(text):
             found = f"holds {name_control(character)}: {shown(text)}"
-            return control.at(f"{rows.where(number)} {found}")
+            return faults.control.at(f"{rows.where(number)} {found}")
         if is_blank(text):
-            return blank.at(rows.where(number))
+            return faults.blank.at(rows.where(number))
         if layout.label is not None:
             value = layout.label(row)
             known = self._spelt.get(value) if type(value) is str else None
@@ -123,8 +143,7 @@ class Gathered:
             return
         says = fault.first if "holds" in fault.first else f"{fault.first} has {fault.what}"
         raise SteerError(
-            f"{says} ({fault.count} in all); take such rows out, or leave them out with "
-            f"{fault.option}"
+            f"{says} ({fault.count} in all); {fault.advice}, or leave them out with {fault.option}"
         )
 
     def _compare_labels(self, source: str) -> None:
@@ -175,6 +194,11 @@ def _string(value: Any, column: str, rows: Rows, number: int) -> str:
 
 def _label(value: Any, column: str | None, rows: Rows, number: int) -> str:
     """Spells a label; raises `SteerError` where it is none."""
+    if isinstance(value, NoValue):
+        raise SteerError(
+            f"{rows.where(number)} has {value.what} in column {column!r}; {value.advice}, or name "
+            "another --label-column"
+        )
     label = None if value is ABSENT else spell(value)
     if label is not None and not is_blank(label) and not find_control(label):
         return _string(label, str(column), rows, number)

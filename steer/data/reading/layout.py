@@ -17,7 +17,7 @@ from steer.data.reading.chats import (
     read_written,
 )
 from steer.data.reading.header import is_number
-from steer.data.reading.rows import Row, Rows
+from steer.data.reading.rows import NoValue, Row, Rows, shown
 from steer.data.reading.settings import FIELD, Reading
 from steer.errors import SteerError
 from steer.shapes import write_value
@@ -217,8 +217,11 @@ def _turns(value: Any, before: Sequence[Any]) -> Chat | None:
 
 
 def _object(columns: Sequence[str], row: Row) -> Any:
-    """The columns that a row has, as JSON of an object; `ABSENT` where it has none."""
+    """The columns that a row has, as JSON of an object; `ABSENT` where it has none, and the
+    `NoValue` of a cell if there is one."""
     values = {name: value_at(row, name) for name in columns}
+    if missing := [value for value in values.values() if isinstance(value, NoValue)]:
+        return missing[0]
     there = {name: value for name, value in values.items() if value is not ABSENT}
     return write_value(_plain(there)) if there else ABSENT
 
@@ -236,8 +239,15 @@ def _plain(value: Any) -> Any:
 
 
 def _joined(template: str, parts: Mapping[str, Callable[[Row], Any]], row: Row) -> Any:
-    """The template with a row's values in it; `ABSENT` where one is missing or no plain value."""
+    """The template with a row's values in it; `ABSENT` where one is missing, and the `NoValue` of a
+    cell if there is one. Raises `SteerError` for a value that is no text, number or truth."""
     values = {name: _answer(part(row)) for name, part in parts.items()}
-    if any(v is ABSENT or not isinstance(v, str | Real) for v in values.values()):
+    if missing := [value for value in values.values() if isinstance(value, NoValue)]:
+        return missing[0]
+    if any(value is None or value is ABSENT for value in values.values()):
         return ABSENT
+    for name, value in values.items():
+        if not isinstance(value, str | Real):
+            kind = type(value).__name__
+            raise SteerError(f"{name} is a {kind}: {shown(value)}; leave it out of --text")
     return FIELD.sub(lambda match: str(values[match[1]]), template)
