@@ -146,6 +146,22 @@ def dataset_parquet(folder: Path) -> None:
     labelled().to_parquet(str(folder / "FILE"))
 
 
+def nested_labels(folder: Path) -> None:
+    kind = datasets.ClassLabel(names=["no", "yes"])
+    rows = [
+        {"text": text, "one": {"kind": n}, "several": [n], "objects": [{"kind": n}]}
+        for text, n in (("a", 1), ("b", 0))
+    ]
+    features = {
+        "text": datasets.Value("string"),
+        "one": {"kind": kind},
+        "several": datasets.Sequence(kind),
+        "objects": [{"kind": kind}],
+    }
+    made = datasets.Dataset.from_list(rows, features=datasets.Features(features))
+    made.to_parquet(str(folder / "FILE"))
+
+
 PACKERS = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress, "zst": zstd}
 PLAIN: dict[str, tuple[str, Sequence[str]]] = {
     "jsonl": (jsonl(rows(kind=LABELS)), TEXTS),

@@ -1,5 +1,6 @@
 """What is read, and to what."""
 
+import decimal
 import gzip
 import json
 
@@ -28,6 +29,7 @@ from tests.data.inputs import (
     frame,
     jsonl,
     labelled,
+    nested_labels,
     parquet,
     rows,
     same,
@@ -77,6 +79,15 @@ GOOD = [
     Case("csv: tabs", "x.csv", table("\t", LINES), KIND, LINES, LABELS, notes=("tab",)),
     Case("csv: pipes", "x.csv", table("|"), KIND, TEXTS, LABELS),
     Case("csv: said to be semicolons", "x.csv", table(";"), f"{KIND} --separator ;", TEXTS, LABELS),
+    Case(
+        "csv: sep= line with a tab and a mark",
+        "x.csv",
+        "\ufeffsep=\t\r\ntext\tkind\r\none\tx\r\n",
+        KIND,
+        ["one"],
+        "x",
+        notes=("tab",),
+    ),
     Case("csv: sep= line", "x.csv", "sep=;\n" + table(";"), KIND, TEXTS, LABELS),
     Case(
         "tsv: commas in it", "x.tsv", "text\tkind\na, b\tx\nc, d\ty\n", KIND, ["a, b", "c, d"], "xy"
@@ -208,6 +219,40 @@ GOOD = [
         "--text '{title}: {talk}'",
         ["A: Because."],
         notes=("strings in talk",),
+    ),
+    Case(
+        "csv: names of columns again",
+        "x.csv",
+        "text,kind\none,x\n\ufefftext,kind\ntwo,y\n",
+        KIND,
+        ["one", "\ufefftext", "two"],
+        ["x", "kind", "y"],
+        notes=("1 rows are the names of the columns again",),
+    ),
+    Case(
+        "csv: what stands for nothing",
+        "x.csv",
+        "text,kind\nnan,x\n\\N,NULL\nnone of it,none\n",
+        KIND,
+        ["nan", "\\N", "none of it"],
+        ["x", "NULL", "none"],
+        notes=("2 of its texts say only 'nan'", "1 of its labels are such as 'NULL'"),
+    ),
+    Case(
+        "csv: read in a wrong encoding before",
+        "x.csv",
+        "text\nDon\u00e2\u20ac\u2122t\nfa\ufffdade\nÂge\n",
+        "",
+        ["Don\u00e2\u20ac\u2122t", "fa\ufffdade", "Âge"],
+        notes=("2 of its texts hold characters that a wrong encoding leaves",),
+    ),
+    Case(
+        "csv: labels in brackets",
+        "x.csv",
+        "text,kind\none,[unk]\ntwo,{x}\n",
+        KIND,
+        ["one", "two"],
+        ["[unk]", "{x}"],
     ),
     Case("csv: pandas index", "x.csv", lambda d: frame().to_csv(d / "x.csv"), KIND, TEXTS, LABELS),
     Case(
@@ -524,6 +569,63 @@ GOOD = [
         for orient in ("columns", "records", "split", "table")
     ),
     Case(
+        "json: pandas index",
+        "x.json",
+        lambda d: frame().to_json(d / "x.json", orient="index"),
+        KIND,
+        TEXTS,
+        LABELS,
+    ),
+    Case(
+        "json: pandas index of one row",
+        "x.json",
+        json.dumps({"0": {"title": "A", "text": "one"}}),
+        "",
+        ["one"],
+    ),
+    Case(
+        "json: rows by an id",
+        "x.json",
+        json.dumps({"x": {"title": "A", "text": "one"}, "y": {"title": "B", "text": "two"}}),
+        "",
+        ["one", "two"],
+    ),
+    Case(
+        "json: an export of Claude",
+        "x.json",
+        json.dumps(
+            [
+                {
+                    "name": "A talk",
+                    "chat_messages": [
+                        {"sender": "human", "text": "Why?"},
+                        {"sender": "assistant", "text": "Because."},
+                    ],
+                }
+            ]
+        ),
+        "",
+        ["Because."],
+        notes=("last answer in chat_messages",),
+    ),
+    Case(
+        "jsonl: contents of Gemini",
+        "x.jsonl",
+        jsonl(
+            [
+                {
+                    "contents": [
+                        {"role": "user", "parts": [{"text": "Why?"}]},
+                        {"role": "model", "parts": [{"text": "Because."}]},
+                    ]
+                }
+            ]
+        ),
+        "",
+        ["Because."],
+        notes=("last answer in contents",),
+    ),
+    Case(
         "json: columns as lists",
         "x.json",
         json.dumps({"text": TEXTS, "kind": LABELS}),
@@ -587,6 +689,45 @@ GOOD = [
         ['{"text": "a"}'],
         notes=("--format jsonl",),
     ),
+    Case(
+        "txt: a JSON array after all",
+        "x.txt",
+        '[{"text": "a"},\n{"text": "b"}]\n',
+        "",
+        ['[{"text": "a"},', '{"text": "b"}]'],
+        notes=("--format json",),
+    ),
+    Case(
+        "txt: brackets",
+        "x.txt",
+        "[Music] hey\n[softly] you\n",
+        "",
+        ["[Music] hey", "[softly] you"],
+    ),
+    Case(
+        "txt: an export of a chat",
+        "x.txt",
+        "\u200e[31.12.26, 10:00:00] Ann: Hello\n12/31/26, 10:01 - Bob: Hi\nthere\n",
+        "",
+        ["\u200e[31.12.26, 10:00:00] Ann: Hello", "12/31/26, 10:01 - Bob: Hi", "there"],
+        notes=("begin with a date and a time",),
+    ),
+    Case(
+        "txt: labels of fastText",
+        "x.txt",
+        "__label__a one\n__label__b two\n",
+        "",
+        ["__label__a one", "__label__b two"],
+        notes=("begin with __label__",),
+    ),
+    Case(
+        "txt: a page of HTML",
+        "x.txt",
+        "<!DOCTYPE html>\n<p>one</p>\n",
+        "",
+        ["<!DOCTYPE html>", "<p>one</p>"],
+        notes=("HTML",),
+    ),
     Case("txt: ending in capitals", "x.TXT", "one\n", "", ["one"]),
     # Parquet, Arrow and datasets
     Case("parquet", "x.parquet", parquet(arrow(text=TEXTS, kind=LABELS)), KIND, TEXTS, LABELS),
@@ -609,6 +750,24 @@ GOOD = [
     ),
     Case(
         "parquet: class labels", "FILE", dataset_parquet, f"{KIND} --format parquet", TEXTS, LABELS
+    ),
+    *(
+        Case(
+            f"parquet: class labels in {path}",
+            "FILE",
+            nested_labels,
+            f"--label-column {path} --format parquet",
+            ["a", "b"],
+            ["yes", "no"],
+        )
+        for path in ("one.kind", "several.0", "objects.0.kind")
+    ),
+    Case(
+        "parquet: numbers and nothing in a record",
+        "x.parquet",
+        parquet(arrow(body=["a"], price=[decimal.Decimal("1.50")], x=[float("nan")])),
+        "--columns body,price,x",
+        ['{"body": "a", "price": 1.5, "x": null}'],
     ),
     Case(
         "parquet: nested",

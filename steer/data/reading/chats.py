@@ -17,7 +17,7 @@ Chat = tuple[Turn, ...]
 
 _ANSWERS = frozenset({"assistant", "gpt", "model", "bot", "chatbot", "chatgpt"})
 _USERS = frozenset({"user", "human", "prompter"})
-_SPEAKER, _SAID = ("role", "from", "speaker"), ("content", "value", "text")
+_SPEAKER, _SAID = ("role", "from", "speaker", "sender"), ("content", "value", "text", "parts")
 _WRITTEN = [
     re.compile(rf"{start}[\"']({'|'.join(names)})[\"']\s*:")
     for start, names in ((r"^\s*\[\s*\{(?s:.*?)", _SPEAKER), ("", _SAID))

@@ -15,6 +15,8 @@ from steer.errors import SteerError
 
 SEPARATORS = (",", ";", "\t", "|")
 _SAMPLE_ROWS, _SAMPLE_CHARS = 100, 2**20
+_SEP = re.compile(r'"?sep=(.)"?[\r\n]*', re.IGNORECASE)
+_DASHES = re.compile(r"\s*:?[-=]{2,}[-=+\s]*:?\s*")
 _NAMES = {"\t": "tab", ",": "comma", ";": "semicolon", "|": "pipe"}
 
 
@@ -39,14 +41,16 @@ def read_delimited(
     lines = iter(found)
     sample = list(_sample(lines))
     separator = reading.separator
-    if sample and sample[0].lower().startswith("sep=") and len(sample[0].strip()) == 5:
-        separator = separator or sample.pop(0).strip()[4]
+    if sample and (said := _SEP.fullmatch(sample[0])):
+        del sample[0]
+        separator = separator or said[1]
     form = _find_form(sample, name, reading.model_copy(update={"separator": separator}), usual)
     cells = _cells(chain(sample, lines), form, name, reading)
     first = list(_take(cells, _SAMPLE_ROWS))
     header, taken = split_header(first, name, reading, found.notes)
     found.notes += _said(form, name, reading, usual)
-    rows = _rows(chain(first[taken:], cells), header, name, form.separator)
+    _check_drawn(first[taken : taken + 1], name)
+    rows = _rows(chain(first[taken:], cells), header, name, form.separator, found.notes)
     return Rows(name, "row", rows, tuple(filter(None, header)), found.notes, textual=True)
 
 
@@ -71,6 +75,16 @@ def _take(cells: Iterator[list[str]], count: int) -> Iterator[list[str]]:
         if (row := next(cells, None)) is None:
             return
         yield row
+
+
+def _check_drawn(body: Sequence[Sequence[str]], name: str) -> None:
+    """Raises `SteerError` where a line of dashes follows the names, as in tables for readers."""
+    filled = [cell for row in body for cell in row if cell.strip()]
+    if filled and all(map(_DASHES.fullmatch, filled)):
+        raise SteerError(
+            f"{name}: row 1 is a line of dashes: {shown(filled[0])}; such a table is drawn for "
+            "readers, and spaces stand around its cells: write it as CSV"
+        )
 
 
 def _find_form(sample: Sequence[str], name: str, reading: Reading, usual: str) -> _Form:
@@ -199,10 +213,15 @@ def _width(rows: Sequence[Sequence[str]]) -> int:
 
 
 def _rows(
-    body: Iterable[list[str]], header: Sequence[str], name: str, separator: str
+    body: Iterable[list[str]],
+    header: Sequence[str],
+    name: str,
+    separator: str,
+    notes: list[str],
 ) -> Iterator[tuple[int, Row]]:
     """Yields rows by the names of their columns; those without a name, such as an index that
-    pandas wrote, are left out."""
+    pandas wrote, are left out. At the end `notes` takes how many rows are the header again."""
+    again = 0
     for number, row in enumerate(body, start=1):
         if len(row) != len(header) and any(row[len(header) :] or ["short"]):
             raise SteerError(
@@ -210,4 +229,10 @@ def _rows(
                 f"quote texts that hold a {_NAMES.get(separator, separator)}, or name another "
                 "--separator"
             )
+        again += [cell.strip(" \ufeff") for cell in row] == header
         yield number, {column: cell for column, cell in zip(header, row, strict=False) if column}
+    if again:
+        notes.append(
+            f"{name}: {again} rows are the names of the columns again, as in files that were joined"
+            "; take them out if they are no texts"
+        )

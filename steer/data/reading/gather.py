@@ -1,5 +1,6 @@
 """Texts and labels gathered from rows: each checked, what is left out counted."""
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -9,6 +10,7 @@ from steer.data.characters import find_control, is_blank, name_control
 from steer.data.labels import look_alikes, spell
 from steer.data.reading.chats import Chat
 from steer.data.reading.layout import ABSENT, Layout, find_layout
+from steer.data.reading.oddities import Oddities
 from steer.data.reading.rows import NoValue, Row, Rows, shown
 from steer.data.reading.settings import Reading
 from steer.errors import SteerError
@@ -18,6 +20,8 @@ LONGEST_TEXT = 1_000_000
 """Characters of one text: longer ones take minutes to compare and no model reads them."""
 MOST_TEXTS, MOST_CHARACTERS = 10_000_000, 2**31
 """Texts, and characters of all of them, that are kept in memory."""
+_LISTED = re.compile(r"\[\s*([\"'\d\[{].*)?\]|\{\s*[\"'].*\}", re.DOTALL)
+"""A label that is a list or an object, as JSON or Python write one: cells of CSV may hold some."""
 _MANY = 50
 """Labels beyond which likenesses are not looked for: such a column is no list of names."""
 
@@ -42,11 +46,12 @@ class _Fault:
 
 @dataclass(frozen=True)
 class _Faults:
-    """The faults that rows of one file may have."""
+    """The faults that rows of one file may have, and what is only said of them."""
 
     blank: _Fault
     control: _Fault
     unread: _Fault
+    odd: Oddities
 
     @classmethod
     def of(cls, reading: Reading) -> "_Faults":
@@ -54,6 +59,7 @@ class _Faults:
             _Fault("a blank text", "--skip-blank", reading.skip_blank),
             _Fault("control characters", "--skip-control", reading.skip_control),
             _Fault("a formula or an error for a text", "--skip-blank", reading.skip_blank),
+            Oddities(),
         )
 
 
@@ -86,7 +92,7 @@ class Gathered:
             for number, row in chain(sample, rows.numbered):
                 self._rows += 1
                 self._add(rows, number, row, layout, faults)
-        self.notes += rows.notes
+        self.notes += [*rows.notes, *faults.odd.notes(rows.source)]
         for fault in (faults.blank, faults.control, faults.unread):
             self._report(rows.source, fault)
 
@@ -123,12 +129,14 @@ class Gathered:
             return faults.control.at(f"{rows.where(number)} {found}")
         if is_blank(text):
             return faults.blank.at(rows.where(number))
+        faults.odd.add(text)
         if layout.label is not None:
             value = layout.label(row)
             known = self._spelt.get(value) if type(value) is str else None
             label = known or _label(value, layout.label_column, rows, number)
             if type(value) is str:
                 self._spelt[value] = label
+            faults.odd.add_label(label)
             self._labels.append(label)
         if turns := layout.turns(row):
             self._turns.append(turns)
@@ -200,15 +208,25 @@ def _label(value: Any, column: str | None, rows: Rows, number: int) -> str:
             "another --label-column"
         )
     label = None if value is ABSENT else spell(value)
-    if label is not None and not is_blank(label) and not find_control(label):
+    listed = label is not None and _LISTED.fullmatch(label)
+    if label is not None and not listed and not is_blank(label) and not find_control(label):
         return _string(label, str(column), rows, number)
     if value is None or value is ABSENT or value != value:
         found = "no value"
-    elif label is None:
-        found = f"a {type(value).__name__}, which can be no label: {shown(value)},"
+    elif label is None or listed:
+        kind = "list or an object in a string" if listed else type(value).__name__
+        found = f"a {kind}, which can be no label: {shown(value)},"
     else:
         found = "a blank label" if is_blank(label) else "a label with control characters"
     raise SteerError(
         f"{rows.where(number)} has {found} in column {column!r}; give each text a label, or name "
-        "another --label-column"
+        f"another --label-column{_within(value, column)}"
     )
+
+
+def _within(value: Any, column: str | None) -> str:
+    """Names a part of a value that is a list or an object, for a message."""
+    if isinstance(value, list) and value and spell(value[0]):
+        return f", such as {column}.0 for the first of each list"
+    parts = [key for key, each in value.items() if spell(each)] if isinstance(value, dict) else []
+    return f", such as {column}.{parts[0]}" if parts else ""

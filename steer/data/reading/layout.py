@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from numbers import Real
 from typing import Any
 
@@ -25,7 +26,10 @@ from steer.shapes import write_value
 ABSENT = object()
 """Stands for the value of a row that has none."""
 
-_CHATS = ("messages", "conversations", "conversation", "chat", "turns")
+_CHATS = (
+    *("messages", "conversations", "conversation", "chat", "turns"),
+    *("chat_messages", "contents"),
+)
 _ANSWERED = (
     *(("instruction", answer) for answer in ("output", "response")),
     *(("prompt", answer) for answer in ("completion", "response", "chosen")),
@@ -227,7 +231,8 @@ def _object(columns: Sequence[str], row: Row) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """The value as JSON has it: NaN is null, and a date what it is written as."""
+    """The value as JSON has it: NaN is null, and a date what it is written as. Raises `SteerError`
+    for bytes."""
     if isinstance(value, Mapping):
         return {str(name): _plain(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
@@ -235,6 +240,9 @@ def _plain(value: Any) -> Any:
     value = value.item() if hasattr(value, "item") else value  # of NumPy
     if value is None or value != value:
         return None
+    if isinstance(value, bytes):
+        raise SteerError(f"a column of a record holds bytes: {shown(value)}; leave it out")
+    value = float(value) if isinstance(value, Decimal) else value
     return value if isinstance(value, str | int | float) else str(value)
 
 
@@ -244,7 +252,7 @@ def _joined(template: str, parts: Mapping[str, Callable[[Row], Any]], row: Row) 
     values = {name: _answer(part(row)) for name, part in parts.items()}
     if missing := [value for value in values.values() if isinstance(value, NoValue)]:
         return missing[0]
-    if any(value is None or value is ABSENT for value in values.values()):
+    if any(value is None or value is ABSENT or value != value for value in values.values()):
         return ABSENT
     for name, value in values.items():
         if not isinstance(value, str | Real):

@@ -10,6 +10,7 @@ from typing import Any
 from steer.data.reading.columnar import read_arrow, read_dataset, read_parquet
 from steer.data.reading.delimited import names_columns, read_delimited
 from steer.data.reading.objects import read_json, read_jsonl
+from steer.data.reading.oddities import signs_in_lines
 from steer.data.reading.rows import Rows, shown
 from steer.data.reading.settings import Reading
 from steer.data.reading.sheets import read_xlsx
@@ -37,6 +38,7 @@ _OTHERS = {
     b"\x04\x22\x4d\x18": "compressed (LZ4); decompress it first",
     b"7z\xbc\xaf": "a 7z archive; unpack it first",
     b"Rar!": "a RAR archive; unpack it first",
+    b"{\\rtf": "rich text (RTF); save it as plain text",
 }
 
 
@@ -168,12 +170,18 @@ def _unknown(path: Path, name: str, found: str | None) -> str:
 def _read_text(stream: io.BufferedReader, name: str, reading: Reading) -> Rows:
     """Reads a text a line; blank lines at the end are no rows."""
     lines = Lines(stream, name, reading.encoding)
-    if head(stream).startswith(b'{"'):
+    start = head(stream).decode(reading.encoding or "utf-8", "replace").removeprefix("\ufeff")
+    first = start.splitlines()[:100] or [""]
+    if start.startswith('{"'):
         lines.notes.append(f"{name}: lines of JSON are read as texts; --format jsonl reads in them")
-    first = (head(stream).splitlines() or [b""])[0].decode("utf-8", "replace")
-    if names_columns(first):
+    elif re.match(r'\[\s*["{]', start):
+        lines.notes.append(f"{name}: JSON is read by lines; --format json reads in it")
+    elif sign := signs_in_lines(first):
+        lines.notes.append(f"{name}: {sign}")
+    elif names_columns(first[0]):
+        found = shown(first[0])
         lines.notes.append(
-            f"{name}: each line is a text, the first is {shown(first)}; --format csv reads columns"
+            f"{name}: each line is a text, the first is {found}; --format csv reads columns"
         )
     return Rows(name, "line", _lines(lines), ("text",), lines.notes)
 
