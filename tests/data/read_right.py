@@ -980,6 +980,15 @@ GOOD = [
         source="$d:validation",
     ),
     Case(
+        "the same of many files",
+        "",
+        files(**{f"part_{n}_txt": f"{n}\n\n.\n" for n in range(12)}),
+        "--skip-blank",
+        [text for n in range(12) for text in (str(n), ".")],
+        notes=("each line of 12 files", "part_0.txt and 11 more files, each: 1 rows with a blank"),
+        source="$d",
+    ),
+    Case(
         "packed parts",
         "",
         files(

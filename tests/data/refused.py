@@ -686,5 +686,13 @@ BAD = [
         "txt, csv",
         source="$d",
     ),
-    bad("a folder of none", "", files(a_md="a\n"), "", "without a file to read", source="$d"),
+    bad(
+        "a folder of none",
+        "",
+        files(a_md="a\n"),
+        "",
+        "without a file to read",
+        "--format",
+        source="$d",
+    ),
 ]

@@ -151,7 +151,7 @@ def test_chats_are_exported_whole(real: Corpus, tmp_path: Path):
                  {"role": "assistant", "content": r.text}] for r in run.records]  # fmt: skip
     for name in ("out.jsonl", "out.parquet", "out.csv", "out"):
         export(run.path, tmp_path / name)
-    for name in ("out.jsonl", "out.parquet", "out"):
+    for name in ("out.jsonl", "out.parquet", "out.csv", "out"):
         read = load_corpus(tmp_path / name, "messages")
         assert read.texts == tuple(run.texts)
         assert read.turns == tuple(record.turns for record in run.records)
@@ -166,6 +166,17 @@ def test_chats_are_exported_whole(real: Corpus, tmp_path: Path):
     assert "or answer what it answers" in lineage(stream, gone)[1]
     done = export(run.path, tmp_path / "kept.jsonl", ExportSettings(without=(gone,)))
     assert done.dropped >= 1
+
+
+def test_what_a_record_answers_is_shown_above_it(
+    real: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    run, _ = make(real, tmp_path / "run")
+    assert main(["show", str(run.path), "--records", "3"]) == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    for record in run.records[:3]:
+        place = lines.index(f"{record.id}  {record.turns[-1][1]}")
+        assert record.text.startswith(lines[place + 1])
 
 
 def test_from_a_file_to_chats(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -22,6 +22,8 @@ MOST_TEXTS, MOST_CHARACTERS = 10_000_000, 2**31
 """Texts, and characters of all of them, that are kept in memory."""
 _LISTED = re.compile(r"\[\s*([\"'\d\[{].*)?\]|\{\s*[\"'].*\}", re.DOTALL)
 """A label that is a list or an object, as JSON or Python write one: cells of CSV may hold some."""
+_ALIKE = 3
+"""Files of which the same is said one by one."""
 _MANY = 50
 """Labels beyond which likenesses are not looked for: such a column is no list of names."""
 
@@ -75,6 +77,7 @@ class Gathered:
     _labels: list[str] = field(default_factory=list)
     _turns: list[Chat] = field(default_factory=list)
     _spelt: dict[str, str] = field(default_factory=dict)
+    _said: dict[str, list[str]] = field(default_factory=dict)
     _rows: int = 0
     _characters: int = 0
 
@@ -92,16 +95,21 @@ class Gathered:
             for number, row in chain(sample, rows.numbered):
                 self._rows += 1
                 self._add(rows, number, row, layout, faults)
-        self.notes += [*rows.notes, *faults.odd.notes(rows.source)]
+        said = [*rows.notes, *faults.odd.notes(rows.source)]
         for fault in (faults.blank, faults.control, faults.unread):
-            self._report(rows.source, fault)
+            said += _report(rows.source, fault)
+        for note in said:
+            self._said.setdefault(note.replace(rows.source, "", 1), []).append(rows.source)
 
     def result(self, source: str) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
-        """Gives all texts and their labels, None if none were asked for. Raises `SteerError` when
-        there are no texts."""
+        """Gives all texts and their labels, None if none were asked for; completes the notes.
+        Raises `SteerError` when there are no texts."""
         if not self._texts:
             left_out = f" but {self._rows} rows that were left out" if self._rows else ""
             raise SteerError(f"{source} is empty: it has no texts{left_out}; give one text a row")
+        for rest, sources in self._said.items():
+            self.notes += _condensed(rest, sources)
+        self._said.clear()
         labelled = self.reading.label_column is not None
         if labelled:
             self._compare_labels(source)
@@ -143,17 +151,6 @@ class Gathered:
         self._texts.append(text)
         return None
 
-    def _report(self, source: str, fault: _Fault) -> None:
-        if not fault.count:
-            return
-        if fault.skipped:
-            self.notes.append(f"{source}: {fault.count} rows with {fault.what} were left out")
-            return
-        says = fault.first if "holds" in fault.first else f"{fault.first} has {fault.what}"
-        raise SteerError(
-            f"{says} ({fault.count} in all); {fault.advice}, or leave them out with {fault.option}"
-        )
-
     def _compare_labels(self, source: str) -> None:
         counts = Counter(self._labels)
         for alike in look_alikes(counts) if len(counts) <= _MANY else ():
@@ -162,6 +159,25 @@ class Gathered:
                 f"{source}: the labels {listed} look alike but are kept apart; write them alike if "
                 "they are one"
             )
+
+
+def _report(source: str, fault: _Fault) -> list[str]:
+    """Notes about rows that were left out. Raises `SteerError` where they were not to be."""
+    if not fault.count:
+        return []
+    if fault.skipped:
+        return [f"{source}: {fault.count} rows with {fault.what} were left out"]
+    says = fault.first if "holds" in fault.first else f"{fault.first} has {fault.what}"
+    raise SteerError(
+        f"{says} ({fault.count} in all); {fault.advice}, or leave them out with {fault.option}"
+    )
+
+
+def _condensed(rest: str, sources: list[str]) -> list[str]:
+    """Writes what is said of several files: of many in one line."""
+    if len(sources) > _ALIKE:
+        return [f"{sources[0]} and {len(sources) - 1} more files, each{rest}"]
+    return [f"{source}{rest}" for source in sources]
 
 
 def _check_size(text: str, texts: int, characters: int, rows: Rows, number: int) -> None:
