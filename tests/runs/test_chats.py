@@ -149,6 +149,9 @@ def test_chats_are_exported_whole(real: Corpus, tmp_path: Path):
     run, _ = make(real, tmp_path / "run")
     expected = [[*({"role": a, "content": b} for a, b in r.turns),
                  {"role": "assistant", "content": r.text}] for r in run.records]  # fmt: skip
+    export(run.path, tmp_path / "out.md")
+    first = (tmp_path / "out.md").read_text("utf-8").splitlines()[2]
+    assert first.startswith(f"1. *{run.records[0].turns[-1][1]}*<br>")
     for name in ("out.jsonl", "out.parquet", "out.csv", "out"):
         export(run.path, tmp_path / name)
     for name in ("out.jsonl", "out.parquet", "out.csv", "out"):
