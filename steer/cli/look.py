@@ -69,7 +69,7 @@ def look(
     for line in _lines(seen, name, others, warning):
         print(printable(line))
     for sample in seen.samples:
-        print(f"  | {_one_line(sample)}")
+        print(f"  | {terminal.one_line(sample)}")
     words = [*reading.words(), *(("--base", base) if base else ())]
     print(printable(f"next: {suggestion(seen, words)}"))
 
@@ -175,9 +175,3 @@ def _dropped(seen: "Look") -> list[str]:
             "are rejected unless you generate with --min-chars 1"
         )
     return lines
-
-
-def _one_line(text: str, most: int = 94) -> str:
-    """Writes a text on one line, cut to its beginning, without what steers a terminal."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * most]).split())
-    return line if len(line) <= most else f"{line[: most - 1]}…"

@@ -71,6 +71,10 @@ class ReadingOptions:
         str | None,
         _option("Such as cp1252 or utf-16. (default: UTF-8, or as its first bytes say)"),
     ] = None
+    whole_files: Annotated[
+        bool,
+        _option("Read each file of plain text as one text. (default: a line is)", "--whole-files"),
+    ] = False
     skip_blank: Annotated[
         bool, _option("Leave out rows without a text, and count them.", "--skip-blank")
     ] = False

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from steer.cli.progress import duration
-from steer.cli.terminal import indented, safe
+from steer.cli.terminal import indented, one_line, safe
 from steer.config import Config
 from steer.correction.outcome import Correction, describe
 from steer.data.characters import printable
@@ -106,8 +106,11 @@ def show_run(seen: Overview) -> None:
         out.print(_pairs({f"correction, {k}": v for k, v in describe(seen.correction).items()}))
     for record in seen.first:
         label = f"{record.label}  " if record.label else ""
-        text = indented(label + record.text, 10)
-        out.print(f"[dim]{record.id:>8}[/dim]  {safe(text)}", highlight=False)
+        text, begin = indented(label + record.text, 10), f"[dim]{record.id:>8}[/dim]  "
+        if record.turns:  # what is answered, above the answer
+            out.print(f"{begin}[dim]{safe(one_line(record.turns[-1][1]))}[/dim]", highlight=False)
+            begin = " " * 10
+        out.print(f"{begin}{safe(text)}", highlight=False)
 
 
 def show_comparison(comparison: "Comparison") -> None:

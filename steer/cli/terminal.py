@@ -20,6 +20,12 @@ def indented(text: str, columns: int) -> str:
     return "\n".join([first, *(textwrap.indent(line, " " * columns) for line in others)])
 
 
+def one_line(text: str, most: int = 94) -> str:
+    """Writes a text on one line, cut to its beginning, without what steers a terminal."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * most]).split())
+    return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
 def say(notes: Iterable[str]) -> None:
     """Prints what was decided when texts were read, on standard error."""
     for note in notes:

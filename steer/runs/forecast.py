@@ -39,7 +39,8 @@ def forecast(
 ) -> Forecast:
     """Forecasts what is still to make of a run, `begun` or not, by letting the engine write the
     beginnings of a few records; they are thrown away."""
-    state = RunState(config, inputs)
+    # Nothing is corrected here: what a selector reads need not be loaded.
+    state = RunState(config.model_copy(update={"candidates": 1}), inputs)
     round = state.next_round()
     requests: Sequence[Request] = ()
     if round is not None:

@@ -140,7 +140,8 @@ class Markdown:
     def add(self, row: Row) -> None:
         label = f"**{markdown(str(row['label']))}** " if row.get("label") else ""
         order = -derive(0, "sample", self._count)
-        entry = (order, self._count, f"{label}{markdown(str(row['text']))}")
+        said = f"{label}{_answered(row)}{markdown(str(row['text']))}"
+        entry = (order, self._count, said)
         if len(self._drawn) < SAMPLED:
             heapq.heappush(self._drawn, entry)
         else:
@@ -196,6 +197,12 @@ def _types() -> dict[str, Any]:
     types["asked"] = pyarrow.string()
     types["neighbors"] = pyarrow.struct(near)
     return types | {f"log_prob_{name}": pyarrow.float64() for name in STREAMS}
+
+
+def _answered(row: Row) -> str:
+    """What an answer in a chat answers, in italics on a line of its own."""
+    turns = row.get("messages", ())[:-1]
+    return f"*{markdown(turns[-1]['content'].strip())}*<br>" if turns else ""
 
 
 def markdown(text: str) -> str:

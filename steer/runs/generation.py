@@ -245,9 +245,7 @@ def _make_rounds(
     """Runs the main loop: rounds until every run has all its records or has used up its
     attempts."""
     while _give_out(runs, crew):
-        progress = _progress(runs, crew)
-        if progress.attempts or progress.workers is not None:
-            on_progress(progress)
+        on_progress(_progress(runs, crew))
         for run, round, completions in crew.wait(
             lambda step: on_progress(_progress(runs, crew, step))
         ):

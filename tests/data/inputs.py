@@ -2,10 +2,12 @@
 them."""
 
 import bz2
+import csv
 import gzip
 import io
 import json
 import lzma
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -57,6 +59,13 @@ def table(separator: str = ",", texts: Sequence[str] = TEXTS, end: str = "\n") -
     return end.join((f"text{separator}kind", *lines, ""))
 
 
+def cells(*lines: Sequence[Any]) -> str:
+    """Writes rows of CSV, with quotation marks where they are needed."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows(lines)
+    return out.getvalue()
+
+
 def frame() -> pandas.DataFrame:
     return pandas.DataFrame({"text": TEXTS, "kind": LABELS})
 
@@ -100,6 +109,18 @@ def book(*sheets: Sequence[Sequence[Any]], names: Sequence[str] = ("First", "Sec
     return out.getvalue()
 
 
+def edited(made: bytes, *changes: tuple[bytes, bytes]) -> bytes:
+    """Changes what a workbook's sheets have in XML, as programs other than openpyxl write it."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(made)) as old, zipfile.ZipFile(out, "w") as new:
+        for entry in old.infolist():
+            content = old.read(entry)
+            for was, now in changes:
+                content = content.replace(was, now)
+            new.writestr(entry, content)
+    return out.getvalue()
+
+
 def files(**contents: str | bytes) -> Callable[[Path], None]:
     """Makes several files; `__` in a name stands for a folder, a last `_` for the dot."""
 
@@ -123,6 +144,22 @@ def saved_splits(folder: Path) -> None:
 
 def dataset_parquet(folder: Path) -> None:
     labelled().to_parquet(str(folder / "FILE"))
+
+
+def nested_labels(folder: Path) -> None:
+    kind = datasets.ClassLabel(names=["no", "yes"])
+    rows = [
+        {"text": text, "one": {"kind": n}, "several": [n], "objects": [{"kind": n}]}
+        for text, n in (("a", 1), ("b", 0))
+    ]
+    features = {
+        "text": datasets.Value("string"),
+        "one": {"kind": kind},
+        "several": datasets.Sequence(kind),
+        "objects": [{"kind": kind}],
+    }
+    made = datasets.Dataset.from_list(rows, features=datasets.Features(features))
+    made.to_parquet(str(folder / "FILE"))
 
 
 PACKERS = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress, "zst": zstd}

@@ -1,5 +1,6 @@
 """What is read, and to what."""
 
+import decimal
 import gzip
 import json
 
@@ -21,11 +22,14 @@ from tests.data.inputs import (
     arrow,
     arrow_stream,
     book,
+    cells,
     dataset_parquet,
+    edited,
     files,
     frame,
     jsonl,
     labelled,
+    nested_labels,
     parquet,
     rows,
     same,
@@ -75,6 +79,15 @@ GOOD = [
     Case("csv: tabs", "x.csv", table("\t", LINES), KIND, LINES, LABELS, notes=("tab",)),
     Case("csv: pipes", "x.csv", table("|"), KIND, TEXTS, LABELS),
     Case("csv: said to be semicolons", "x.csv", table(";"), f"{KIND} --separator ;", TEXTS, LABELS),
+    Case(
+        "csv: sep= line with a tab and a mark",
+        "x.csv",
+        "\ufeffsep=\t\r\ntext\tkind\r\none\tx\r\n",
+        KIND,
+        ["one"],
+        "x",
+        notes=("tab",),
+    ),
     Case("csv: sep= line", "x.csv", "sep=;\n" + table(";"), KIND, TEXTS, LABELS),
     Case(
         "tsv: commas in it", "x.tsv", "text\tkind\na, b\tx\nc, d\ty\n", KIND, ["a, b", "c, d"], "xy"
@@ -143,6 +156,103 @@ GOOD = [
         KIND,
         ["one", "two"],
         "xy",
+    ),
+    Case(
+        "csv: single quotes",
+        "x.csv",
+        "text,kind\n'a, b','x'\n'it''s\nc','y'\n",
+        KIND,
+        ["a, b", "it's\nc"],
+        "xy",
+        notes=("single quotes", "--no-quotes"),
+    ),
+    Case(
+        "csv: single quotes, semicolons and spaces",
+        "x.csv",
+        "id; text; kind\n1; 'a; b'; 'x'\n2; 'c'; 'y'\n",
+        KIND,
+        ["a; b", "c"],
+        "xy",
+        notes=("semicolon", "single quotes", "spaces before quotation marks"),
+    ),
+    Case(
+        "csv: single quotes that are part of the texts",
+        "x.csv",
+        "text\n'Hello there.'\n'Good bye.'\n",
+        "--no-quotes",
+        ["'Hello there.'", "'Good bye.'"],
+    ),
+    Case(
+        "csv: apostrophes",
+        "x.csv",
+        "text,kind\n'Tis so,'x'\n\"the dogs', he said\",'y'\n\"['a','b']\",z\n",
+        "",
+        ["'Tis so", "the dogs', he said", "['a','b']"],
+    ),
+    Case(
+        "tsv: lists of Python",
+        "x.tsv",
+        "text\tkind\none\t['a','b','c']\ntwo\t['a','b','c']\n",
+        "",
+        ["one", "two"],
+    ),
+    Case(
+        "csv: chats as JSON",
+        "x.csv",
+        cells(["id", "messages"], ["1", json.dumps(TURNS)], ["2", json.dumps(TURNS[:2])]),
+        "",
+        ["Yes,\nreally.", "Because."],
+        notes=("last answer in messages", "strings in messages"),
+    ),
+    Case(
+        "csv: chats as pandas writes them",
+        "x.csv",
+        cells(["source", "talk"], ["web", str(TURNS)]),
+        "--text-column talk",
+        ["Yes,\nreally."],
+        notes=("strings in talk",),
+    ),
+    Case(
+        "csv: a chat in a template",
+        "x.csv",
+        cells(["title", "talk"], ["A", json.dumps(TURNS[:2])]),
+        "--text '{title}: {talk}'",
+        ["A: Because."],
+        notes=("strings in talk",),
+    ),
+    Case(
+        "csv: names of columns again",
+        "x.csv",
+        "text,kind\none,x\n\ufefftext,kind\ntwo,y\n",
+        KIND,
+        ["one", "\ufefftext", "two"],
+        ["x", "kind", "y"],
+        notes=("1 rows are the names of the columns again",),
+    ),
+    Case(
+        "csv: what stands for nothing",
+        "x.csv",
+        "text,kind\nnan,x\n\\N,NULL\nnone of it,none\n",
+        KIND,
+        ["nan", "\\N", "none of it"],
+        ["x", "NULL", "none"],
+        notes=("2 of its texts say only 'nan'", "1 of its labels are such as 'NULL'"),
+    ),
+    Case(
+        "csv: read in a wrong encoding before",
+        "x.csv",
+        "text\nDon\u00e2\u20ac\u2122t\nfa\ufffdade\nÂge\n",
+        "",
+        ["Don\u00e2\u20ac\u2122t", "fa\ufffdade", "Âge"],
+        notes=("2 of its texts hold characters that a wrong encoding leaves",),
+    ),
+    Case(
+        "csv: labels in brackets",
+        "x.csv",
+        "text,kind\none,[unk]\ntwo,{x}\n",
+        KIND,
+        ["one", "two"],
+        ["[unk]", "{x}"],
     ),
     Case("csv: pandas index", "x.csv", lambda d: frame().to_csv(d / "x.csv"), KIND, TEXTS, LABELS),
     Case(
@@ -367,6 +477,22 @@ GOOD = [
         notes=("column chosen", "--columns prompt,chosen"),
     ),
     Case(
+        "jsonl: prompt, and chats that are chosen",
+        "x.jsonl",
+        jsonl([{"prompt": "Why?", "chosen": TURNS[:2], "rejected": TURNS}]),
+        "",
+        ["Because."],
+        notes=("last answer in chosen",),
+    ),
+    Case(
+        "jsonl: Dolly",
+        "x.jsonl",
+        jsonl([{"instruction": "i", "context": "", "response": "r", "category": "c"}]),
+        "",
+        ["r"],
+        notes=("column response", "--columns instruction,response"),
+    ),
+    Case(
         "jsonl: a chat on each line",
         "x.jsonl",
         jsonl([TURNS, TURNS[:2]]),
@@ -443,6 +569,63 @@ GOOD = [
         for orient in ("columns", "records", "split", "table")
     ),
     Case(
+        "json: pandas index",
+        "x.json",
+        lambda d: frame().to_json(d / "x.json", orient="index"),
+        KIND,
+        TEXTS,
+        LABELS,
+    ),
+    Case(
+        "json: pandas index of one row",
+        "x.json",
+        json.dumps({"0": {"title": "A", "text": "one"}}),
+        "",
+        ["one"],
+    ),
+    Case(
+        "json: rows by an id",
+        "x.json",
+        json.dumps({"x": {"title": "A", "text": "one"}, "y": {"title": "B", "text": "two"}}),
+        "",
+        ["one", "two"],
+    ),
+    Case(
+        "json: an export of Claude",
+        "x.json",
+        json.dumps(
+            [
+                {
+                    "name": "A talk",
+                    "chat_messages": [
+                        {"sender": "human", "text": "Why?"},
+                        {"sender": "assistant", "text": "Because."},
+                    ],
+                }
+            ]
+        ),
+        "",
+        ["Because."],
+        notes=("last answer in chat_messages",),
+    ),
+    Case(
+        "jsonl: contents of Gemini",
+        "x.jsonl",
+        jsonl(
+            [
+                {
+                    "contents": [
+                        {"role": "user", "parts": [{"text": "Why?"}]},
+                        {"role": "model", "parts": [{"text": "Because."}]},
+                    ]
+                }
+            ]
+        ),
+        "",
+        ["Because."],
+        notes=("last answer in contents",),
+    ),
+    Case(
         "json: columns as lists",
         "x.json",
         json.dumps({"text": TEXTS, "kind": LABELS}),
@@ -506,6 +689,45 @@ GOOD = [
         ['{"text": "a"}'],
         notes=("--format jsonl",),
     ),
+    Case(
+        "txt: a JSON array after all",
+        "x.txt",
+        '[{"text": "a"},\n{"text": "b"}]\n',
+        "",
+        ['[{"text": "a"},', '{"text": "b"}]'],
+        notes=("--format json",),
+    ),
+    Case(
+        "txt: brackets",
+        "x.txt",
+        "[Music] hey\n[softly] you\n",
+        "",
+        ["[Music] hey", "[softly] you"],
+    ),
+    Case(
+        "txt: an export of a chat",
+        "x.txt",
+        "\u200e[31.12.26, 10:00:00] Ann: Hello\n12/31/26, 10:01 - Bob: Hi\nthere\n",
+        "",
+        ["\u200e[31.12.26, 10:00:00] Ann: Hello", "12/31/26, 10:01 - Bob: Hi", "there"],
+        notes=("begin with a date and a time",),
+    ),
+    Case(
+        "txt: labels of fastText",
+        "x.txt",
+        "__label__a one\n__label__b two\n",
+        "",
+        ["__label__a one", "__label__b two"],
+        notes=("begin with __label__",),
+    ),
+    Case(
+        "txt: a page of HTML",
+        "x.txt",
+        "<!DOCTYPE html>\n<p>one</p>\n",
+        "",
+        ["<!DOCTYPE html>", "<p>one</p>"],
+        notes=("HTML",),
+    ),
     Case("txt: ending in capitals", "x.TXT", "one\n", "", ["one"]),
     # Parquet, Arrow and datasets
     Case("parquet", "x.parquet", parquet(arrow(text=TEXTS, kind=LABELS)), KIND, TEXTS, LABELS),
@@ -528,6 +750,24 @@ GOOD = [
     ),
     Case(
         "parquet: class labels", "FILE", dataset_parquet, f"{KIND} --format parquet", TEXTS, LABELS
+    ),
+    *(
+        Case(
+            f"parquet: class labels in {path}",
+            "FILE",
+            nested_labels,
+            f"--label-column {path} --format parquet",
+            ["a", "b"],
+            ["yes", "no"],
+        )
+        for path in ("one.kind", "several.0", "objects.0.kind")
+    ),
+    Case(
+        "parquet: numbers and nothing in a record",
+        "x.parquet",
+        parquet(arrow(body=["a"], price=[decimal.Decimal("1.50")], x=[float("nan")])),
+        "--columns body,price,x",
+        ['{"body": "a", "price": 1.5, "x": null}'],
     ),
     Case(
         "parquet: nested",
@@ -633,7 +873,69 @@ GOOD = [
         "--no-header",
         ["One text.", "Two texts."],
     ),
+    Case(
+        "xlsx: formulas beside the texts",
+        "x.xlsx",
+        book([["text", "n"], ["a", "=1+1"], ["b", "=1+2"]]),
+        "",
+        "ab",
+    ),
+    Case(
+        "xlsx: formulas with their values",
+        "x.xlsx",
+        edited(
+            book([["text"], ["a"], ["=A2"], ["=A3"]]),
+            (b'<c r="A3"><f>A2</f><v></v>', b'<c r="A3" t="str"><f>A2</f><v>a</v>'),
+            (b'<c r="A4"><f>A3</f><v></v>', b'<c r="A4" t="str"><f>A3</f><v>b</v>'),
+        ),
+        "",
+        "aab",
+    ),
+    Case(
+        "xlsx: formulas and errors left out",
+        "x.xlsx",
+        book([["text"], ["a"], ["=A2"], ["#REF!"], ["b"]]),
+        "--skip-blank",
+        "ab",
+        notes=("2 rows with a formula or an error",),
+    ),
+    Case(
+        "xlsx: a false size",
+        "x.xlsx",
+        edited(
+            book([["text", "kind"], ["a", "x"], ["b", "y"]]),
+            (b'<dimension ref="A1:B3"', b'<dimension ref="A1:A2"'),
+        ),
+        KIND,
+        "ab",
+        "xy",
+    ),
     # Several files
+    Case(
+        "a folder of documents, by lines",
+        "",
+        files(a_txt="one\ntwo\n", b_txt="three\nfour\n"),
+        "",
+        ["one", "two", "three", "four"],
+        notes=("each line of 2 files is a text", "--whole-files"),
+        source="$d",
+    ),
+    Case(
+        "a folder of documents",
+        "",
+        files(pos__b_txt="one\r\n\r\ntwo\r\n", pos__a_txt="\ufeffthree\n\n", neg__c_txt=" four"),
+        "--whole-files --label-column folder",
+        [" four", "three\n", "one\r\n\r\ntwo"],
+        ["neg", "pos", "pos"],
+        source="$d",
+    ),
+    Case(
+        "a document by another name",
+        "x.md",
+        "# one\n\ntwo\n",
+        "--whole-files --format txt",
+        ["# one\n\ntwo"],
+    ),
     Case(
         "a folder in natural order",
         "",
@@ -676,6 +978,15 @@ GOOD = [
         "",
         ["b"],
         source="$d:validation",
+    ),
+    Case(
+        "the same of many files",
+        "",
+        files(**{f"part_{n}_txt": f"{n}\n\n.\n" for n in range(12)}),
+        "--skip-blank",
+        [text for n in range(12) for text in (str(n), ".")],
+        notes=("each line of 12 files", "part_0.txt and 11 more files, each: 1 rows with a blank"),
+        source="$d",
     ),
     Case(
         "packed parts",

@@ -1,5 +1,6 @@
 """What is refused, and what the line has to say."""
 
+import datetime
 import gzip
 import json
 import lzma
@@ -20,6 +21,7 @@ from tests.data.inputs import (
     arrow,
     arrow_stream,
     book,
+    cells,
     files,
     jsonl,
     parquet,
@@ -115,6 +117,52 @@ BAD = [
         "",
         "line 2",
         'written ""',
+    ),
+    bad(
+        "csv: backslashes before single quotes",
+        "x.csv",
+        "text,kind\n'it\\'s, so','a'\n'fine','b'\n",
+        "",
+        "line 2",
+        "written ''",
+    ),
+    bad(
+        "csv: a chat that is cut off",
+        "x.csv",
+        cells(["messages"], [json.dumps(TURNS)], [json.dumps(TURNS)[:50]]),
+        "",
+        "row 2",
+        "no chat",
+        "50 characters",
+        "JSONL",
+    ),
+    bad(
+        "csv: a chat as NumPy writes it",
+        "x.csv",
+        cells(["id", "messages"], ["1", str(TURNS).replace("}, {", "}\n {")]),
+        "",
+        "row 1",
+        "no chat",
+        "JSONL",
+    ),
+    bad(
+        "csv: a table of Markdown",
+        "x.csv",
+        "| id | text |\n|----|:-----|\n| 1 | one |\n",
+        "",
+        "row 1",
+        "line of dashes",
+        "CSV",
+    ),
+    bad(
+        "csv: a list for a label",
+        "x.csv",
+        cells(["text", "kind"], ["one", "['a', 'b']"]),
+        KIND,
+        "row 1",
+        "['a', 'b']",
+        "can be no label",
+        "--label-column",
     ),
     bad("csv: open quote", "x.csv", 'text\n"a\nb\n', "", "x.csv", "line", "--no-quotes"),
     bad(
@@ -317,7 +365,7 @@ BAD = [
         KIND,
         "line 1",
         "a list",
-        "--label-column",
+        "--label-column, such as kind.0",
     ),
     bad(
         "csv: blank label",
@@ -347,6 +395,24 @@ BAD = [
         "--text-column",
     ),
     bad(
+        "parquet: bytes in a record",
+        "x.parquet",
+        parquet(arrow(text=["a"], picture=[b"z"])),
+        "--columns text,picture",
+        "row 1",
+        "bytes",
+        "b'z'",
+    ),
+    bad(
+        "parquet: NaN in a template",
+        "x.parquet",
+        parquet(arrow(text=["a"], n=[float("nan")])),
+        "--text '{n}. {text}'",
+        "row 1",
+        "no value",
+        "--skip-blank",
+    ),
+    bad(
         "xlsx: a number",
         "x.xlsx",
         book([["text"], ["a"], [5]]),
@@ -354,6 +420,54 @@ BAD = [
         "row 3",
         "int",
         "--text-column",
+    ),
+    bad(
+        "xlsx: formulas without values",
+        "x.xlsx",
+        book([["text"], ["a"], ['=A2&"!"'], ["=A3"]]),
+        "",
+        "row 3",
+        "the formula '=A2&\"!\"' without its value (2 in all)",
+        "spreadsheet program",
+        "--skip-blank",
+    ),
+    bad(
+        "xlsx: formulas and nothing else",
+        "x.xlsx",
+        book([["text"], ["=B2"]]),
+        "--columns text",
+        "row 2",
+        "formula",
+        "--skip-blank",
+    ),
+    bad(
+        "xlsx: error values",
+        "x.xlsx",
+        book([["text"], ["a"], ["#N/A"], ["#REF!"]]),
+        "--text '{text}!'",
+        "row 3",
+        "the error value #N/A (2 in all)",
+        "--skip-blank",
+    ),
+    bad(
+        "xlsx: a formula for a label",
+        "x.xlsx",
+        book([["text", "kind"], ["a", "=A1"]]),
+        KIND,
+        "row 2",
+        "'=A1'",
+        "'kind'",
+        "spreadsheet program",
+        "--label-column",
+    ),
+    bad(
+        "xlsx: a date in a template",
+        "x.xlsx",
+        book([["day", "body"], [datetime.date(2026, 1, 2), "a"]]),
+        "--text '{day}: {body}'",
+        "row 2",
+        "day is a datetime",
+        "--text",
     ),
     # Structure
     bad(
@@ -490,6 +604,7 @@ BAD = [
     bad("zst: cut off", "x.txt.zst", zstd(LONG.encode())[:30], "", "damaged or incomplete"),
     bad("zip", "x.zip", b"PK\x03\x04 and more", "", "x.zip", "ZIP archive", "--format xlsx"),
     bad("zip named csv", "x.csv", b"PK\x03\x04 and more", "", "x.csv", "ZIP archive"),
+    bad("rich text", "x.txt", "{\\rtf1\\ansi one}", "", "x.txt", "RTF", "plain text"),
     bad("pickle", "x.pkl", b"\x80\x04\x95", "", "pickle", "JSONL"),
     bad("parquet named csv", "x.csv", parquet(arrow(text=["a"])), "", "x.csv", "--format parquet"),
     bad(
@@ -511,6 +626,20 @@ BAD = [
         "arrow: cut off", "x.arrow", arrow_stream(arrow(text=TEXTS))[:-100], "", "x.arrow", "Arrow"
     ),
     bad("xlsx: no workbook", "x.xlsx", b"not a workbook", "", "no valid .xlsx"),
+    bad(
+        "a folder of documents with blank lines",
+        "",
+        files(a_txt="one\n\ntwo\n", b_txt="three\nfour\n"),
+        "",
+        "a.txt: line 2",
+        "(1 in all)",
+        "--whole-files",
+        "--skip-blank",
+        source="$d",
+    ),
+    bad(
+        "whole files of CSV", "x.csv", "text\na\n", "--whole-files", "x.csv", "csv", "--format txt"
+    ),
     # Names
     bad("no such file", "", "", "", "no such file", "none.csv", source="$d/none.csv"),
     bad("no such file, no ending", "", "", "", "no such file", "OWNER/NAME", source="hypotheses"),
@@ -557,5 +686,13 @@ BAD = [
         "txt, csv",
         source="$d",
     ),
-    bad("a folder of none", "", files(a_md="a\n"), "", "without a file to read", source="$d"),
+    bad(
+        "a folder of none",
+        "",
+        files(a_md="a\n"),
+        "",
+        "without a file to read",
+        "--format",
+        source="$d",
+    ),
 ]

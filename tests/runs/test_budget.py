@@ -6,6 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from steer.config import RunConfig
+from steer.correction.selector import LEAST
+from steer.data.corpus import Corpus
 from steer.engines.choice import EngineSpec
 from steer.runs import budget as budgets
 from steer.runs.budget import Budget, BudgetSpent
@@ -92,3 +94,12 @@ def test_a_forecast(tmp_path: Path, begun: bool) -> None:
         passed = 60 + run.reasons.get("surplus", 0)
         assert seen.attempts == pytest.approx(340 * made / passed, abs=1)
         assert seen.tokens == 10 * seen.attempts
+
+
+def test_a_forecast_of_a_run_that_corrects_needs_no_selector(tmp_path: Path) -> None:
+    real = Corpus.of(f"A text with the number {n}." for n in range(2 * LEAST))
+    config = RunConfig(**dict(CONFIG) | {"n": 40, "candidates": 4, "labels": {}})
+    config = complete_config(config, Expert(), tmp_path / "run")
+    engine = stub.StubEngine(real)
+    seen = forecast(config, Inputs(real, None, Expert(), engine, None), engine)
+    assert seen.attempts == 40 * 4 / PASSING

@@ -54,7 +54,12 @@ SHARED = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
         ({"conversations": SHARED}, (A,)),
         ({"instruction": "a", "input": "x", "output": "b"}, (("user", "a\n\nx"),)),
         ({"instruction": "a", "input": "", "output": "b"}, (A,)),
+        ({"instruction": "a", "context": "x", "response": "b"}, (("user", "a\n\nx"),)),
         ({"prompt": "a", "completion": "b"}, (A,)),
+        ({"prompt": chat("a"), "completion": chat("", "b")[1:]}, (A,)),
+        ({"prompt": [SYSTEM, *chat("a")], "response": "b"}, (("system", "s"), A)),
+        ({"prompt": "no", "chosen": chat("a", "b")}, (A,)),
+        ({"id": 1, "messages": json.dumps(chat("a", "b"))}, (A,)),
         ({"messages": chat("a", "b")[1:]}, None),
         ({"messages": [{"role": "user", "content": None}, *chat("a", "b")]}, None),
         ({"text": "b"}, None),
@@ -144,9 +149,12 @@ def test_chats_are_exported_whole(real: Corpus, tmp_path: Path):
     run, _ = make(real, tmp_path / "run")
     expected = [[*({"role": a, "content": b} for a, b in r.turns),
                  {"role": "assistant", "content": r.text}] for r in run.records]  # fmt: skip
+    export(run.path, tmp_path / "out.md")
+    first = (tmp_path / "out.md").read_text("utf-8").splitlines()[2]
+    assert first.startswith(f"1. *{run.records[0].turns[-1][1]}*<br>")
     for name in ("out.jsonl", "out.parquet", "out.csv", "out"):
         export(run.path, tmp_path / name)
-    for name in ("out.jsonl", "out.parquet", "out"):
+    for name in ("out.jsonl", "out.parquet", "out.csv", "out"):
         read = load_corpus(tmp_path / name, "messages")
         assert read.texts == tuple(run.texts)
         assert read.turns == tuple(record.turns for record in run.records)
@@ -161,6 +169,17 @@ def test_chats_are_exported_whole(real: Corpus, tmp_path: Path):
     assert "or answer what it answers" in lineage(stream, gone)[1]
     done = export(run.path, tmp_path / "kept.jsonl", ExportSettings(without=(gone,)))
     assert done.dropped >= 1
+
+
+def test_what_a_record_answers_is_shown_above_it(
+    real: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    run, _ = make(real, tmp_path / "run")
+    assert main(["show", str(run.path), "--records", "3"]) == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    for record in run.records[:3]:
+        place = lines.index(f"{record.id}  {record.turns[-1][1]}")
+        assert record.text.startswith(lines[place + 1])
 
 
 def test_from_a_file_to_chats(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

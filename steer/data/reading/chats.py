@@ -1,7 +1,14 @@
 """Conversations in data: turns of OpenAI's `messages` and of ShareGPT, and the answer in them."""
 
+import ast
+import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from contextlib import suppress
+from typing import Any, cast
+
+from steer.data.reading.rows import shown
+from steer.errors import SteerError
 
 Turn = tuple[str, str]
 """Who speaks ("user", "assistant", "system"), and what is said."""
@@ -10,13 +17,36 @@ Chat = tuple[Turn, ...]
 
 _ANSWERS = frozenset({"assistant", "gpt", "model", "bot", "chatbot", "chatgpt"})
 _USERS = frozenset({"user", "human", "prompter"})
-_SPEAKER, _SAID = ("role", "from", "speaker"), ("content", "value", "text")
+_SPEAKER, _SAID = ("role", "from", "speaker", "sender"), ("content", "value", "text", "parts")
+_WRITTEN = [
+    re.compile(rf"{start}[\"']({'|'.join(names)})[\"']\s*:")
+    for start, names in ((r"^\s*\[\s*\{(?s:.*?)", _SPEAKER), ("", _SAID))
+]
 
 
 def is_chat(value: Any) -> bool:
     """Whether a value is a list of turns, each with who speaks and what is said."""
     turns = isinstance(value, Sequence) and not isinstance(value, str) and len(value) > 0
     return turns and all(isinstance(turn, Mapping) and _speaker(turn) for turn in value)
+
+
+def is_written(value: Any) -> bool:
+    """Whether a string looks like a chat as JSON, or as Python writes a list: cells of CSV can hold
+    one in no other way."""
+    return isinstance(value, str) and all(each.search(value) for each in _WRITTEN)
+
+
+def read_written(value: str) -> Sequence[Mapping[str, Any]]:
+    """Reads a chat that a string holds; raises `SteerError` where it is none or cut off."""
+    for read in (json.loads, ast.literal_eval):
+        with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+            chat = read(value.strip())
+            if is_chat(chat):
+                return cast(Sequence[Mapping[str, Any]], chat)
+    raise SteerError(
+        f"no chat can be read from {shown(value)} ({len(value):,} characters; is it cut off?); "
+        "write each as JSON, or the file as JSONL"
+    )
 
 
 def last_answer(chat: Sequence[Mapping[str, Any]]) -> str | None:

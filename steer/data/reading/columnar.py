@@ -1,7 +1,7 @@
 """Rows of Parquet, Arrow and Hugging Face datasets, batch by batch, with the names of labels."""
 
 import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from steer.data.reading.layout import roots
@@ -81,17 +81,26 @@ def label_names(schema: Any) -> dict[str, Named]:
         features = datasets.Features.from_arrow_schema(schema)
     except (ValueError, TypeError, KeyError):  # written by a version that this one cannot read
         return {}
-    return {
-        column: _namer(feature)
-        for column, feature in features.items()
-        if isinstance(feature, datasets.ClassLabel) and feature.names
-    }
+    named = {column: _namer(feature) for column, feature in features.items()}
+    return {column: name for column, name in named.items() if name}
 
 
-def _namer(feature: Any) -> Named:
-    """Names a class label; -1 and null mean: none, and a number without a name stays."""
-    names = dict(enumerate(feature.names)) | {-1: None}
-    return lambda value: names.get(value, value)
+def _namer(feature: Any) -> Named | None:
+    """Names the class labels of a feature and within it; -1 and null mean: none, and a number
+    without a name stays. None where it has no class labels."""
+    if names := getattr(feature, "names", None):
+        known = dict(enumerate(names)) | {-1: None}
+        return lambda value: known.get(value, value)
+    if isinstance(feature, Mapping):
+        inner = {key: name for key, each in feature.items() if (name := _namer(each))}
+        return (lambda value: value and _named_within(value, inner)) if inner else None
+    item = feature[0] if isinstance(feature, list) else getattr(feature, "feature", None)
+    within = _namer(item) if item is not None else None
+    return (lambda value: value and [within(each) for each in value]) if within else None
+
+
+def _named_within(value: Mapping[str, Any], named: Mapping[str, Named]) -> dict[str, Any]:
+    return {key: named[key](each) if key in named else each for key, each in value.items()}
 
 
 def _needed(schema: Any, name: str, reading: Reading) -> list[str]:

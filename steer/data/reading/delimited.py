@@ -4,6 +4,7 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
 
 from steer.data.reading.header import is_header, split_header
@@ -14,7 +15,19 @@ from steer.errors import SteerError
 
 SEPARATORS = (",", ";", "\t", "|")
 _SAMPLE_ROWS, _SAMPLE_CHARS = 100, 2**20
+_SEP = re.compile(r'"?sep=(.)"?[\r\n]*', re.IGNORECASE)
+_DASHES = re.compile(r"\s*:?[-=]{2,}[-=+\s]*:?\s*")
 _NAMES = {"\t": "tab", ",": "comma", ";": "semicolon", "|": "pipe"}
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How cells are written: what ends one, the mark that holds one together ("" if none does), and
+    whether spaces may stand before that mark."""
+
+    separator: str
+    mark: str = '"'
+    spaced: bool = False
 
 
 def read_delimited(
@@ -28,18 +41,16 @@ def read_delimited(
     lines = iter(found)
     sample = list(_sample(lines))
     separator = reading.separator
-    if sample and sample[0].lower().startswith("sep=") and len(sample[0].strip()) == 5:
-        separator = separator or sample.pop(0).strip()[4]
-    separator = separator or _find_separator(sample, name, reading, usual)
-    spaced = _is_spaced(sample, separator, reading)
-    cells = _cells(chain(sample, lines), separator, name, reading, spaced)
+    if sample and (said := _SEP.fullmatch(sample[0])):
+        del sample[0]
+        separator = separator or said[1]
+    form = _find_form(sample, name, reading.model_copy(update={"separator": separator}), usual)
+    cells = _cells(chain(sample, lines), form, name, reading)
     first = list(_take(cells, _SAMPLE_ROWS))
     header, taken = split_header(first, name, reading, found.notes)
-    if separator != usual and reading.separator is None:
-        found.notes.append(f"{name}: cells end with a {_NAMES.get(separator, separator)}")
-    if spaced:
-        found.notes.append(f"{name}: spaces before quotation marks are no part of the cells")
-    rows = _rows(chain(first[taken:], cells), header, name, separator)
+    found.notes += _said(form, name, reading, usual)
+    _check_drawn(first[taken : taken + 1], name)
+    rows = _rows(chain(first[taken:], cells), header, name, form.separator, found.notes)
     return Rows(name, "row", rows, tuple(filter(None, header)), found.notes, textual=True)
 
 
@@ -66,27 +77,73 @@ def _take(cells: Iterator[list[str]], count: int) -> Iterator[list[str]]:
         yield row
 
 
-def _is_spaced(sample: Sequence[str], separator: str, reading: Reading) -> bool:
+def _check_drawn(body: Sequence[Sequence[str]], name: str) -> None:
+    """Raises `SteerError` where a line of dashes follows the names, as in tables for readers."""
+    filled = [cell for row in body for cell in row if cell.strip()]
+    if filled and all(map(_DASHES.fullmatch, filled)):
+        raise SteerError(
+            f"{name}: row 1 is a line of dashes: {shown(filled[0])}; such a table is drawn for "
+            "readers, and spaces stand around its cells: write it as CSV"
+        )
+
+
+def _find_form(sample: Sequence[str], name: str, reading: Reading, usual: str) -> _Form:
+    """Finds the separator and the mark: single quotes where most rows have a cell in them."""
+    marks = ['"'] if reading.quotes is not False else [""]
+    given = [reading.separator] if reading.separator else SEPARATORS
+    if reading.quotes is None and any(_is_single(sample, each) for each in given):
+        marks.insert(0, "'")
+    for mark in marks:
+        separator = reading.separator or _find_separator(sample, name, reading, usual, mark)
+        if mark != "'" or _is_single(sample, separator):
+            break
+    return _Form(separator, mark, _is_spaced(sample, separator, mark))
+
+
+def _is_single(sample: Sequence[str], separator: str) -> bool:
+    """Whether most rows have a cell in single quotes, and hardly any cell begins or ends with one
+    that has no other."""
+    text, end = "".join(sample), re.escape(separator)
+    if "'" not in text:
+        return False
+    begin = rf"(?:^|(?<={end})) *+"
+    cell = rf"{begin}(?:\"(?:[^\"]|\"\")*+\"|'(?:[^'\\]|''|\\.)*+' *+(?=[{end}\r\n]|\Z))"
+    whole = re.compile(cell, re.MULTILINE | re.DOTALL)
+    count = sum(match[0].lstrip(" ").startswith("'") for match in whole.finditer(text))
+    rest = whole.sub("", text)
+    odd = len(re.findall(rf"{begin}'|'(?=[{end}\r\n]|\Z)", rest, re.MULTILINE))
+    return count * 2 > max(1, len(rest.splitlines()) - 1) and odd * 10 <= count
+
+
+def _is_spaced(sample: Sequence[str], separator: str, mark: str) -> bool:
     """Whether in most rows a space stands between a separator and the quotation mark of a cell, as
     some programs write it."""
-    if reading.quotes is False:
+    if not mark:
         return False
-    rows = [row for row in csv.reader(sample, delimiter=separator) if row]
-    spaced = [any(re.match(' +"', cell) for cell in row[1:]) for row in rows]
+    rows = [row for row in csv.reader(sample, delimiter=separator, quotechar=mark) if row]
+    spaced = [any(re.match(f" +{mark}", cell) for cell in row[1:]) for row in rows]
     return sum(spaced) > len(rows) / 2
 
 
-def _cells(
-    lines: Iterable[str], separator: str, name: str, reading: Reading, spaced: bool = False
-) -> Iterator[list[str]]:
+def _said(form: _Form, name: str, reading: Reading, usual: str) -> Iterator[str]:
+    """Says what was found that the file's name does not tell."""
+    if form.separator != usual and reading.separator is None:
+        yield f"{name}: cells end with a {_NAMES.get(form.separator, form.separator)}"
+    if form.mark == "'":
+        yield f"{name}: single quotes around cells are no part of them; --no-quotes keeps them"
+    if form.spaced:
+        yield f"{name}: spaces before quotation marks are no part of the cells"
+
+
+def _cells(lines: Iterable[str], form: _Form, name: str, reading: Reading) -> Iterator[list[str]]:
     """Yields the cells of each row that is no blank line."""
-    quotes = reading.quotes is not False
     reader = csv.reader(
         lines,
-        delimiter=separator,
-        skipinitialspace=spaced,
+        delimiter=form.separator,
+        quotechar=form.mark or None,
+        skipinitialspace=form.spaced,
         strict=True,
-        quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE,
+        quoting=csv.QUOTE_MINIMAL if form.mark else csv.QUOTE_NONE,
     )
     while True:
         try:
@@ -94,12 +151,13 @@ def _cells(
         except csv.Error as error:
             raise SteerError(
                 f"{name} is no valid CSV at line {reader.line_num}: {error}; if quotation marks "
-                'are part of the texts, give --no-quotes; those within quoted texts are written ""'
+                f"are part of the texts, give --no-quotes; those within quoted texts are written "
+                f"{form.mark * 2}"
             ) from None
         if row is None:
             return
         if row:
-            _check_quotes(row, separator, reader.line_num, name, reading)
+            _check_quotes(row, form.separator, reader.line_num, name, reading)
             yield row
 
 
@@ -116,9 +174,11 @@ def _check_quotes(row: list[str], separator: str, line: int, name: str, reading:
             )
 
 
-def _find_separator(sample: Sequence[str], name: str, reading: Reading, usual: str) -> str:
+def _find_separator(
+    sample: Sequence[str], name: str, reading: Reading, usual: str, mark: str
+) -> str:
     """Finds the one separator that cuts all rows of the sample into equally many cells."""
-    rows = {each: _try(sample, each, reading) for each in SEPARATORS}
+    rows = {each: _try(sample, each, reading, mark) for each in SEPARATORS}
     even = [each for each in SEPARATORS if _width(rows[each]) > 1]
     if len(even) == 1:
         return even[0]
@@ -135,12 +195,12 @@ def _find_separator(sample: Sequence[str], name: str, reading: Reading, usual: s
     return usual
 
 
-def _try(sample: Sequence[str], separator: str, reading: Reading) -> list[list[str]]:
+def _try(sample: Sequence[str], separator: str, reading: Reading, mark: str) -> list[list[str]]:
     """The sample's rows with that separator, without the last one if it may go on; none if they are
     no valid CSV."""
     try:
-        spaced = _is_spaced(sample, separator, reading)
-        rows = list(_cells(sample, separator, "", reading, spaced))
+        form = _Form(separator, mark, _is_spaced(sample, separator, mark))
+        rows = list(_cells(sample, form, "", reading))
     except SteerError:
         return []
     return rows[:-1] if sum(map(len, sample)) > _SAMPLE_CHARS else rows
@@ -153,10 +213,15 @@ def _width(rows: Sequence[Sequence[str]]) -> int:
 
 
 def _rows(
-    body: Iterable[list[str]], header: Sequence[str], name: str, separator: str
+    body: Iterable[list[str]],
+    header: Sequence[str],
+    name: str,
+    separator: str,
+    notes: list[str],
 ) -> Iterator[tuple[int, Row]]:
     """Yields rows by the names of their columns; those without a name, such as an index that
-    pandas wrote, are left out."""
+    pandas wrote, are left out. At the end `notes` takes how many rows are the header again."""
+    again = 0
     for number, row in enumerate(body, start=1):
         if len(row) != len(header) and any(row[len(header) :] or ["short"]):
             raise SteerError(
@@ -164,4 +229,10 @@ def _rows(
                 f"quote texts that hold a {_NAMES.get(separator, separator)}, or name another "
                 "--separator"
             )
+        again += [cell.strip(" \ufeff") for cell in row] == header
         yield number, {column: cell for column, cell in zip(header, row, strict=False) if column}
+    if again:
+        notes.append(
+            f"{name}: {again} rows are the names of the columns again, as in files that were joined"
+            "; take them out if they are no texts"
+        )

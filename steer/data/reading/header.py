@@ -42,7 +42,7 @@ def split_header(
             f"{source}: the first row may be a text or a header: {shown(', '.join(names), 60)}; "
             "give --no-header if it is a text, --header if it names the columns"
         )
-    if reading.header is None and not _is_named(names, reading):
+    if reading.header is None and not names_usual(names, reading):
         _check_unnamed(names, first[1:], source)
         notes.append(
             f"{source}: the first row is taken for names of columns: "
@@ -63,7 +63,7 @@ def is_header(first: Sequence[str], body: Sequence[Sequence[str]], reading: Read
     like names that do not occur again, and a column must differ from its name: numbers, or longer
     texts. So a text that might be a name, above texts like it, is not sure.
     """
-    if _is_named(first, reading):
+    if names_usual(first, reading):
         return True
     columns = [_column(body, place) for place in range(len(first))]
     pairs = [(cell, values) for cell, values in zip(first, columns, strict=True) if cell]
@@ -71,8 +71,8 @@ def is_header(first: Sequence[str], body: Sequence[Sequence[str]], reading: Read
     return names and any(_differs(cell, values) for cell, values in pairs)
 
 
-def _is_named(first: Sequence[str], reading: Reading) -> bool:
-    """Whether a cell is a name that was asked for, or that columns usually have."""
+def names_usual(first: Sequence[str], reading: Reading) -> bool:
+    """Whether one of the cells is a name that was asked for, or that columns usually have."""
     asked = {reading.text_column, reading.label_column, *reading.fields}
     return any(cell in asked or cell.casefold() in _KNOWN for cell in first)
 

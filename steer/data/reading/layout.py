@@ -2,12 +2,23 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from numbers import Real
 from typing import Any
 
-from steer.data.reading.chats import Chat, asked, earlier_turns, is_chat, last_answer
+from steer.data.characters import is_blank
+from steer.data.reading.chats import (
+    Chat,
+    asked,
+    earlier_turns,
+    is_chat,
+    is_written,
+    last_answer,
+    messages,
+    read_written,
+)
 from steer.data.reading.header import is_number
-from steer.data.reading.rows import Row, Rows
+from steer.data.reading.rows import NoValue, Row, Rows, shown
 from steer.data.reading.settings import FIELD, Reading
 from steer.errors import SteerError
 from steer.shapes import write_value
@@ -15,11 +26,14 @@ from steer.shapes import write_value
 ABSENT = object()
 """Stands for the value of a row that has none."""
 
-_CHATS = ("messages", "conversations", "conversation", "chat", "turns")
+_CHATS = (
+    *("messages", "conversations", "conversation", "chat", "turns"),
+    *("chat_messages", "contents"),
+)
 _ANSWERED = (
-    ("instruction", "output"),
+    *(("instruction", answer) for answer in ("output", "response")),
     *(("prompt", answer) for answer in ("completion", "response", "chosen")),
-    ("question", "answer"),
+    *(("question", answer) for answer in ("answer", "response")),
 )
 
 
@@ -52,17 +66,17 @@ def find_layout(rows: Rows, sample: Sequence[Row], reading: Reading) -> Layout:
     if reading.text is not None:
         for field in reading.fields:
             _check(rows, sample, names, field, "text", "--text")
-        template = reading.text
-        return Layout(lambda row: _joined(template, row), template, wanted, label)
+        template, parts = reading.text, {f: _reader(rows, sample, f) for f in reading.fields}
+        return Layout(lambda row: _joined(template, parts, row), template, wanted, label)
     column = reading.text_column or _guess(rows, sample, names, label)
     _check(rows, sample, names, column, "text", "--text-column")
-    before = _before(column, names)
+    value, *before = (_reader(rows, sample, each) for each in (column, *_before(column, names)))
     return Layout(
-        lambda row: _answer(value_at(row, column)),
+        lambda row: _answer(value(row)),
         column,
         wanted,
         label,
-        lambda row: _turns(value_at(row, column), [value_at(row, name) for name in before]),
+        lambda row: _turns(value(row), [each(row) for each in before]),
     )
 
 
@@ -101,6 +115,18 @@ def listed(names: Iterable[str], most: int = 20) -> str:
     return ", ".join(all_names[:most]) + rest or "none"
 
 
+def _reader(rows: Rows, sample: Sequence[Row], path: str) -> Callable[[Row], Any]:
+    """A function that gives a row's value; where chats are written as strings, the chat."""
+    if not any(is_written(value_at(row, path)) for row in sample):
+        return lambda row: value_at(row, path)
+    rows.notes.append(f"{rows.source}: strings in {path} are read as the chats that they hold")
+    return lambda row: _opened(value_at(row, path))
+
+
+def _opened(value: Any) -> Any:
+    return read_written(value) if isinstance(value, str) and not is_blank(value) else value
+
+
 def _check(
     rows: Rows, sample: Sequence[Row], names: list[str], path: str, role: str, option: str
 ) -> None:
@@ -119,12 +145,12 @@ def _check(
 def _guess(rows: Rows, sample: Sequence[Row], names: list[str], label: str | None) -> str:
     if "text" in names and label != "text":
         return "text"
-    chats = [name for name in _CHATS if any(is_chat(row.get(name)) for row in sample)]
     texts = [name for name in names if name != label and _are_texts(sample, name)]
     alike = [name for name in texts if name.casefold() == "text"]
     if len(alike) == 1:
         return alike[0]
     answers = [answer for name, answer in _ANSWERED if {name, answer} <= set(names)]
+    chats = [name for name in (*_CHATS, *answers) if _are_chats(sample, name)]
     column = next(iter([*chats, *(texts if len(texts) == 1 else answers)]), None)
     if column is not None:
         rows.notes.extend(_said(rows.source, sample, names, column))
@@ -139,7 +165,7 @@ def _guess(rows: Rows, sample: Sequence[Row], names: list[str], label: str | Non
 
 def _said(source: str, sample: Sequence[Row], names: list[str], column: str) -> list[str]:
     """Says which column was chosen, where there was a choice, and how a pair is read whole."""
-    if any(is_chat(row.get(column)) for row in sample):
+    if _are_chats(sample, column):
         return [f"{source}: the texts are the last answer in {column}; --text-column names another"]
     pairs = [f"{name},{column}" for name in _asked(column) if name in names]
     whole = f", --columns {pairs[0]} reads pairs" if pairs else ""
@@ -150,12 +176,17 @@ def _said(source: str, sample: Sequence[Row], names: list[str], column: str) -> 
 def _before(column: str, names: Sequence[str]) -> list[str]:
     """Columns of what a column of answers answers, as far as there are such."""
     found = [name for name in _asked(column) if name in names][:1]
-    return found + (["input"] if found == ["instruction"] and "input" in names else [])
+    more = ("input", "context") if found == ["instruction"] else ()
+    return found + [name for name in more if name in names][:1]
 
 
 def _asked(column: str) -> list[str]:
     """Columns that a column of answers stands beside."""
     return [name for name, answer in _ANSWERED if answer == column]
+
+
+def _are_chats(sample: Sequence[Row], name: str) -> bool:
+    return any(is_chat(row.get(name)) or is_written(row.get(name)) for row in sample)
 
 
 def _are_texts(sample: Sequence[Row], name: str) -> bool:
@@ -180,19 +211,28 @@ def _answer(value: Any) -> Any:
 
 
 def _turns(value: Any, before: Sequence[Any]) -> Chat | None:
-    """What was said before a text: the earlier turns of its chat, or what it answers."""
-    return earlier_turns(value) if is_chat(value) else asked(before)
+    """What was said before a text: the earlier turns of its chat, else what it answers, which may
+    be a chat too."""
+    own = earlier_turns(value) if is_chat(value) else ()
+    if own or own is None:
+        return own
+    asking = [turn for each in before if is_chat(each) for turn in each]
+    return earlier_turns([*asking, *messages((), "")]) if asking else asked(before)
 
 
 def _object(columns: Sequence[str], row: Row) -> Any:
-    """The columns that a row has, as JSON of an object; `ABSENT` where it has none."""
+    """The columns that a row has, as JSON of an object; `ABSENT` where it has none, and the
+    `NoValue` of a cell if there is one."""
     values = {name: value_at(row, name) for name in columns}
+    if missing := [value for value in values.values() if isinstance(value, NoValue)]:
+        return missing[0]
     there = {name: value for name, value in values.items() if value is not ABSENT}
     return write_value(_plain(there)) if there else ABSENT
 
 
 def _plain(value: Any) -> Any:
-    """The value as JSON has it: NaN is null, and a date what it is written as."""
+    """The value as JSON has it: NaN is null, and a date what it is written as. Raises `SteerError`
+    for bytes."""
     if isinstance(value, Mapping):
         return {str(name): _plain(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
@@ -200,12 +240,22 @@ def _plain(value: Any) -> Any:
     value = value.item() if hasattr(value, "item") else value  # of NumPy
     if value is None or value != value:
         return None
+    if isinstance(value, bytes):
+        raise SteerError(f"a column of a record holds bytes: {shown(value)}; leave it out")
+    value = float(value) if isinstance(value, Decimal) else value
     return value if isinstance(value, str | int | float) else str(value)
 
 
-def _joined(template: str, row: Row) -> Any:
-    """The template with a row's values in it; `ABSENT` where one is missing or no plain value."""
-    values = {name: _answer(value_at(row, name)) for name in FIELD.findall(template)}
-    if any(v is ABSENT or not isinstance(v, str | Real) for v in values.values()):
+def _joined(template: str, parts: Mapping[str, Callable[[Row], Any]], row: Row) -> Any:
+    """The template with a row's values in it; `ABSENT` where one is missing, and the `NoValue` of a
+    cell if there is one. Raises `SteerError` for a value that is no text, number or truth."""
+    values = {name: _answer(part(row)) for name, part in parts.items()}
+    if missing := [value for value in values.values() if isinstance(value, NoValue)]:
+        return missing[0]
+    if any(value is None or value is ABSENT or value != value for value in values.values()):
         return ABSENT
+    for name, value in values.items():
+        if not isinstance(value, str | Real):
+            kind = type(value).__name__
+            raise SteerError(f"{name} is a {kind}: {shown(value)}; leave it out of --text")
     return FIELD.sub(lambda match: str(values[match[1]]), template)

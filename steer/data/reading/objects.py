@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from steer.data.reading.chats import is_chat
+from steer.data.reading.header import names_usual
 from steer.data.reading.rows import Row, Rows, shown
 from steer.data.reading.settings import Reading
 from steer.data.reading.streams import Lines
@@ -34,7 +35,7 @@ def read_json(stream: io.BufferedReader, name: str, reading: Reading) -> Rows:
     if _is_jsonl(text):
         return Rows(name, "line", _objects(text, name), notes=lines.notes)
     document = _parse("\n".join(text), name) if any(map(str.strip, text)) else []
-    items = enumerate(_items(document, name), start=1)
+    items = enumerate(_items(document, name, reading), start=1)
     rows = ((number, _object(item, f"{name}: item {number}")) for number, item in items)
     return Rows(name, "item", rows, notes=lines.notes)
 
@@ -97,14 +98,15 @@ def _object(value: Any, where: str) -> Row:
         return value
     if is_chat(value):
         return {"messages": value}
-    advice = " (or --format json for one array)" if isinstance(value, list) else ""
+    array = isinstance(value, list) and ": line " in where
+    advice = " (or --format json for one array)" if array else ""
     raise SteerError(
         f"{where} is no JSON object but {type(value).__name__}: {shown(value)}; "
         f'write {{"text": "..."}} for each text{advice}'
     )
 
 
-def _items(document: Any, name: str) -> Sequence[Any]:
+def _items(document: Any, name: str, reading: Reading) -> Sequence[Any]:
     """Finds the rows of a document."""
     if isinstance(document, list):
         return [{"text": item} if isinstance(item, str) else item for item in document]
@@ -114,6 +116,8 @@ def _items(document: Any, name: str) -> Sequence[Any]:
         rows = document["data"]  # as pandas writes it with orient="split"
         if all(isinstance(row, list) for row in rows):
             return [dict(zip(document["columns"], row, strict=False)) for row in rows]
+    if _is_by_row(document, reading):
+        return list(document.values())
     if columns := _columns(document):
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     held = {key: value for key, value in document.items() if _are_rows(value)}
@@ -123,6 +127,18 @@ def _items(document: Any, name: str) -> Sequence[Any]:
             "write the one to read as a file of its own"
         )
     return next(iter(held.values()), [document])
+
+
+def _is_by_row(document: Mapping[str, Any], reading: Reading) -> bool:
+    """Whether an object holds a row under each key, as pandas writes it with orient="index": the
+    rows have names of columns, and the keys are numbers or at least no such names."""
+    if not document or not all(isinstance(v, dict) and v for v in document.values()):
+        return False
+    names = list(dict.fromkeys(name for row in document.values() for name in row))
+    numbers = all(key.isdecimal() for key in document)
+    if numbers or names_usual(list(document), reading):
+        return numbers and not all(name.isdecimal() for name in names)
+    return names_usual(names, reading)
 
 
 def _columns(document: Mapping[str, Any]) -> dict[str, list[Any]]:

@@ -1,18 +1,28 @@
 """Rows of whatever a source names: each kind of file by its reader."""
 
 import io
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from steer.data.reading.columnar import read_arrow, read_dataset, read_parquet
 from steer.data.reading.delimited import names_columns, read_delimited
 from steer.data.reading.objects import read_json, read_jsonl
+from steer.data.reading.oddities import signs_in_lines
 from steer.data.reading.rows import Rows, shown
 from steer.data.reading.settings import Reading
 from steer.data.reading.sheets import read_xlsx
 from steer.data.reading.sources import KINDS, Part, file_kind, find_parts
-from steer.data.reading.streams import STANDARD_INPUT, Lines, head, open_stream, source_name
+from steer.data.reading.streams import (
+    LONGEST,
+    STANDARD_INPUT,
+    Lines,
+    head,
+    open_stream,
+    source_name,
+)
 from steer.errors import SteerError
 from steer.quiet import quiet_logs
 
@@ -28,21 +38,42 @@ _OTHERS = {
     b"\x04\x22\x4d\x18": "compressed (LZ4); decompress it first",
     b"7z\xbc\xaf": "a 7z archive; unpack it first",
     b"Rar!": "a RAR archive; unpack it first",
+    b"{\\rtf": "rich text (RTF); save it as plain text",
 }
+
+
+_NOT_WHOLE = "--whole-files reads plain text: give --format txt if it is, or leave it out"
+_WHOLE = "read each file as one text with --whole-files, take such lines out"
 
 
 def open_rows(source: str, reading: Reading, notes: list[str]) -> Iterator[Rows]:
     """Yields the rows of each file or dataset that the source names; `notes` takes what was left
     out. Raises `SteerError` when one cannot be read."""
-    for part in find_parts(source, notes):
+    parts = find_parts(source, notes)
+    documents = not reading.whole_files and _are_documents(parts, reading)
+    if documents:
+        notes.append(
+            f"{source}: each line of {len(parts)} files is a text; --whole-files reads each file "
+            "as one"
+        )
+    for part in parts:
         try:
-            if part.kind == "file":
-                yield _open_file(part, reading)
-            else:
-                yield read_dataset(_load(part), _dataset_name(part), reading)
+            rows = _open_file(part, reading) if part.kind == "file" else _open_set(part, reading)
         except OSError as error:
             reason = error.strerror or error
             raise SteerError(f"cannot read {part.place}: {reason}; check the file") from None
+        yield replace(rows, advice=_WHOLE) if documents else rows
+
+
+def _are_documents(parts: Sequence[Part], reading: Reading) -> bool:
+    """Whether there are several files of plain text, and most have several lines: each may be one
+    text. A few files tell."""
+    files = [Path(part.place) for part in parts if part.kind == "file"]
+    if len(files) < 2 or {reading.format or file_kind(path) for path in files} != {"txt"}:
+        return False
+    some = files[:: -(-len(files) // 20)]
+    long = [len(head(open_stream(path)).strip().splitlines()) > 1 for path in some]
+    return sum(long) > len(some) / 2
 
 
 def load_hub(name: str, split: str, config: str | None = None) -> Any:
@@ -59,6 +90,12 @@ def load_hub(name: str, split: str, config: str | None = None) -> Any:
         raise SteerError(
             f"no Hugging Face dataset can be loaded as {name}, split {split}: {reason}"
         ) from None
+
+
+def _open_set(part: Part, reading: Reading) -> Rows:
+    if reading.whole_files:
+        raise SteerError(f"{_dataset_name(part)} is a dataset; {_NOT_WHOLE}")
+    return read_dataset(_load(part), _dataset_name(part), reading)
 
 
 def _load(part: Part) -> Any:
@@ -91,12 +128,16 @@ def _open_file(part: Part, reading: Reading) -> Rows:
         kind = found
     if kind is None:
         raise SteerError(_unknown(path, name, found))
+    if reading.whole_files and kind != "txt":
+        raise SteerError(f"{name} is a file of {kind}; {_NOT_WHOLE}")
     if part.name is not None:
         if kind != "xlsx":
             raise SteerError(f"no such file: {part.place}:{part.name}; check the path")
         return read_xlsx(stream, f"{name}:{part.name}", reading, part.name)
     if kind == "tsv":
         return read_delimited(stream, name, reading, "\t")
+    if reading.whole_files:
+        return _read_whole(stream, name, reading)
     return _READERS[kind](stream, name, reading)
 
 
@@ -129,14 +170,38 @@ def _unknown(path: Path, name: str, found: str | None) -> str:
 def _read_text(stream: io.BufferedReader, name: str, reading: Reading) -> Rows:
     """Reads a text a line; blank lines at the end are no rows."""
     lines = Lines(stream, name, reading.encoding)
-    if head(stream).startswith(b'{"'):
+    start = head(stream).decode(reading.encoding or "utf-8", "replace").removeprefix("\ufeff")
+    first = start.splitlines()[:100] or [""]
+    if start.startswith('{"'):
         lines.notes.append(f"{name}: lines of JSON are read as texts; --format jsonl reads in them")
-    first = (head(stream).splitlines() or [b""])[0].decode("utf-8", "replace")
-    if names_columns(first):
+    elif re.match(r'\[\s*["{]', start):
+        lines.notes.append(f"{name}: JSON is read by lines; --format json reads in it")
+    elif sign := signs_in_lines(first):
+        lines.notes.append(f"{name}: {sign}")
+    elif names_columns(first[0]):
+        found = shown(first[0])
         lines.notes.append(
-            f"{name}: each line is a text, the first is {shown(first)}; --format csv reads columns"
+            f"{name}: each line is a text, the first is {found}; --format csv reads columns"
         )
     return Rows(name, "line", _lines(lines), ("text",), lines.notes)
+
+
+def _read_whole(stream: io.BufferedReader, name: str, reading: Reading) -> Rows:
+    """Reads a file as one text, without the line end at its end; the column `folder` names the one
+    that it is in."""
+    lines = Lines(stream, name, reading.encoding, ends=True)
+    return Rows(name, "text", _whole(lines, name), ("text", "folder"), lines.notes)
+
+
+def _whole(lines: Lines, name: str) -> Iterator[tuple[int, dict[str, str]]]:
+    text, size = [], 0
+    for line in lines:
+        text.append(line)
+        size += len(line)
+        if size > LONGEST:
+            raise SteerError(f"{name} has over {LONGEST:,} characters; cut it into several files")
+    whole = re.sub(r"(\r\n|\r|\n)\Z", "", "".join(text))
+    yield 1, {"text": whole, "folder": Path(name).absolute().parent.name}
 
 
 def _lines(lines: Lines) -> Iterator[tuple[int, dict[str, str]]]:

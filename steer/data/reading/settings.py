@@ -21,8 +21,9 @@ class Reading(Config):
     "{title}: {body}"; or it is an object of several `columns`, or of those that a schema (`shape`)
     names, as JSON. `label_column` is the label's. "a.b" reaches into objects. Where a setting
     is None the file decides: its `format` by its name, the `separator` of cells, whether there is
-    a `header`, whether `quotes` hold cells together, its `encoding`. Rows with a blank text, or
-    with control characters, are an error unless `skip_blank` or `skip_control` leaves them out.
+    a `header`, whether `quotes` hold cells together, its `encoding`. With `whole_files` a file of
+    plain text is one text. Rows with a blank text, or with control characters, are an error unless
+    `skip_blank` or `skip_control` leaves them out.
     """
 
     text_column: str | None = None
@@ -35,6 +36,7 @@ class Reading(Config):
     header: bool | None = None
     quotes: bool | None = None
     encoding: str | None = None
+    whole_files: bool = False
     skip_blank: bool = False
     skip_control: bool = False
 

@@ -127,7 +127,8 @@ def _files(folder: Path, split: str | None, notes: list[str]) -> list[Path]:
     known = [path for path in plain if file_kind(path)]
     if not known:
         raise SteerError(
-            f"{folder} is a folder without a file to read: no name ends in {', '.join(KINDS)}"
+            f"{folder} is a folder without a file to read: no name ends in {', '.join(KINDS)}; "
+            f"name others by a pattern and --format, as '{folder}/*.md' --format txt"
         )
     kinds = list(dict.fromkeys(str(file_kind(path)) for path in known))
     if len(kinds) > 1:
