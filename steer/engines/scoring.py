@@ -99,8 +99,9 @@ class Rows:
         self._allowed = None
         if self.masks:
             for written, text, read in zip(self.written, texts, self.counts.tolist(), strict=True):
-                for token in text[read:] if written else ():
-                    written.add(token)
+                if written:
+                    for token in text[read:]:
+                        written.add(token)
         self.counts = torch.tensor([len(text) for text in texts], device=self.weights.device)
 
     def next_draws(self, rows: slice) -> Tensor:

@@ -1,7 +1,6 @@
 """Decoding held to a shape on the vllm engine, where each group of linked sequences is one record;
 part of `make test-vllm`."""
 
-from dataclasses import replace
 from importlib.util import find_spec
 
 import pytest
@@ -31,7 +30,7 @@ class TestShapes(ShapesContract):
 def test_records_are_those_of_the_hf_engine(engine, hf, sampling):
     """More than decode together, some without a shape. Longer texts would some day meet a token
     that is plausible in one engine and, by rounding, not in the other."""
-    requests, sampling = short_requests(), replace(sampling, max_new_tokens=60)
+    requests, sampling = short_requests(), sampling.model_copy(update={"max_new_tokens": 60})
     requests += [
         request(len(requests) + row, GUIDANCES["steer"], shape)
         for row, shape in enumerate([SHAPES["schema"], None] * 3)
