@@ -152,7 +152,7 @@ def _make(given: Mapping[str, Any], reading: ReadingOptions) -> "Run | None":
         counts = dict.fromkeys(expert.labels, 1)  # those to come are in the texts
     config = _config(given, counts, bool(expert.labels))
     # A mistake shows before the texts are read.
-    spec.require(config.sampling, expert.task.shape if config.shaped else None)
+    spec.require(config.sampling)
     texts = reading.load_for(expert.task, given["real"])
     if given["balance"]:
         config = _config(given, balancing(texts), bool(expert.labels))

@@ -10,7 +10,6 @@ from steer.errors import SteerError
 from steer.models.base import DType
 from steer.models.fingerprints import adapter_fingerprint
 from steer.models.machine import use_cpus
-from steer.shapes import Shape
 
 EngineName = Literal["hf", "vllm"]
 
@@ -46,13 +45,12 @@ class EngineSpec:
         if self.gpus > 1 and self.name != "vllm":
             raise SteerError(f"--gpus is {self.gpus}, but only --engine vllm uses more than one")
 
-    def require(self, sampling: Sampling, shape: Shape | None = None) -> None:
-        """Raises `SteerError` for a `sampling`, or records with a `shape`, that the engine does not
-        know."""
+    def require(self, sampling: Sampling) -> None:
+        """Raises `SteerError` for a `sampling` that the engine does not know."""
         if self.name == "vllm":
             from steer.engines.vllm.engine import require_drawing
 
-            require_drawing(sampling, shape)
+            require_drawing(sampling)
 
     def load(self) -> Engine:
         """Loads the engine. Raises `SteerError` when the engine, the model or the adapter cannot be

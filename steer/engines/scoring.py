@@ -93,6 +93,17 @@ class Rows:
                 if written:
                     written.add(token)
 
+    def follow(self, texts: Sequence[Sequence[int]]) -> None:
+        """Reads what each row has written in all, ids that somebody else keeps; what it had read of
+        them before is not read again."""
+        self._allowed = None
+        if self.masks:
+            for written, text, read in zip(self.written, texts, self.counts.tolist(), strict=True):
+                if written:
+                    for token in text[read:]:
+                        written.add(token)
+        self.counts = torch.tensor([len(text) for text in texts], device=self.weights.device)
+
     def next_draws(self, rows: slice) -> Tensor:
         """Uniform numbers (rows,), each of which decides the next token of one of `rows`."""
         return self.draws[rows].gather(1, self.counts[rows].unsqueeze(-1)).squeeze(-1)

@@ -42,7 +42,7 @@ def launch(
     are there, the run is returned as far as it is. Raises `SteerError` also for a sampling that
     the engine does not know, and when the engine cannot be loaded.
     """
-    spec.require(config.sampling, expert.task.shape if config.shaped else None)
+    spec.require(config.sampling)
     if expert.task.chats:
         require_turns(real)
     config = complete_config(config, expert, out)
@@ -73,7 +73,7 @@ def foresee(
     """Forecasts what `launch` would take with an engine in this process, and makes nothing. Raises
     `SteerError` as `launch` does, and for panels that are selected by embeddings."""
     config = complete_config(config, expert, out)
-    spec.require(config.sampling, expert.task.shape if config.shaped else None)
+    spec.require(config.sampling)
     if config.panel_selection != "random":
         raise SteerError("a dry run knows random panels only; leave --panel-selection out")
     engine = as_begun(spec, out).load()

@@ -6,10 +6,8 @@ import pytest
 
 from steer.config import RunConfig, Sampling
 from steer.engines.choice import EngineSpec
-from steer.errors import SteerError
 from steer.models.expert import Expert
 from steer.runs.generation import generate
-from steer.runs.launch import launch
 from steer.shapes import Shape
 
 SHAPE = Shape(
@@ -50,10 +48,3 @@ def test_no_attempt_is_lost_to_the_form(expert, tiny_corpus, tmp_path):
         config(shaped=False, max_attempts=12), tiny_corpus, expert, engine, tmp_path / "free"
     )
     assert not free.records
-
-
-def test_the_vllm_engine_refuses_in_one_line(expert, tiny_corpus, tmp_path):
-    spec = EngineSpec(expert.base, expert.path, name="vllm")
-    with pytest.raises(SteerError, match=r"holds no records to a shape.*--no-shape"):
-        launch(config(), tiny_corpus, expert, spec, tmp_path / "run")
-    spec.require(Sampling())

