@@ -8,6 +8,8 @@ import tempfile
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# What is printed is as wide as without a terminal, also where several processes run the tests.
+os.environ.pop("COLUMNS", None)
 # Nor may a test read or write the user's own cache of embeddings and likelihoods.
 os.environ["STEER_METRICS_CACHE"] = f"{tempfile.mkdtemp(prefix='steer-tests-')}/metrics.sqlite"
 
