@@ -118,7 +118,8 @@ def generate(
 ) -> None:
     """Generate records until N are accepted; the same command continues a stopped run, and a
     larger N makes more of a finished one."""
-    with console.on_stop(f"the finished rounds are in {out}; the same command continues"):
+    kept = f"the finished rounds are in {out}; the same command continues"
+    with console.on_stop("a dry run makes nothing" if dry_run else kept):
         from steer.cli import tables
 
         run = _make(context.params, reading)

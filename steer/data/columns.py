@@ -45,7 +45,8 @@ def as_records(
 
 def schema_of(values: Iterable[Any]) -> dict[str, Any]:
     """Writes a JSON Schema of what a column's values are like: their type; of texts that are few,
-    which; of whole numbers, from where to where; of lists, how long; None among them is null."""
+    which, and of others, whether one is empty; of whole numbers, from where to where; of lists,
+    how long; None among them is null."""
     known = list(values)
     there = [value for value in known if value is not None]
     if not there:
@@ -65,7 +66,9 @@ def _of_kind(kind: str, values: list[Any]) -> dict[str, Any]:
     if kind == "string":
         different = sorted(set(values))
         few = len(different) <= FEW and len(values) >= OFTEN * len(different)
-        return {"enum": different} if few else {"type": kind}
+        if few:
+            return {"enum": different}
+        return {"type": kind} if "" in different else {"type": kind, "minLength": 1}
     if kind == "integer":
         return {"type": kind, "minimum": min(values), "maximum": max(values)}
     if kind == "array":

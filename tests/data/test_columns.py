@@ -23,7 +23,7 @@ COLUMNS = ("q", "n", "kind")
 EXPECTED = {
     "type": "object",
     "properties": {
-        "q": {"type": "string"},
+        "q": {"type": "string", "minLength": 1},
         "n": {"type": "integer", "minimum": 0, "maximum": 19},
         "kind": {"enum": ["a", "b", "c"]},
     },
@@ -36,10 +36,11 @@ LIKE = [
     ([True, None], {"anyOf": [{"type": "boolean"}, {"type": "null"}]}),
     ([True, 1], {"anyOf": [{"type": "boolean"}, {"type": "integer", "minimum": 1, "maximum": 1}]}),
     ([None], {"type": "null"}),
-    (["a", "b"], {"type": "string"}),
+    (["a", "b"], {"type": "string", "minLength": 1}),
+    (["a", ""], {"type": "string"}),
     (["a"] * 5 + [None], {"anyOf": [{"enum": ["a"]}, {"type": "null"}]}),
     (
-        [["x", "y"], []],
+        [["x", ""], []],
         {"type": "array", "minItems": 0, "maxItems": 2, "items": {"type": "string"}},
     ),
     ([[]], {"type": "array", "minItems": 0, "maxItems": 0}),
