@@ -16,14 +16,14 @@ import numpy as np
 from benchmarks.study.lab import Lab
 from benchmarks.study.measure import candidates, evaluated
 from benchmarks.study.parts import Cell, cut, load_part
-from benchmarks.study.plan import PROPOSALS, make_with
-from benchmarks.study.selecting import SELECTORS, Task
+from benchmarks.study.plan import DEFAULT, PROPOSALS, make_with
+from benchmarks.study.selecting import SELECTORS, Task, corrected, random
 from steer.experiments.comparison import run_folder
 from steer.files import write_atomic
 from steer.runs.records import Record
 
 CUTS = (
-    "temperature:temperature=0.9",
+    DEFAULT,
     "temperature:temperature=0.8",
     "top-k:top_k=200",
     "min-p:min_p=0.003",
@@ -40,8 +40,9 @@ def measure(lab: Lab, data: Path) -> None:
     made = {name: candidates(lab, name)[:MOST] for name in PROPOSALS[:2]}
     made |= {name: _made(lab, name) for name in CUTS}
     figures: dict[str, list[dict[str, float | None]]] = {}
-    for draw in range(DRAWS):
-        real = _rows(lab, data, draw)
+    for draw, cell in enumerate(cells(lab.cell)):
+        cut(data, lab.work, cell)
+        real = load_part(lab.work, cell, "report").texts
         for row in evaluated(lab, _sets(lab, made, draw), real, draw).rows:
             values = {key: row.estimates[key].value for key in SHOWN}
             figures.setdefault(row.name, []).append(values)
@@ -52,11 +53,10 @@ def measure(lab: Lab, data: Path) -> None:
         print(f"{name}: " + ", ".join(f"{key} {value:.3f}" for key, value in found.items()))
 
 
-def _rows(lab: Lab, data: Path, draw: int) -> Sequence[str]:
-    """Cuts out real rows for a draw."""
-    cell = Cell(f"{lab.cell.name}-{SEED + draw}", lab.cell.task, lab.cell.expert, SEED + draw)
-    cut(data, lab.work, cell)
-    return load_part(lab.work, cell, "report").texts
+def cells(cell: Cell) -> list[Cell]:
+    """Cells of the same expert, of whose real rows no cell of the study reports on any."""
+    seeds = range(SEED, SEED + DRAWS)
+    return [replace(cell, name=f"{cell.name}-{seed}", seed=seed) for seed in seeds]
 
 
 def _made(lab: Lab, name: str) -> Sequence[Record]:
@@ -70,10 +70,11 @@ def _sets(lab: Lab, made: dict[str, Sequence[Record]], draw: int) -> dict[str, l
     """Chooses a third of each, at random and corrected."""
     real = lab.corpus("select").texts
     return {
-        f"{name} / {selector}": [records[row].text for row in SELECTORS[selector](task)]
+        f"{name} / {selector}": [records[row].text for row in choose(task)]
         for name, records in made.items()
         for task in [Task(real, records, len(records) // 3, draw)]
-        for selector in ("one in three at random", "corrected")
+        for selector, choose in SELECTORS.items()
+        if choose in (random, corrected)
     }
 
 

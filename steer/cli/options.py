@@ -80,23 +80,18 @@ Embedder = Annotated[
 Full = Annotated[bool, typer.Option("--full", help="Show all figures, not the main ones only.")]
 Seed = Annotated[int, typer.Option(help="Every random choice derives from it.")]
 
+_METHOD = "How to decode: steer, plain, top-k, ... with settings such as steer:rho=0.3. " + (
+    "See steer methods."
+)
 MethodName = Annotated[
-    str,
-    typer.Option(
-        "--method",
-        metavar="NAME",
-        help="How to decode: steer, plain, top-k, ... with settings such as steer:rho=0.3. "
-        "See steer methods.",
-        rich_help_panel=GUIDANCE,
-    ),
+    str, typer.Option("--method", metavar="NAME", help=_METHOD, rich_help_panel=GUIDANCE)
 ]
 UsualMethod = Annotated[
     str | None,
     typer.Option(
         "--method",
         metavar="NAME",
-        help="How to decode: steer, plain, top-k, ... with settings such as steer:rho=0.3. See "
-        f"steer methods. (default: {PROPOSAL}, and {STEERED} with a setting of guidance)",
+        help=f"{_METHOD} (default: {PROPOSAL}, and {STEERED} with a setting of guidance)",
         rich_help_panel=GUIDANCE,
     ),
 ]
@@ -141,7 +136,7 @@ WeightsOption = Annotated[
 Temperature = Annotated[
     float | None,
     typer.Option(
-        help="0 is greedy. (default: the method's; 0.9 unless it is given)",
+        help="0 is greedy. (default: the method's; 0.9, or 1 with a setting of guidance)",
         rich_help_panel=SAMPLING,
     ),
 ]

@@ -234,6 +234,9 @@ def _show_run(
     meter: Meter, stage: str, progress: "generation.RunProgress", seconds: float, gained: int = 0
 ) -> None:
     rate = progress.acceptance_rate
+    if rate is None and not progress.tokens and progress.workers is None:
+        meter.update(stage)  # panels are being read, which may take minutes
+        return
     notes = [f"{progress.accepted}/{progress.wanted} accepted"]
     if rate is not None:
         notes[0] += f" at {rate:.0%}"

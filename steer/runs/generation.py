@@ -94,9 +94,9 @@ def generate(
     records, or more attempts, than before, finished or not. Positive panels (rho) are drawn from
     the texts in `towards`, by default from the real ones. A record that comes close to a text in
     `forbid`, such as a test set, is rejected (`steer.data.forbidden`). `on_progress` is called
-    after every step and may raise; so may Ctrl-C: the rounds committed before stay. Raises
-    `SteerError` as `open_store` does, for labels the expert does not know, for too few texts for a
-    panel, when the engine runs another base model, and when the disk is full.
+    before each round and after every step, and may raise; so may Ctrl-C: the rounds committed
+    before stay. Raises `SteerError` as `open_store` does, for labels the expert does not know, for
+    too few texts for a panel, when the engine runs another base model, and when the disk is full.
     """
     extra = {"towards": towards, "forbid": forbid}
     return generate_together({out: config}, real, expert, engine, on_progress, **extra)[0]

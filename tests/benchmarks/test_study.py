@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.study import pages, parts
+from benchmarks.study import pages, parts, tuning
 from benchmarks.study.measure import CHARACTERS, REAL, measured
 from benchmarks.study.parts import CELLS, cut, part
 from benchmarks.study.plan import DEFAULT, PROPOSALS, STEERED
@@ -60,27 +60,47 @@ def test_the_default_of_the_study_is_that_of_the_product() -> None:
     assert len(find_methods(",".join(PROPOSALS), labelled=False)) == len(PROPOSALS)
 
 
-def test_no_step_shares_a_row_and_each_row_reports_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def few_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of real texts, 20 of which make a part."""
     monkeypatch.setattr(parts, "READ_BEFORE", 10)
     for name in ("FIT", "SELECT", "VALIDATION", "REPORT"):
         monkeypatch.setattr(parts, name, 20)
     for task in parts.TASKS:
-        texts = "".join(json.dumps({"text": f"{task} {i}"}) + "\n" for i in range(140))
+        number = 140 if task == "hypotheses" else 300
+        texts = "".join(json.dumps({"text": f"{task} {i}"}) + "\n" for i in range(number))
         (tmp_path / f"{task}.jsonl").write_text(texts)
+    return tmp_path
+
+
+def test_no_step_shares_a_row_and_each_row_reports_once(few_rows: Path) -> None:
     reported: list[str] = []
     for cell in CELLS:
-        cut(tmp_path, tmp_path, cell)
+        cut(few_rows, few_rows, cell)
         names = ["fit", "select", "judge", "report"]
         names += [] if cell.task == "hypotheses" else ["validation"]
-        lines = [rows(tmp_path, cell, name) for name in names]
+        lines = [rows(few_rows, cell, name) for name in names]
         assert len(set().union(*lines)) == sum(map(len, lines))
         reported += lines[3]
     assert len(set(reported)) == len(reported)
     assert len([line for line in reported if "hypotheses" in line]) == 140 - parts.JUDGE
-    first, second = (rows(tmp_path, cell, "fit") for cell in (CELLS[0], CELLS[3]))
+    first, second = (rows(few_rows, cell, "fit") for cell in (CELLS[0], CELLS[3]))
     assert not set(first) & set(second)
+
+
+@pytest.mark.parametrize("task", ["comments", "commonsense"])
+def test_cuts_are_chosen_on_rows_that_no_cell_reads(task: str, few_rows: Path) -> None:
+    read: set[str] = set()
+    mine = [cell for cell in CELLS if cell.task == task]
+    for cell in mine:
+        cut(few_rows, few_rows, cell)
+        for name in ("fit", "select", "judge", "validation", "report"):
+            read |= set(rows(few_rows, cell, name))
+    for cell in tuning.cells(mine[0]):
+        cut(few_rows, few_rows, cell)
+        chosen = rows(few_rows, cell, "report")
+        assert len(set(chosen)) == 20 and not read & set(chosen)
+        read |= set(chosen)
 
 
 def rows(work: Path, cell: parts.Cell, name: str) -> list[str]:

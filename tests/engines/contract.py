@@ -197,7 +197,6 @@ class EngineContract:
         suppress_health_check=[
             HealthCheck.function_scoped_fixture,
             HealthCheck.differing_executors,
-            HealthCheck.too_slow,  # of a busy machine
         ],
     )
     def test_scores_equal_the_naive_reference(self, engine, slow, batch, data):
