@@ -7,13 +7,15 @@ of docs/reliability.md; a small part of it is a test.
 
 import argparse
 import json
+import multiprocessing
 import os
 import random
 import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,8 @@ from tests import stub
 from tests.soakcommands import fill_disks, kill_commands
 
 SECONDS = 30
+PART = 100
+"""Attacks of one kind that a process makes before another may have its turn."""
 VALUES: tuple[Any, ...] = (
     None, True, -1, 0, 10**30, 1.5, "", "x", "\ud83d", "10", [], {}, [[]], {"a": 1}, "\x1b[31m",
 )  # fmt: skip
@@ -165,17 +169,44 @@ ATTACKS: dict[str, tuple[Callable[[int, random.Random, Path], Counter[str]], int
 }
 
 
-def soak(share: float, seed: int = 0, say: Callable[[str], None] | None = None) -> Table:
-    """Runs every attack, so large a `share` of its usual size."""
-    table: Table = {}
-    for name, (attack, size) in ATTACKS.items():
-        began = time.monotonic()
-        with tempfile.TemporaryDirectory() as folder:
-            table[name] = attack(max(4, round(size * share)), random.Random(seed), Path(folder))
-        if say:
-            ends = ", ".join(f"{count} {end}" for end, count in table[name].most_common())
-            say(f"| {name} | {table[name].total()} | {ends} | {time.monotonic() - began:.0f} s |")
+def soak(
+    share: float, seed: int = 0, say: Callable[[str], None] | None = None, processes: int = 1
+) -> Table:
+    """Runs every attack, so large a `share` of its usual size, in so many processes. What is
+    attacked depends on the seed alone, as attacks are cut into parts of their own seeds."""
+    work = [
+        (name, min(PART, size - begin), f"{seed} {name} {begin}")
+        for name, (_, usual) in ATTACKS.items()
+        for size in [max(4, round(usual * share))]
+        for begin in range(0, size, PART)
+    ]
+    table: Table = {name: Counter() for name in ATTACKS}
+    spent = Counter[str]()
+    with _mapped(processes) as mapped:
+        for (name, *_), (ends, seconds) in zip(work, mapped(_part, work), strict=True):
+            table[name].update(ends)
+            spent[name] += round(seconds)
+            if say:
+                said = ", ".join(f"{count} {end}" for end, count in table[name].most_common())
+                say(f"| {name} | {table[name].total()} | {said} | {spent[name]} s |")
     return table
+
+
+@contextmanager
+def _mapped(processes: int) -> Iterator[Callable[..., Iterable[tuple[Counter[str], float]]]]:
+    if processes == 1:
+        yield map
+        return
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        yield pool.map
+
+
+def _part(work: tuple[str, int, str]) -> tuple[Counter[str], float]:
+    name, size, seed = work
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        ends = ATTACKS[name][0](size, random.Random(seed), Path(folder))
+    return ends, time.monotonic() - began
 
 
 def failures(table: Table) -> list[str]:
@@ -308,11 +339,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--share", type=float, default=1.0, help="of the usual sizes")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--processes", type=int, default=os.cpu_count(), help="default: one a core")
     given = parser.parse_args()
-    table = soak(given.share, given.seed, lambda line: print(ascii(line)[1:-1], flush=True))
+    began = time.monotonic()
+    table = soak(given.share, given.seed, _say, given.processes)
+    _say(f"{time.monotonic() - began:.0f} seconds in all")
     for failure in failures(table):
-        print(ascii(failure))
+        _say(failure)
     return 1 if failures(table) else 0
+
+
+def _say(line: str) -> None:
+    print(ascii(line)[1:-1], flush=True)
 
 
 if __name__ == "__main__":

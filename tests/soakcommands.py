@@ -49,17 +49,19 @@ class Phase:
 
 @dataclass(frozen=True)
 class Ended:
-    """End of a command: its exit code, None where it was killed, and what it said."""
+    """End of a command: its exit code, None where it was killed, what it said, and the seconds that
+    it took once its libraries were there."""
 
     code: int | None
     said: str
+    seconds: float
 
 
 def kill_commands(count: int, draw: random.Random, folder: Path) -> Counter[str]:
     """Sends SIGKILL at a random moment of a command."""
 
     def attack(arguments: list[str], seconds: float) -> str:
-        ended = _run(arguments, seconds=draw.uniform(0, 1.1 * seconds))
+        ended = _run(arguments, seconds=draw.uniform(0, seconds))
         if ended.code is None:
             return "killed"
         return "done before" if ended.code in DONE else f"FAILED: {_line(ended.said)}"
@@ -88,8 +90,8 @@ def _attack(count: int, folder: Path, attack: Callable[[list[str], float], str])
     found = Counter[str]()
     phases = _phases(folder)
     for number, (name, phase) in enumerate(phases.items()):
-        began, whole = time.monotonic(), _finished(phase, folder / name)
-        seconds, place = time.monotonic() - began, 0
+        seconds, place = _done(phase.arguments(folder / name)).seconds, 0
+        whole = phase.read(folder / name)
         share = count // len(phases) + (number < count % len(phases))
         for times in range(1, share + 1):
             out = folder / f"{name}-{place}"
@@ -120,14 +122,20 @@ def _checked(phase: Phase, out: Path, whole: Any, ended: str) -> str:
     return "FAILED: something else is there"
 
 
-def _finished(phase: Phase, out: Path, whole: Any = None) -> Any:
+def _finished(phase: Phase, out: Path, whole: Any) -> Any:
     """Runs a command to its end, unless all is there already; gives what it made."""
     left = phase.read(out)
     if left is None or left != whole:
-        ended = _run(phase.arguments(out))
-        if ended.code not in DONE:
-            raise RuntimeError(ended.said)
+        _done(phase.arguments(out))
     return phase.read(out)
+
+
+def _done(arguments: list[str]) -> Ended:
+    """Runs a command that must come to its end."""
+    ended = _run(arguments)
+    if ended.code not in DONE:
+        raise RuntimeError(ended.said)
+    return ended
 
 
 def _phases(folder: Path) -> dict[str, Phase]:
@@ -140,9 +148,7 @@ def _phases(folder: Path) -> dict[str, Phase]:
     more = ["--real", str(real), "--min-chars", "0", "--round-size", "8", "--max-attempts", "32"]
     make = ["generate", str(expert), "--n", "24", "--near", "1", *more]
     for arguments, out in ((fit, expert), (make, run)):
-        ended = _run([*arguments, "--out", str(out)])
-        if ended.code not in DONE:
-            raise RuntimeError(ended.said)
+        _done([*arguments, "--out", str(out)])
     return {
         "fit": Phase(lambda out: [*fit, "--out", str(out)], _expert),
         "generate": Phase(lambda out: [*make, "--out", str(out)], _rounds, _begins),
@@ -180,18 +186,21 @@ def _file(ending: str) -> Callable[[Path], bytes | None]:
 def _run(arguments: list[str], seconds: float = PATIENCE, size: int | None = None) -> Ended:
     """Runs a command for so many `seconds` at most, with files of at most `size` bytes."""
     here, there = CHILDREN.Pipe()
+    began = time.monotonic()
     child = CHILDREN.Process(target=_work, args=(arguments, size, there), daemon=True)
     child.start()
     there.close()
     try:
         assert here.recv() == "ready"
+        began = time.monotonic()
         code, said = here.recv() if here.poll(seconds) else (None, "killed")
     except EOFError:
         code, said = None, f"ended without a word, exit code {child.exitcode}"
+    spent = time.monotonic() - began
     child.kill()
     child.join()
     here.close()
-    return Ended(code, said)
+    return Ended(code, said, spent)
 
 
 def _work(arguments: list[str], size: int | None, pipe: Connection) -> None:

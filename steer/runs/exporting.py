@@ -1,6 +1,7 @@
 """A run's records as a file of another kind, or as a Hugging Face dataset, read and written one
 round after the other."""
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -99,7 +100,7 @@ def export(
             made: DatasetFolder = ForHub(folder) if settings.hub else OnDisk(folder)
             job.write(lambda split: made.writer(split, job.types))
             card = dataset_card(job.facts(made), settings.card)
-            (folder / "README.md").write_text(card, "utf-8")
+            (folder / "README.md").write_text(card, "utf-8", errors="replace")
     return job.done
 
 
@@ -223,7 +224,7 @@ class _Job:
 
 def _origin(stream: Stream) -> dict[str, Any]:
     """Columns that are equal for all records of a run, as the file has no run.json beside it."""
-    return {
+    columns = {
         "method": stream.config.method,
         "settings": stream.config.model_dump(mode="json", exclude={"method"}),
         "expert": stream.sources.expert,
@@ -231,3 +232,8 @@ def _origin(stream: Stream) -> dict[str, Any]:
         "run": str(stream.path),
         "steer": stream.version,
     }
+    # A path that is not UTF-8 holds lone surrogates, which no file of UTF-8 can hold.
+    kept: dict[str, Any] = json.loads(
+        json.dumps(columns, ensure_ascii=False).encode(errors="replace")
+    )
+    return kept

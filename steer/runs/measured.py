@@ -59,6 +59,9 @@ class _Table(_Saved):
 
 
 _TABLE = TypeAdapter(_Table)
+_DEFAULTS = {
+    name: field.default for name, field in _Column.model_fields.items() if not field.is_required()
+}
 
 
 def read_evaluation(path: Path, advice: str) -> dict[str, Any]:
@@ -68,6 +71,7 @@ def read_evaluation(path: Path, advice: str) -> dict[str, Any]:
         table: dict[str, Any] = json.loads(read_regular(path), parse_constant=lambda _: None)
         check_values(_TABLE, table)
         _check_rows(table["rows"], [column["key"] for column in table["columns"]])
+    table["columns"] = [_DEFAULTS | column for column in table["columns"]]
     return table
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from steer.config import Config
 from steer.errors import SteerError
+from steer.files import write_json
 from steer.models.expert import CARD, Expert
 from steer.models.fingerprints import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from steer.models.packaged import EMBEDDED
@@ -114,9 +115,9 @@ def _lay_out(expert: Expert, folder: Path, settings: PublishSettings, hub: Any) 
         (ADAPTER_CONFIG, config | {"base_model_name_or_path": base}),
         (CARD, expert.model_dump(mode="json") | {"base": base}),
     ):
-        (folder / name).write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        write_json(folder / name, values)
     card = _with_licence(settings.card, base, hub)
-    (folder / "README.md").write_text(expert_card(expert, base, card), "utf-8")
+    (folder / "README.md").write_text(expert_card(expert, base, card), "utf-8", errors="replace")
 
 
 def _with_licence(card: CardSettings, base: str, hub: Any) -> CardSettings:

@@ -270,14 +270,15 @@ def _read_identity(place: Place) -> tuple[str, RunConfig, Sources]:
         config, sources = RunConfig(**values["config"]), Sources(**values["sources"])
         _check_written(values["config"], config.model_dump(mode="json"))
         _check_written(values["sources"], sources.model_dump(mode="json"))
+        version = str(values["steer"])
     if not later:
-        return str(values["steer"]), config, sources
+        return version, config, sources
     with _reading(place.where(_grown_name(times))):
         larger = grown(config, later)
         _check_written({name: later[name] for name in SIZES}, sizes(larger))
         if smaller := shrinking(config, larger):
             raise ValueError(smaller[0])
-    return str(values["steer"]), larger, sources
+    return version, larger, sources
 
 
 def _check_written(values: Mapping[str, Any], written: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import datasets
+import numpy as np
 import openpyxl
 import pandas
 import pyarrow
@@ -24,6 +25,7 @@ LINES = ("Was, ist „das“; ja?", 'a "quoted" word', "  indented\u2028 ", "日
 LABELS = ("a", "b", "a", "b")
 WESTERN = ("Grüße, naïve café", "“quoted” … 5 €", "Ça va être l'été à Orléans")
 LONG = "long " * 40_000
+LENGTHS = tuple("x" * length for length in (101, 103, 103))
 
 Make = bytes | str | Callable[[Path], Any]
 
@@ -91,6 +93,20 @@ def arrow_stream(made: pyarrow.Table) -> bytes:
     with pyarrow.ipc.new_stream(out, made.schema) as writer:
         writer.write_table(made)
     return out.getvalue()
+
+
+def outside(made: bytes | None = None) -> bytes:
+    """Lets the second of three texts of an Arrow file end 2^30 bytes on, where nothing is."""
+    made = made or arrow_stream(arrow(text=LENGTHS))
+    was, now = (np.array([0, 101, end, 307], "<i4").tobytes() for end in (204, 1 << 30))
+    assert made.count(was) == 1
+    return made.replace(was, now)
+
+
+def outside_saved(folder: Path) -> None:
+    datasets.Dataset.from_dict({"text": list(LENGTHS)}).save_to_disk(str(folder / "FILE"))
+    (path,) = (folder / "FILE").glob("*.arrow")
+    path.write_bytes(outside(path.read_bytes()))
 
 
 def zstd(content: bytes) -> bytes:

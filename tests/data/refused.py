@@ -24,6 +24,8 @@ from tests.data.inputs import (
     cells,
     files,
     jsonl,
+    outside,
+    outside_saved,
     parquet,
     rows,
     table,
@@ -624,6 +626,23 @@ BAD = [
     ),
     bad(
         "arrow: cut off", "x.arrow", arrow_stream(arrow(text=TEXTS))[:-100], "", "x.arrow", "Arrow"
+    ),
+    bad("arrow: a text ends far outside", "x.arrow", outside(), "", "after row 0", "valid Arrow"),
+    bad(
+        "save_to_disk: a text ends far outside",
+        "FILE",
+        outside_saved,
+        "",
+        "FILE",
+        "no valid dataset",
+    ),
+    bad(
+        "arrow: a column name is no text",
+        "x.arrow",
+        arrow_stream(arrow(text=TEXTS)).replace(b"text\0", b"t\xffxt\0"),
+        "",
+        "x.arrow",
+        "no valid Arrow",
     ),
     bad("xlsx: no workbook", "x.xlsx", b"not a workbook", "", "no valid .xlsx"),
     bad(

@@ -86,6 +86,7 @@ def test_refused_in_one_line(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     source = prepare(case, tmp_path, monkeypatch)
+    capfd.readouterr()
     command = ["fit", "--prompt", "A text:", "--out", str(tmp_path / "new")]
     code = main([*command, *shlex.split(case.options), "--", source])
     (line,) = [line for line in capfd.readouterr().err.splitlines() if line]

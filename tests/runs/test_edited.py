@@ -99,6 +99,7 @@ IDENTITIES: dict[str, tuple[Callable[[Any], Any], str]] = {
     "a list": (lambda _: "[]", "no format"),
     "no settings": (lambda all: all | {"config": None}, "TypeError"),
     "no sources": (lambda all: {k: v for k, v in all.items() if k != "sources"}, "sources"),
+    "no version": (lambda all: {k: v for k, v in all.items() if k != "steer"}, "steer"),
     "an unknown setting": (lambda all: all | {"config": all["config"] | {"x": 1}}, "'x'"),
     "a number as text": (lambda all: all | {"config": all["config"] | {"n": "2"}}, "n is '2'"),
     "a number below all": (lambda all: all | {"config": all["config"] | {"n": -2}}, "n is -2"),

@@ -223,6 +223,17 @@ def test_no_spreadsheet_runs_a_cell(run: Run, tmp_path: Path, guard: bool) -> No
     assert all(float(row["log_prob_expert"]) == -1.25 for row in rows)  # numbers stay numbers
 
 
+@pytest.mark.parametrize("name", ["out.jsonl", "out.csv", "out.parquet", "out"])
+def test_a_base_model_at_a_path_that_is_not_utf8(run: Run, tmp_path: Path, name: str) -> None:
+    sources = run.sources.model_copy(update={"base": "/models/\udcff"})
+    export(written(tmp_path / "run", ["a"], sources), tmp_path / name)
+    out = tmp_path / name
+    content = b"".join(
+        path.read_bytes() for path in (out.rglob("*") if out.is_dir() else [out]) if path.is_file()
+    )
+    assert b"/models/?" in content
+
+
 def test_a_sample_in_markdown(run: Run, tmp_path: Path) -> None:
     path = written(tmp_path / "run", [f"<b>{n}*" for n in range(120)], run.sources)
     export(path, tmp_path / "out.md")

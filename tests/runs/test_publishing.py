@@ -130,11 +130,11 @@ def test_no_hub(hub: hubserver.Hub, run: Run) -> None:
 def test_the_measured_table(tmp_path: Path) -> None:
     columns = [
         {"key": "a", "title": "A", "format": ".1%", "aim": "lower"},
-        {"key": "b", "title": "B", "format": ".3f", "aim": "as real"},
+        {"key": "b", "title": "B", "aim": "as real"},  # an older one, which had no formats
     ]
     nothing = {"value": None}
     rows = [
-        {"name": "run", "a": {"value": 0.5, "low": 0.4, "high": 0.6}, "b": nothing},
+        {"name": "run", "a": {"value": 0.5, "low": 0.4, "high": 0.6}, "b": {"value": 2}},
         {"name": "real", "a": {"value": 0.25, "low": None, "high": None}, "b": nothing},
     ]
     path = tmp_path / "table.json"
@@ -145,4 +145,5 @@ def test_the_measured_table(tmp_path: Path) -> None:
         "| metric | run | real | better |",
         "|---|---:|---:|---|",
         "| A | 50.0% ±10.0% | 25.0% | lower |",
+        "| B | 2.000 | - | as real |",
     ]

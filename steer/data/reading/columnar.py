@@ -25,6 +25,7 @@ def read_parquet(stream: io.BufferedReader, name: str, reading: Reading) -> Rows
 
     try:
         file = pyarrow.parquet.ParquetFile(seekable(stream))
+        names = tuple(file.schema_arrow.names)
     except (pyarrow.ArrowException, OSError, *NOT_OURS, SystemError) as error:
         raise _damaged(name, "Parquet", error) from None
     if file.metadata.num_rows > MOST_ROWS:
@@ -35,7 +36,7 @@ def read_parquet(stream: io.BufferedReader, name: str, reading: Reading) -> Rows
     columns = _needed(file.schema_arrow, name, reading)
     batches = file.iter_batches(_BATCH, columns=columns)
     rows = _numbered(batches, label_names(file.schema_arrow), name, "Parquet")
-    return Rows(name, "row", rows, tuple(file.schema_arrow.names))
+    return Rows(name, "row", rows, names)
 
 
 def read_arrow(stream: io.BufferedReader, name: str, reading: Reading) -> Rows:
@@ -53,12 +54,13 @@ def read_arrow(stream: io.BufferedReader, name: str, reading: Reading) -> Rows:
         else:
             reader = pyarrow.ipc.open_stream(file, options=options)
             batches = iter(reader)
+        names = tuple(reader.schema.names)
     except (pyarrow.ArrowException, OSError, *NOT_OURS, SystemError) as error:
         raise _damaged(name, "Arrow", error) from None
     columns = _needed(reader.schema, name, reading)
     chosen = (batch.select(columns) for batch in batches)
     rows = _numbered(chosen, label_names(reader.schema), name, "Arrow")
-    return Rows(name, "row", rows, tuple(reader.schema.names))
+    return Rows(name, "row", rows, names)
 
 
 def read_dataset(dataset: Any, name: str, reading: Reading) -> Rows:
@@ -127,6 +129,8 @@ def _numbered(
     number = 0
     try:
         for batch in batches:
+            # Arrow takes a file's offsets as they are; a damaged one would end the process.
+            batch.validate(full=True)
             columns = {c: batch.column(c).to_pylist() for c in batch.schema.names}
             for column in columns.keys() & named.keys():
                 columns[column] = [named[column](value) for value in columns[column]]
