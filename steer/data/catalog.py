@@ -189,6 +189,10 @@ def _task(values: dict[Any, Any]) -> Task:
             raise SteerError(f"unknown key {key!r}; the keys are {', '.join(known)}")
     if "prompt" not in values:
         raise SteerError("there is no prompt; write in a line what a record is")
+    hub = values.get("hub")
+    for key in hub if isinstance(hub, dict) else ():
+        if not isinstance(key, str):
+            raise SteerError(f"hub has the key {key!r}; its keys are text")
     try:
         return TypeAdapter(Task).validate_python(values)
     except ValidationError as error:

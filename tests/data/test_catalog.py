@@ -150,6 +150,7 @@ def test_a_prompt_is_enough(write: Write) -> None:
         ("prompt: x\nhub: y", "hub is 'y'"),
         ("prompt: x\nhub: {split: y}", "dataset"),
         ("prompt: x\nhub: {dataset: y, colum: z}", "unknown setting 'colum'; the settings are"),
+        ("prompt: x\nhub: {dataset: y, 5: z}", "hub has the key 5; its keys are text"),
         ("prompt: x\nhub: {dataset: y, options: z}", "one of options and answer"),
         ("prompt: !!python/object:os.system x", "no valid YAML"),
         ("prompt: \x01", "no valid YAML"),
