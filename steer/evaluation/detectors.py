@@ -16,6 +16,7 @@ import numpy as np
 from steer.data.folds import split_folds
 from steer.data.words import fold, ngrams, words
 from steer.evaluation.estimate import Draws, Estimate, Sampled
+from steer.evaluation.grams import character_counts
 from steer.seeds import derive
 
 DETECTORS = ("words", "characters", "embedding", "trees", "likelihood")
@@ -140,18 +141,13 @@ def _error(auroc: float, n: float, m: float) -> float:
 def _scorers(sides: Sides, seed: int) -> dict[str, Score]:
     """Makes the detectors. A linear model misses local shifts and trees miss diffuse ones;
     embeddings miss wording, and n-grams meaning."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
     labels = sides.labels
-    by_word = TfidfVectorizer(analyzer=_word_grams, sublinear_tf=True)
-    # Grams of one text alone only take time: no classifier can carry them to another fold.
-    by_character = TfidfVectorizer(
-        analyzer="char", ngram_range=(1, 5), lowercase=False, min_df=2, sublinear_tf=True
-    )
+    # N-grams of one text alone only take time: no classifier can carry them to another fold.
+    by_character = character_counts(sides.texts, longest=5, least=2)
     centred = sides.vectors.astype(np.float64) - sides.vectors.mean(axis=0)
     found = {
-        "words": _linear(_gram(by_word, sides.texts), labels, _GRAMS),
-        "characters": _linear(_gram(by_character, sides.texts), labels, _GRAMS),
+        "words": _linear(_products(_word_counts(sides.texts)), labels, _GRAMS),
+        "characters": _linear(_products(by_character), labels, _GRAMS),
         "embedding": _linear(centred @ centred.T, labels, _VECTORS),
         "trees": _trees(sides.vectors, labels, seed),
     }
@@ -161,17 +157,28 @@ def _scorers(sides: Sides, seed: int) -> dict[str, Score]:
     return found
 
 
-def _gram(vectorizer: Any, texts: Sequence[str]) -> np.ndarray:
-    """Products of the texts' n-grams, (texts, texts); 0 for texts that have none."""
-    try:
-        features = vectorizer.fit_transform(texts)
-    except ValueError:  # no text has an n-gram that counts
-        return np.zeros((len(texts), len(texts)))
-    # Grams that many texts have take nearly all the time of a sparse product.
-    common = features.getnnz(axis=0) > len(texts) * _COMMON
+def _products(counts: Any) -> np.ndarray:
+    """Products of the texts' tf-idf rows, (texts, texts), from their n-grams' `counts` (texts,
+    n-grams); 0 for texts that have none."""
+    from sklearn.feature_extraction.text import TfidfTransformer
+
+    if not counts.shape[1]:
+        return np.zeros((counts.shape[0], counts.shape[0]))
+    features = TfidfTransformer(sublinear_tf=True).fit_transform(counts)
+    # N-grams that many texts have take nearly all the time of a sparse product.
+    common = features.getnnz(axis=0) > features.shape[0] * _COMMON
     dense, rare = features[:, common].toarray(), features[:, ~common]
     products: np.ndarray = dense @ dense.T + (rare @ rare.T).toarray()
     return products
+
+
+def _word_counts(texts: Sequence[str]) -> Any:
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    try:
+        return CountVectorizer(analyzer=_word_grams).fit_transform(texts)
+    except ValueError:  # no text has a word
+        return np.zeros((len(texts), 0))
 
 
 def _word_grams(text: str) -> list[str]:
