@@ -27,7 +27,7 @@ class SteerColumnConfig(SingleColumnConfig):
     expert: str
     real: str
     run: str
-    method: str = "steer"
+    method: str | None = None
     gamma: float | None = None
     eta: float | None = None
     alpha: float | None = None

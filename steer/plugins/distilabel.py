@@ -42,17 +42,18 @@ class SteerGenerator(GeneratorStep):
 
 
 class SteerLLM(LLM):
-    """An expert as an LLM, against its base model (gamma) and held to what is plausible (alpha);
-    there are no panels, so nothing keeps it from repeating itself but chance.
+    """An expert as an LLM. Where they are given, it moves away from its base model (gamma) and is
+    held to what is plausible (alpha). There are no panels, so nothing keeps it from repeating
+    itself but chance.
 
     The last message of an input is the prompt, as it stands: an expert knows the prompt that it was
     fitted with, and no chat.
     """
 
     expert: str
-    gamma: float = 0.1
-    alpha: float = 0.001
-    temperature: float = 1.0
+    gamma: float = 0.0
+    alpha: float = 0.0
+    temperature: float = 0.9
     max_new_tokens: int | None = None
     seed: int = 0
     dtype: str = "auto"

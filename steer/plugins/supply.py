@@ -20,14 +20,15 @@ class Supply(Config):
     """Settings of a supply: the folder of an `expert`, the `real` texts that it was fitted on (a
     file or dataset, as in docs/data.md), and the folder or address of its `run`, new or begun.
 
-    `gamma`, `eta` and `alpha` change those of the `method`; the others are those of
-    `steer.RunConfig` and `steer.EngineSpec`.
+    `gamma`, `eta` and `alpha` change those of the `method`, which without one is that of `steer
+    generate`: it steers where one of them is given. The others are those of `steer.RunConfig` and
+    `steer.EngineSpec`.
     """
 
     expert: str
     real: str
     run: str
-    method: str = "steer"
+    method: str | None = None
     gamma: float | None = None
     eta: float | None = None
     alpha: float | None = None
@@ -60,7 +61,7 @@ class Supply(Config):
     def _grown(self, wanted: Counter[str | None]) -> "Run":
         from steer.data.catalog import load_texts
         from steer.engines.choice import EngineSpec
-        from steer.methods import adjust, find_method
+        from steer.methods import adjust, find_method, usual_method
         from steer.models.expert import Expert
         from steer.runs.launch import launch
         from steer.runs.store import begun_with
@@ -76,7 +77,8 @@ class Supply(Config):
             settings["n"] = wanted[None]
         else:
             settings["labels"] = dict(wanted)
-        method = adjust(find_method(self.method, bool(expert.labels)), self.method, changed)
+        name = self.method or usual_method(changed)
+        method = adjust(find_method(name, bool(expert.labels)), name, changed)
         spec = EngineSpec(
             expert.base, expert.path, self.engine, dtype=self.dtype, device=self.device
         )

@@ -35,6 +35,16 @@ def test_whoever_goes_on_gets_what_comes_next(settings):
     assert again.take([None] * 2) == list(Run.open(settings["run"]).records[2:4])
 
 
+@pytest.mark.parametrize(
+    ("given", "method", "gamma"),
+    [({}, "temperature", 0), ({"gamma": 0.2}, "steer", 0.2), ({"method": "plain"}, "plain", 0)],
+)
+def test_without_a_method_it_is_that_of_generate(settings, tmp_path, given, method, gamma):
+    Supply(**settings | {"run": str(tmp_path / "run")} | given).take([None])
+    config = Run.open(tmp_path / "run").config
+    assert (config.method, config.guidance.gamma) == (method, gamma)
+
+
 def test_too_few_records_are_an_error(settings, tmp_path):
     few = settings | {"run": str(tmp_path / "run"), "max_attempts": 2}
     with pytest.raises(SteerError, match="max_attempts is 2"):
