@@ -85,8 +85,8 @@ def fill_disks(count: int, draw: random.Random, folder: Path) -> Counter[str]:
 
 
 def _attack(count: int, folder: Path, attack: Callable[[list[str], float], str]) -> Counter[str]:
-    """Attacks the phases in turn. In one place a command is attacked several times, unless it was
-    done before; then it is let finish, and all must be there."""
+    """Attacks the phases in turn. In one place a command is attacked several times, unless all was
+    there before; then it is let finish, and all must be there."""
     found = Counter[str]()
     phases = _phases(folder)
     for number, (name, phase) in enumerate(phases.items()):
@@ -95,9 +95,10 @@ def _attack(count: int, folder: Path, attack: Callable[[list[str], float], str])
         share = count // len(phases) + (number < count % len(phases))
         for times in range(1, share + 1):
             out = folder / f"{name}-{place}"
-            ended = _checked(phase, out, whole, attack(phase.arguments(out), seconds))
+            ended, left = _checked(phase, out, whole, attack(phase.arguments(out), seconds))
             found[ended] += 1
-            if ended == "done before" or times % TIMES_A_PLACE == 0 or times == share:
+            # A kill may come after the last write: then all is there, and is not made again.
+            if left == whole or times % TIMES_A_PLACE == 0 or times == share:
                 found.update(_wrong(phase, out, whole))
                 place += 1
     return found
@@ -111,15 +112,15 @@ def _wrong(phase: Phase, out: Path, whole: Any) -> list[str]:
         return [f"FAILED: {_line(str(error))}"]
 
 
-def _checked(phase: Phase, out: Path, whole: Any, ended: str) -> str:
-    """Says how an attack ended, once what is left was read."""
+def _checked(phase: Phase, out: Path, whole: Any, ended: str) -> tuple[str, Any]:
+    """Says how an attack ended, once what is left was read; gives that too."""
     try:
         left = phase.read(out)
     except Exception as error:  # whatever it is, it is a failure
-        return f"FAILED: {type(error).__name__}: {_line(str(error))}"
+        return f"FAILED: {type(error).__name__}: {_line(str(error))}", None
     if left is None or phase.begins(left, whole):
-        return ended
-    return "FAILED: something else is there"
+        return ended, left
+    return "FAILED: something else is there", left
 
 
 def _finished(phase: Phase, out: Path, whole: Any) -> Any:
