@@ -203,7 +203,8 @@ def _work(progress: "FitProgress") -> str:
     """Writes what a fit is to do, before it does."""
     counts = {"text": progress.texts, "epoch": progress.epochs, "step": progress.steps}
     work = ", ".join(counted(number, what) for what, number in counts.items())
-    return f"to fit: {work}; about {progress.memory / 2**30:.1f} GiB of memory"
+    memory = f"about {progress.memory / 2**30:.1f} GiB of memory"
+    return f"to fit: {work}, {progress.total:,.0f} tokens; {memory}"
 
 
 def _losses(losses: Mapping[str, float], lowest: float) -> str:

@@ -148,10 +148,11 @@ def test_fitting_shows_losses_and_says_that_it_overfits() -> None:
                         total=4,
                     )
                 )
-        plan = {"texts": 90, "epochs": 1, "steps": 12, "memory": 3 * 2**29}
+        plan = {"texts": 90, "epochs": 1, "steps": 12, "total": 4321.0, "memory": 3 * 2**29}
         show(SimpleNamespace(stage="load", **plan))
         show(SimpleNamespace(stage="save"))
-    assert "to fit: 90 texts, 1 epoch, 12 steps; about 1.5 GiB of memory" in file.getvalue()
+    foretold = "to fit: 90 texts, 1 epoch, 12 steps, 4,321 tokens; about 1.5 GiB of memory"
+    assert foretold in file.getvalue()
     del shown[-3]
     notes = [note for _, _, _, note in shown[:-1]]
     assert notes[2] == "epoch 1/3, loss 2.00, held-out 3.00, 7 tokens/s"
