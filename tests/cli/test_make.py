@@ -136,7 +136,7 @@ def test_rows_with_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         raise KeyboardInterrupt
 
     monkeypatch.setattr("steer.models.fitting.fit", stop)
-    monkeypatch.setattr("steer.cli.look._counter", lambda base: ("no model", None))
+    monkeypatch.setattr("steer.cli.look._counter", lambda *_: ("no model", None, None))
     rows = [
         {"question": text, "stars": number % 7, "label": "ab"[number % 2]}
         for number, text in enumerate(tiny.TEXTS)
@@ -171,7 +171,7 @@ def test_chats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("steer.models.fitting.fit", stop)
-    monkeypatch.setattr("steer.cli.look._counter", lambda base: ("no model", None))
+    monkeypatch.setattr("steer.cli.look._counter", lambda *_: ("no model", None, None))
     data, out = tmp_path / "chats.jsonl", tmp_path / "made"
     chats = [messages((("user", f"Ask {n}"),), text) for n, text in enumerate(tiny.TEXTS)]
     data.write_text("".join(f"{json.dumps({'messages': chat})}\n" for chat in chats))
