@@ -241,6 +241,8 @@ def _show_run(
     notes = [f"{progress.accepted}/{progress.wanted} accepted"]
     if rate is not None:
         notes[0] += f" at {rate:.0%}"
+    elif progress.finished:
+        notes.append(f"{progress.finished} of the first {progress.round_size} attempts written")
     if progress.workers is not None:
         notes.append(counted(progress.workers, "worker"))
         notes.append(f"{counted(progress.rounds, 'round')} in flight")
@@ -249,8 +251,7 @@ def _show_run(
     elif progress.tokens and seconds > 1:
         notes.append(f"{progress.tokens / seconds:,.0f} tokens/s")
     # Records in the making count as far as they will be accepted, so that the bar moves.
-    expected = progress.accepted + progress.finished * (1 if rate is None else rate)
-    meter.update(stage, min(expected, progress.wanted), progress.wanted, ", ".join(notes))
+    meter.update(stage, progress.expected, progress.wanted, ", ".join(notes))
 
 
 def comparing(
