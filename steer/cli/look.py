@@ -126,7 +126,7 @@ def _lines(seen: "Look", model: str, others: Mapping[str, int], warning: str | N
     names = f"; columns {', '.join(seen.columns)}" if seen.columns else ""
     return [
         f"{seen.source}: {seen.rows:,} texts{names}",
-        _scripts(seen.scripts),
+        _scripts(seen),
         f"characters: {_spread(seen.characters)}",
         _tokens(seen, model),
         *([f"warning: {warning}"] if warning else []),
@@ -137,9 +137,10 @@ def _lines(seen: "Look", model: str, others: Mapping[str, int], warning: str | N
     ]
 
 
-def _scripts(scripts: Mapping[str, float]) -> str:
-    named = [f"{name} {share:.1%}" for name, share in list(scripts.items())[:4]]
-    return f"scripts: {', '.join(named)}{' and others' if len(scripts) > 4 else ''}"
+def _scripts(seen: "Look") -> str:
+    some = f" (of {seen.read:,} drawn)" if seen.read < seen.rows else ""
+    named = [f"{name} {share:.1%}" for name, share in list(seen.scripts.items())[:4]]
+    return f"scripts{some}: {', '.join(named)}{' and others' if len(seen.scripts) > 4 else ''}"
 
 
 def _spread(spread: "Spread") -> str:

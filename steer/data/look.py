@@ -64,12 +64,14 @@ class Look:
     and `too_long` (texts of more than `max_tokens`) are None without a tokenizer. `equal` texts
     repeat an earlier one; `near` nearly do, among `compared` texts drawn at random. `short` have
     fewer letters than `min_chars`. `chats` is None unless all are answers, and `asked` is what the
-    `samples` then answer. Where a figure is of a part of the texts, `counted` is how many."""
+    `samples` then answer. Where figures are of a part of the texts, `counted` is how many, and
+    `read` for scripts."""
 
     source: str
     rows: int
     columns: tuple[str, ...]
     scripts: Mapping[str, float]
+    read: int
     characters: Spread
     tokens: Spread | None
     per_letter: float | None
@@ -110,6 +112,7 @@ def look(
         rows=len(texts),
         columns=tuple(columns),
         scripts=shares(draw(texts, READ, seed)),
+        read=min(READ, len(texts)),
         characters=Spread.of([len(text) for text in texts]),
         tokens=Spread.of(counts) if counts else None,
         per_letter=per_letter(drawn, counts) if counts else None,

@@ -40,7 +40,7 @@ def test_the_figures() -> None:
 
 def test_large_data_is_looked_at_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes long is done for texts drawn at random; what is quick, for all."""
-    for name in ("TOKENISED", "COMPARED"):
+    for name in ("TOKENISED", "COMPARED", "READ"):
         monkeypatch.setattr(looking, name, 10)
     asked: list[int] = []
 
@@ -50,7 +50,7 @@ def test_large_data_is_looked_at_in_part(monkeypatch: pytest.MonkeyPatch) -> Non
 
     texts = [*(f"{text} {n}" for n in range(20) for text in WORDS), *("long " * 60,) * 200]
     seen = look(Corpus(tuple(texts), None, "big"), count_tokens=count, max_tokens=90)
-    assert max(asked) <= 10 and seen.counted == seen.compared == 10
+    assert max(asked) <= 10 and seen.counted == seen.compared == seen.read == 10
     assert (seen.rows, seen.equal) == (800, 199)
     assert 150 <= (seen.too_long or 0) <= 200
 
