@@ -175,8 +175,11 @@ def test_chats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data, out = tmp_path / "chats.jsonl", tmp_path / "made"
     chats = [messages((("user", f"Ask {n}"),), text) for n, text in enumerate(tiny.TEXTS)]
     data.write_text("".join(f"{json.dumps({'messages': chat})}\n" for chat in chats))
-    assert main(["make", str(data), "--out", str(out), "--n", "12"]) == 130
-    assert "--prompt '{chat}'" in (out / "commands.sh").read_text()
+    words = ["make", str(data), "--out", str(out), "--n", "12", "--base", "org/model"]
+    assert main(words) == 130
+    look, fit, *_ = (out / "commands.sh").read_text().splitlines()
+    assert "--prompt '{chat}'" in fit
+    assert "--base org/model" in look and "--base org/model" in fit
     parts = [load_corpus(out / name) for name in ("real.jsonl", "held_out.jsonl")]
     turns = [turn for part in parts for turn in part.turns or ()]
     assert sorted(turns) == sorted((("user", f"Ask {n}"),) for n in range(len(tiny.TEXTS)))
