@@ -85,7 +85,7 @@ def export(
         )
         done = export_run(parsing.run_place(run), out, settings)
     print(printable(f"written: {out} ({_said(done)})"))
-    if done.dropped:
+    if without:  # also where no panel held it
         print(
             f"{done.dropped} records were left out (--without). The expert itself may have been "
             "fitted on that text: fit another without it, and generate again, to be free of it."

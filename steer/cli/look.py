@@ -2,8 +2,8 @@
 
 import shlex
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,7 +17,7 @@ from steer.errors import SteerError
 
 if TYPE_CHECKING:
     from steer.data.corpus import Corpus
-    from steer.data.look import CountTokens, Look, Spread
+    from steer.data.look import CountTokens, Look, Spread, WriteChat
 
 Data = Annotated[
     str,
@@ -62,43 +62,51 @@ def look(
             labelled = reading.label_column is not None
             others = {} if labelled else likely_labels(columns, reading.text_column or "text")
             meter.update("looking")
-            name, counter = _counter(base)
-            seen = look_at(corpus, tuple(columns), counter, max_tokens=max_tokens, seed=seed)
+            name, counter, writer = _counter(base, corpus.source)
+            names = tuple(columns)
+            see = partial(look_at, corpus, names, counter, max_tokens=max_tokens, seed=seed)
+            try:
+                seen = see(writer)
+            except SteerError as error:  # of the chat template, which a fit may do without
+                terminal.say([str(error)])
+                seen = see()
             some = draw(corpus.texts, 300, seed)
             warning = costly(some, counter(some), name) if counter else None
     for line in _lines(seen, name, others, warning):
         print(printable(line))
-    for sample in seen.samples:
+    for number, sample in enumerate(seen.samples):
+        if seen.asked:
+            print(f"  > {terminal.one_line(seen.asked[number])}")
         print(f"  | {terminal.one_line(sample)}")
     words = [*reading.words(), *(("--base", base) if base else ())]
     print(printable(f"next: {suggestion(seen, words)}"))
 
 
 def _load(data: str, reading: ReadingOptions) -> "tuple[Corpus, ReadingOptions]":
-    """Loads the texts, without the rows that would be refused; gives the options that do so."""
+    """Loads the texts, without the rows that would be refused; gives the options that do so. A file
+    is read once, as it may be large."""
     try:
-        return reading.load(data), reading
-    except SteerError as error:
-        refused = error
-    for blank, control in ((True, False), (False, True), (True, True)):
-        lenient = replace(
-            reading,
-            skip_blank=blank or reading.skip_blank,
-            skip_control=control or reading.skip_control,
-        )
-        if data == "-" or lenient == reading:
-            continue
-        with suppress(SteerError):
-            corpus = lenient.load(data)
-            terminal.say([f"refused without the options below: {refused}"])
-            return corpus, lenient
-    raise refused
+        corpus = replace(reading, skip_blank=True, skip_control=True).load(data)
+    except SteerError:
+        if data == "-":
+            raise
+        return reading.load(data), reading  # which says what is wrong with the first row
+    needed = [option for option in corpus.left_out if option not in reading.words()]
+    if needed:
+        terminal.say([f"such rows are refused without {' and '.join(needed)}"])
+    return corpus, replace(
+        reading,
+        skip_blank=reading.skip_blank or "--skip-blank" in needed,
+        skip_control=reading.skip_control or "--skip-control" in needed,
+    )
 
 
-def _counter(base: str | None) -> tuple[str, "CountTokens | None"]:
-    """Finds a model's name and what counts its tokens; without one, why it cannot be had."""
+def _counter(base: str | None, source: str) -> tuple[str, "CountTokens | None", "WriteChat | None"]:
+    """Finds a model's name, what counts its tokens, and what writes chats for it; without one, why
+    it cannot be had."""
     from steer.models.base import encode_texts, load_tokenizer
     from steer.models.packaged import default_model
+    from steer.models.prompts import render_chat
 
     name = base or default_model()
     try:
@@ -106,27 +114,33 @@ def _counter(base: str | None) -> tuple[str, "CountTokens | None"]:
     except SteerError as error:
         if base:
             raise
-        return str(error), None
-    return name, lambda texts: [len(ids) for ids in encode_texts(tokenizer, texts)]
+        return str(error), None, None
+    return (
+        name,
+        lambda texts: [len(ids) for ids in encode_texts(tokenizer, texts)],
+        lambda turns: render_chat(tokenizer, turns, f"{source}: a chat"),
+    )
 
 
 def _lines(seen: "Look", model: str, others: Mapping[str, int], warning: str | None) -> list[str]:
     names = f"; columns {', '.join(seen.columns)}" if seen.columns else ""
     return [
         f"{seen.source}: {seen.rows:,} texts{names}",
-        _scripts(seen.scripts),
+        _scripts(seen),
         f"characters: {_spread(seen.characters)}",
         _tokens(seen, model),
         *([f"warning: {warning}"] if warning else []),
+        *_chats(seen),
         _labels(seen.labels, others),
         _repeats(seen),
         *_dropped(seen),
     ]
 
 
-def _scripts(scripts: Mapping[str, float]) -> str:
-    named = [f"{name} {share:.1%}" for name, share in list(scripts.items())[:4]]
-    return f"scripts: {', '.join(named)}{' and others' if len(scripts) > 4 else ''}"
+def _scripts(seen: "Look") -> str:
+    some = f" (of {seen.read:,} drawn)" if seen.read < seen.rows else ""
+    named = [f"{name} {share:.1%}" for name, share in list(seen.scripts.items())[:4]]
+    return f"scripts{some}: {', '.join(named)}{' and others' if len(seen.scripts) > 4 else ''}"
 
 
 def _spread(spread: "Spread") -> str:
@@ -141,6 +155,18 @@ def _tokens(seen: "Look", model: str) -> str:
         return f"tokens: not counted: {model}"
     some = f", of {seen.counted:,} drawn" if seen.counted < seen.rows else ""
     return f"tokens ({model}{some}): {_spread(seen.tokens)}; {seen.per_letter:.2f} a letter"
+
+
+def _chats(seen: "Look") -> list[str]:
+    """Says what chats are like, where the texts are answers in some."""
+    if seen.chats is None:
+        return []
+    roles = ", ".join(f"{role} {count:,}" for role, count in seen.chats.roles.items())
+    lines = [f"chats: turns {_spread(seen.chats.turns)}; who speaks: {roles}"]
+    if seen.chats.asked:
+        some = f" ({seen.counted:,} drawn)" if seen.counted < seen.rows else ""
+        lines.append(f"tokens before the answer{some}: {_spread(seen.chats.asked)}")
+    return lines
 
 
 def _labels(labels: Mapping[str, int], others: Mapping[str, int]) -> str:
@@ -166,8 +192,13 @@ def _dropped(seen: "Look") -> list[str]:
     elif not seen.too_long:
         long = "nothing"
     else:
-        about = "about " if seen.too_long > seen.counted else ""
-        long = f"{about}{seen.too_long:,} of more than {seen.max_tokens} tokens (--max-tokens)"
+        whole = seen.chats is not None and seen.chats.asked is not None
+        some = seen.counted < seen.rows if whole else seen.too_long > seen.counted
+        answered = " with what they answer" if whole else ""
+        long = (
+            f"{'about ' if some else ''}{seen.too_long:,} of more than {seen.max_tokens} tokens"
+            f"{answered} (--max-tokens)"
+        )
     lines = [f"fit would drop: {long}"]
     if seen.short:
         lines.append(

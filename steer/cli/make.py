@@ -76,6 +76,7 @@ def make(
         given = _Given(data, held_out, prompt, task, n, seed)
         job = _begin(out, given, reading)
         more: dict[str, dict[str, Any]] = {
+            "look": {"--base": base},
             "fit": {"--base": base, "--epochs": epochs, "--seed": seed or None},
             "generate": {
                 "--method": method,
@@ -281,7 +282,7 @@ def _steps(
     real, held, expert, run = (
         str(out / name) for name in ("real.jsonl", "held_out.jsonl", "expert", "run")
     )
-    yield ["look", job.data, *job.reading], out / "expert"
+    yield ["look", job.data, *job.reading, *more["look"]], out / "expert"
     fit = ["fit", real, *job.what, *labels, *job.columns, "--out", expert]
     yield [*fit, *more["fit"]], out / "expert"
     made = ["generate", expert, "--real", real, *labels, *job.wanted, "--out", run]

@@ -203,7 +203,8 @@ def _work(progress: "FitProgress") -> str:
     """Writes what a fit is to do, before it does."""
     counts = {"text": progress.texts, "epoch": progress.epochs, "step": progress.steps}
     work = ", ".join(counted(number, what) for what, number in counts.items())
-    return f"to fit: {work}; about {progress.memory / 2**30:.1f} GiB of memory"
+    memory = f"about {progress.memory / 2**30:.1f} GiB of memory"
+    return f"to fit: {work}, {progress.total:,.0f} tokens; {memory}"
 
 
 def _losses(losses: Mapping[str, float], lowest: float) -> str:
@@ -240,6 +241,8 @@ def _show_run(
     notes = [f"{progress.accepted}/{progress.wanted} accepted"]
     if rate is not None:
         notes[0] += f" at {rate:.0%}"
+    elif progress.finished:
+        notes.append(f"{progress.finished} of the first {progress.round_size} attempts written")
     if progress.workers is not None:
         notes.append(counted(progress.workers, "worker"))
         notes.append(f"{counted(progress.rounds, 'round')} in flight")
@@ -248,8 +251,7 @@ def _show_run(
     elif progress.tokens and seconds > 1:
         notes.append(f"{progress.tokens / seconds:,.0f} tokens/s")
     # Records in the making count as far as they will be accepted, so that the bar moves.
-    expected = progress.accepted + progress.finished * (1 if rate is None else rate)
-    meter.update(stage, min(expected, progress.wanted), progress.wanted, ", ".join(notes))
+    meter.update(stage, progress.expected, progress.wanted, ", ".join(notes))
 
 
 def comparing(

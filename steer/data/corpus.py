@@ -24,7 +24,7 @@ class Corpus:
 
     `notes` say in a line each what was decided or left out when they were read. Where a text is an
     object of columns, `shape` is what these are like. `turns` are what was said before each text,
-    where all are answers.
+    where all are answers. `left_out` are the options that left rows out.
     """
 
     texts: tuple[str, ...]
@@ -33,6 +33,7 @@ class Corpus:
     notes: tuple[str, ...] = field(default=(), compare=False)
     shape: Shape | None = field(default=None, compare=False)
     turns: tuple[Chat, ...] | None = field(default=None, compare=False)
+    left_out: tuple[str, ...] = field(default=(), compare=False)
 
     @classmethod
     def of(
@@ -152,4 +153,5 @@ def _corpus(gathered: Gathered, source: str) -> Corpus:
     if reading.record:
         texts, shape = as_records(texts, reading.shape, gathered.textual, source)
     notes = tuple(dict.fromkeys(gathered.notes))
-    return Corpus(texts, labels, source, notes, shape, gathered.turns)
+    left_out = tuple(sorted(gathered.left_out))
+    return Corpus(texts, labels, source, notes, shape, gathered.turns, left_out)

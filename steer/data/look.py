@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from steer.data.corpus import Corpus
 from steer.data.neardup import NearIndex
+from steer.data.reading.chats import Chat
 from steer.data.reading.readers import open_rows
 from steer.data.reading.settings import Reading
 from steer.data.scripts import per_letter, reading_length, shares
@@ -23,7 +24,10 @@ TOKENISED, COMPARED, READ = 2_000, 10_000, 5_000
 SAMPLES = 5
 _FIRST = 2_000
 
+T = TypeVar("T")
 CountTokens = Callable[[Sequence[str]], list[int]]
+WriteChat = Callable[[Chat], str]
+"""Writes what was said before an answer as a base model reads it."""
 
 
 @dataclass(frozen=True)
@@ -44,17 +48,30 @@ class Spread:
 
 
 @dataclass(frozen=True)
+class Chats:
+    """What texts are like that are answers in chats: how many `turns` a chat has with its answer,
+    and how often each role speaks. `asked` are the tokens before an answer, None without a
+    tokenizer."""
+
+    turns: Spread
+    roles: Mapping[str, int]
+    asked: Spread | None
+
+
+@dataclass(frozen=True)
 class Look:
     """What a corpus is like. `tokens`, `per_letter` (tokens a letter, as `reading_length` counts)
     and `too_long` (texts of more than `max_tokens`) are None without a tokenizer. `equal` texts
     repeat an earlier one; `near` nearly do, among `compared` texts drawn at random. `short` have
-    fewer letters than `min_chars`. `chats` if all are answers. Where a figure is of a part of the
-    texts, `counted` is how many."""
+    fewer letters than `min_chars`. `chats` is None unless all are answers, and `asked` is what the
+    `samples` then answer. Where figures are of a part of the texts, `counted` is how many, and
+    `read` for scripts."""
 
     source: str
     rows: int
     columns: tuple[str, ...]
     scripts: Mapping[str, float]
+    read: int
     characters: Spread
     tokens: Spread | None
     per_letter: float | None
@@ -68,29 +85,34 @@ class Look:
     short: int
     min_chars: int
     samples: tuple[str, ...]
-    chats: bool = False
+    asked: tuple[str, ...] = ()
+    chats: Chats | None = None
 
 
 def look(
     corpus: Corpus,
     columns: Sequence[str] = (),
     count_tokens: CountTokens | None = None,
+    write_chat: WriteChat | None = None,
     *,
     max_tokens: int = 512,
     min_chars: int = 10,
     seed: int = 0,
 ) -> Look:
     """Looks at texts. Time hardly grows with their number: what takes long is done for texts drawn
-    at random."""
-    texts = corpus.texts
-    drawn = draw(texts, TOKENISED, seed)
+    at random. What an answer in a chat answers is counted as `write_chat` writes it."""
+    texts, turns = corpus.texts, corpus.turns or ()
+    drawn, compared = draw(texts, TOKENISED, seed), draw(texts, COMPARED, seed)
     counts = count_tokens(drawn) if count_tokens else None
-    compared = draw(texts, COMPARED, seed)
+    asked = None
+    if turns and count_tokens and write_chat:
+        asked = count_tokens([write_chat(each) for each in draw(turns, TOKENISED, seed)])
     return Look(
         source=corpus.source,
         rows=len(texts),
         columns=tuple(columns),
         scripts=shares(draw(texts, READ, seed)),
+        read=min(READ, len(texts)),
         characters=Spread.of([len(text) for text in texts]),
         tokens=Spread.of(counts) if counts else None,
         per_letter=per_letter(drawn, counts) if counts else None,
@@ -99,20 +121,22 @@ def look(
         equal=len(texts) - len({hash(fold(text)) for text in texts}),
         near=_near(compared),
         compared=len(compared),
-        too_long=_too_long(texts, count_tokens, max_tokens, seed) if count_tokens else None,
+        too_long=_too_long(texts, counts, asked, max_tokens, count_tokens, seed),
         max_tokens=max_tokens,
         short=sum(reading_length(text) < min_chars for text in texts),
         min_chars=min_chars,
         samples=tuple(draw(texts, SAMPLES, seed)),
-        chats=corpus.turns is not None,
+        asked=tuple(each[-1][1] for each in draw(turns, SAMPLES, seed)),
+        chats=_chats(turns, asked) if turns else None,
     )
 
 
-def draw(texts: Sequence[str], most: int, seed: int) -> Sequence[str]:
-    """Draws at most so many texts at random; all of them, in their order, where they are fewer."""
-    if len(texts) <= most:
-        return texts
-    return random.Random(derive(seed, "look", most)).sample(texts, most)
+def draw(items: Sequence[T], most: int, seed: int) -> Sequence[T]:
+    """Draws at most so many items at random; all of them, in their order, where they are fewer. Of
+    sequences of one length it draws the same places."""
+    if len(items) <= most:
+        return items
+    return random.Random(derive(seed, "look", most)).sample(items, most)
 
 
 def first_columns(source: str, reading: Reading) -> dict[str, list[Any]]:
@@ -149,7 +173,7 @@ def guessed_prompt(source: str, labelled: bool, chats: bool = False) -> str:
 
 def suggestion(seen: Look, options: Sequence[str] = ()) -> str:
     """Command to type next; `options` are those that the texts were read with."""
-    prompt = guessed_prompt(seen.source, bool(seen.labels), seen.chats)
+    prompt = guessed_prompt(seen.source, bool(seen.labels), seen.chats is not None)
     words = ["steer", "fit", seen.source, "--prompt", prompt, *options, "--out", "expert"]
     return shlex.join(words)
 
@@ -164,8 +188,28 @@ def _near(texts: Sequence[str]) -> int:
     return found
 
 
-def _too_long(texts: Sequence[str], count_tokens: CountTokens, limit: int, seed: int) -> int:
-    """Counts texts of more than `limit` tokens; where they may be many, from some of them."""
+def _chats(turns: Sequence[Chat], asked: Sequence[int] | None) -> Chats:
+    roles = Counter(role for chat in turns for role, _ in chat)
+    roles["assistant"] += len(turns)
+    sizes = [len(chat) + 1 for chat in turns]
+    return Chats(Spread.of(sizes), dict(roles.most_common()), Spread.of(asked) if asked else None)
+
+
+def _too_long(
+    texts: Sequence[str],
+    counts: Sequence[int] | None,
+    asked: Sequence[int] | None,
+    limit: int,
+    count_tokens: CountTokens | None,
+    seed: int,
+) -> int | None:
+    """Counts texts of more than `limit` tokens, with what they answer; where they may be many, from
+    some of them."""
+    if counts is None or count_tokens is None:
+        return None
+    if asked is not None:
+        over = [own + before > limit for own, before in zip(counts, asked, strict=True)]
+        return round(sum(over) / len(over) * len(texts))
     # No tokenizer of bytes makes more tokens than there are bytes.
     possible = [text for text in texts if len(text) > limit or len(text.encode()) > limit]
     if not possible:

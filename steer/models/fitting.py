@@ -165,7 +165,12 @@ def _foretell(training: Training, report: OnFitProgress) -> None:
     schedule, texts = training.schedule, len(training.examples)
     report(
         FitProgress(
-            "load", epochs=schedule.epochs, steps=schedule.steps, texts=texts, memory=memory
+            "load",
+            epochs=schedule.epochs,
+            steps=schedule.steps,
+            total=training.work(schedule.steps, tests=0),
+            texts=texts,
+            memory=memory,
         )
     )
     has = total_memory(training.model.device)

@@ -38,8 +38,8 @@ _MOMENTS = ("exp_avg", "exp_avg_sq")  # as AdamW calls them
 class FitProgress:
     """Progress of a fit. `tokens` are those trained on so far, padding not counted, in `seconds` of
     training; losses are in nats a completion token, None while not known. `done` of `total` is
-    the work of the whole fit. The last report of "load" has the `texts` to train on, and the
-    `memory` in bytes that this is foretold to take."""
+    the work of the whole fit. The last report of "load" has the `texts` to train on, their tokens
+    in all epochs as `total`, and the `memory` in bytes that this is foretold to take."""
 
     stage: Literal["load", "train", "evaluate", "save"]
     epoch: int = 0

@@ -255,10 +255,13 @@ def _pairs(
 
 def _records(records: Sequence[Record], choices: Choices, texts: Texts) -> list[dict[str, Any]]:
     picked = _sample(len(records), choices.records, choices.seed, "records")
-    return [
-        {"id": records[i].id, "label": records[i].label, "text": texts.add(records[i].text)}
-        for i in picked
-    ]
+    return [_record(records[i], texts) for i in picked]
+
+
+def _record(record: Record, texts: Texts) -> dict[str, Any]:
+    """A record to read; `asked` is the turn that it answers, where it is an answer in a chat."""
+    shown = {"id": record.id, "label": record.label, "text": texts.add(record.text)}
+    return shown | ({"asked": texts.add(record.turns[-1][1])} if record.turns else {})
 
 
 def _efforts(material: Material) -> dict[str, Effort]:

@@ -279,6 +279,18 @@ def test_export_can_be_read_back(readable: Path, tmp_path: Path, name: str) -> N
     )
 
 
+def test_a_withdrawal_says_what_it_does_not_undo(
+    readable: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where no panel held the text, as in a run without panels: the expert read it."""
+    panels = {member for record in Run.open(readable).records for member in record.panel}
+    other = next(row for row in range(200) if f"real:{row}" not in panels)
+    words = ["export", str(readable), str(tmp_path / "kept.jsonl"), "--without", f"real:{other}"]
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    assert "0 records were left out" in shown and "fit another without it" in shown
+
+
 def test_correct(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Candidates are the real texts and others; more of the others are left out."""
     real, made, out = (tmp_path / f"{name}.jsonl" for name in ("real", "made", "out"))

@@ -136,7 +136,7 @@ def test_rows_with_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         raise KeyboardInterrupt
 
     monkeypatch.setattr("steer.models.fitting.fit", stop)
-    monkeypatch.setattr("steer.cli.look._counter", lambda base: ("no model", None))
+    monkeypatch.setattr("steer.cli.look._counter", lambda *_: ("no model", None, None))
     rows = [
         {"question": text, "stars": number % 7, "label": "ab"[number % 2]}
         for number, text in enumerate(tiny.TEXTS)
@@ -171,12 +171,15 @@ def test_chats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("steer.models.fitting.fit", stop)
-    monkeypatch.setattr("steer.cli.look._counter", lambda base: ("no model", None))
+    monkeypatch.setattr("steer.cli.look._counter", lambda *_: ("no model", None, None))
     data, out = tmp_path / "chats.jsonl", tmp_path / "made"
     chats = [messages((("user", f"Ask {n}"),), text) for n, text in enumerate(tiny.TEXTS)]
     data.write_text("".join(f"{json.dumps({'messages': chat})}\n" for chat in chats))
-    assert main(["make", str(data), "--out", str(out), "--n", "12"]) == 130
-    assert "--prompt '{chat}'" in (out / "commands.sh").read_text()
+    words = ["make", str(data), "--out", str(out), "--n", "12", "--base", "org/model"]
+    assert main(words) == 130
+    look, fit, *_ = (out / "commands.sh").read_text().splitlines()
+    assert "--prompt '{chat}'" in fit
+    assert "--base org/model" in look and "--base org/model" in fit
     parts = [load_corpus(out / name) for name in ("real.jsonl", "held_out.jsonl")]
     turns = [turn for part in parts for turn in part.turns or ()]
     assert sorted(turns) == sorted((("user", f"Ask {n}"),) for n in range(len(tiny.TEXTS)))

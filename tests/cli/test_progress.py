@@ -8,6 +8,7 @@ from rich.console import Console
 
 from steer.cli import progress as console
 from steer.cli.progress import Meter, duration
+from steer.runs.generation import RunProgress
 
 
 def written(terminal: bool, updates: list[tuple]) -> str:
@@ -99,6 +100,7 @@ def test_generating_shows_accepted_rate_and_speed(
             show(
                 SimpleNamespace(
                     accepted=accepted,
+                    expected=accepted,
                     wanted=40,
                     tokens=100 * accepted,
                     finished=0,
@@ -111,6 +113,37 @@ def test_generating_shows_accepted_rate_and_speed(
     assert "30/40 accepted at 75%" in last
     assert speed in last
     assert last.endswith(" left")
+
+
+def test_a_first_round_of_candidates_shows_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty records are chosen of two hundred attempts: fifty attempts are a quarter."""
+    clock = iter(range(0, 10_000, 100))
+    monkeypatch.setattr(console.time, "monotonic", lambda: float(next(clock)))
+    file = io.StringIO()
+    with Meter(Console(file=file, width=200)) as meter:
+        show = console.generating(meter)
+        for finished in (0, 50):
+            show(RunProgress(0, 20, 0, 0, 10 * finished + 1, finished, 200, candidates=3))
+    last = file.getvalue().splitlines()[-1]
+    assert last.startswith("generating: 0/20 accepted, 50 of the first 200 attempts written")
+    assert last.endswith("min left")
+
+
+@pytest.mark.parametrize(
+    ("progress", "expected"),
+    [
+        (RunProgress(0, 20, 0, 0, 9, 50, 200, candidates=3), 5.0),
+        (RunProgress(0, 1000, 0, 0, 9, 90, 768, candidates=3), 30.0),
+        (RunProgress(0, 1000, 0, 0, 9, 90, 256), 90.0),
+        (RunProgress(100, 1000, 400, 300, 9, 40, 768, candidates=3), 110.0),
+        (RunProgress(19, 20, 40, 30, 9, 8, 8), 20.0),
+        (RunProgress(0, 20, 0, 0, 0, 0, 0), 0.0),
+    ],
+)
+def test_what_is_in_the_making_counts_as_far_as_it_brings_records(
+    progress: RunProgress, expected: float
+) -> None:
+    assert progress.expected == pytest.approx(expected)
 
 
 def test_off_a_terminal_a_stage_without_news_shows_that_it_goes_on(
@@ -148,10 +181,11 @@ def test_fitting_shows_losses_and_says_that_it_overfits() -> None:
                         total=4,
                     )
                 )
-        plan = {"texts": 90, "epochs": 1, "steps": 12, "memory": 3 * 2**29}
+        plan = {"texts": 90, "epochs": 1, "steps": 12, "total": 4321.0, "memory": 3 * 2**29}
         show(SimpleNamespace(stage="load", **plan))
         show(SimpleNamespace(stage="save"))
-    assert "to fit: 90 texts, 1 epoch, 12 steps; about 1.5 GiB of memory" in file.getvalue()
+    foretold = "to fit: 90 texts, 1 epoch, 12 steps, 4,321 tokens; about 1.5 GiB of memory"
+    assert foretold in file.getvalue()
     del shown[-3]
     notes = [note for _, _, _, note in shown[:-1]]
     assert notes[2] == "epoch 1/3, loss 2.00, held-out 3.00, 7 tokens/s"

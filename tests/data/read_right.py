@@ -461,6 +461,14 @@ GOOD = [
         notes=("last answer in messages",),
     ),
     Case(
+        "jsonl: a chat that goes on after its answer",
+        "x.jsonl",
+        jsonl([{"messages": TURNS}, {"messages": TURNS[:3]}]),
+        "",
+        ["Yes,\nreally.", "Because."],
+        notes=("1 of its chats go on after their last answer, the first ends with 'Really?'",),
+    ),
+    Case(
         "jsonl: Alpaca",
         "x.jsonl",
         jsonl([{"instruction": "i", "input": "", "output": "o"}]),

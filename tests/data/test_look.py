@@ -3,7 +3,9 @@
 import json
 import random
 import shlex
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +13,7 @@ from steer.cli.main import main
 from steer.data import look as looking
 from steer.data.corpus import Corpus
 from steer.data.look import guessed_prompt, likely_labels, look, suggestion
+from steer.data.reading.readers import open_rows
 from tests import stub
 
 WORDS = [stub.sentence(random.Random(row)) for row in range(30)]
@@ -37,7 +40,7 @@ def test_the_figures() -> None:
 
 def test_large_data_is_looked_at_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes long is done for texts drawn at random; what is quick, for all."""
-    for name in ("TOKENISED", "COMPARED"):
+    for name in ("TOKENISED", "COMPARED", "READ"):
         monkeypatch.setattr(looking, name, 10)
     asked: list[int] = []
 
@@ -47,9 +50,44 @@ def test_large_data_is_looked_at_in_part(monkeypatch: pytest.MonkeyPatch) -> Non
 
     texts = [*(f"{text} {n}" for n in range(20) for text in WORDS), *("long " * 60,) * 200]
     seen = look(Corpus(tuple(texts), None, "big"), count_tokens=count, max_tokens=90)
-    assert max(asked) <= 10 and seen.counted == seen.compared == 10
+    assert max(asked) <= 10 and seen.counted == seen.compared == seen.read == 10
     assert (seen.rows, seen.equal) == (800, 199)
     assert 150 <= (seen.too_long or 0) <= 200
+
+
+TURNS = {
+    n: tuple((("system", "user", "assistant")[each % 3], WORDS[each]) for each in range(n))
+    for n in (1, 2, 5)
+}
+
+
+def test_chats() -> None:
+    """Turns with the answer, roles, and the tokens of answers with what they answer."""
+    texts = (WORDS[0], "word " * 15, WORDS[2])
+    corpus = Corpus(texts, None, "d", turns=(TURNS[1], TURNS[2], TURNS[5]))
+    write = " ".join
+    seen = look(corpus, (), count_words, lambda turns: write(said for _, said in turns))
+    assert seen.chats is not None and seen.chats.asked is not None
+    assert (seen.chats.turns.least, seen.chats.turns.median, seen.chats.turns.most) == (2, 3, 6)
+    assert seen.chats.roles == {"assistant": 4, "system": 4, "user": 3}
+    before = [sum(len(said.split()) for _, said in turns) for turns in corpus.turns or ()]
+    assert (seen.chats.asked.least, seen.chats.asked.most) == (before[0], before[2])
+    limit = before[1] + 14
+    assert limit > 15 and before[2] + len(WORDS[2].split()) > limit
+    long = look(corpus, (), count_words, lambda t: write(s for _, s in t), max_tokens=limit)
+    assert long.too_long == 2
+    assert seen.samples == texts and seen.asked == tuple(t[-1][1] for t in corpus.turns or ())
+    without = look(corpus, (), count_words)
+    assert without.too_long == 0 and without.chats and without.chats.asked is None
+
+
+def test_chats_are_drawn_with_their_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(looking, "TOKENISED", 10)
+    pairs = [(f"{text} {n}", f"{text} {n}?") for n in range(4) for text in WORDS]
+    turns = tuple((("user", ask),) for _, ask in pairs)
+    seen = look(Corpus(tuple(text for text, _ in pairs), None, "d", turns=turns), (), count_words)
+    assert len(seen.samples) == 5
+    assert [f"{text}?" for text in seen.samples] == list(seen.asked)
 
 
 def test_no_tokenizer() -> None:
@@ -88,6 +126,26 @@ def test_the_suggested_command_is_one(capsys: pytest.CaptureFixture[str]) -> Non
     assert "no such file" in capsys.readouterr().err
 
 
+def counting(function: Callable[..., Any], calls: list[str]) -> Callable[..., Any]:
+    """The function, which adds its first argument to `calls`."""
+    return lambda first, *rest: (calls.append(first), function(first, *rest))[1]
+
+
+def test_the_command_on_chats(tmp_path, tiny_model, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "chats.jsonl"
+    pairs = [{"prompt": f"Why {text}?", "completion": text} for text in WORDS]
+    path.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    assert main(["look", str(path), "--base", str(tiny_model), "--max-tokens", "8"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "chats: turns 2 to 2, half have at most 2, 95% at most 2" in "".join(lines)
+    assert "fit would drop: 30 of more than 8 tokens with what they answer" in "".join(lines)
+    asked = [line for line in lines if line.startswith("  > Why ")]
+    answers = [lines[lines.index(line) + 1] for line in asked]
+    assert len(asked) == 5
+    for ask, answer in zip(asked, answers, strict=True):
+        assert answer.startswith("  | ") and ask.startswith(f"  > Why {answer[4:]}"[:60])
+
+
 def test_the_command(tmp_path, tiny_model, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "lines.csv"
     rows = [f"{text},{'ab'[row % 2]}" for row, text in enumerate(WORDS)]
@@ -108,6 +166,7 @@ def test_the_command(tmp_path, tiny_model, capsys: pytest.CaptureFixture[str]) -
 @pytest.mark.parametrize(
     ("texts", "options", "refused"),
     [
+        (["one", "two"], [], False),
         (["one", " ", "two"], ["--skip-blank"], False),
         (["one", "t\x00wo"], ["--skip-control"], False),
         (["one", " ", "t\x00wo"], ["--skip-blank", "--skip-control"], False),
@@ -123,10 +182,13 @@ def test_only_what_helps_is_suggested(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Where nothing is left without the rows that are refused, the refusal is the message."""
-    monkeypatch.setattr("steer.cli.look._counter", lambda base: ("no model", None))
+    monkeypatch.setattr("steer.cli.look._counter", lambda *_: ("no model", None, None))
     path = tmp_path / "x.jsonl"
     path.write_text("".join(f"{json.dumps({'text': text})}\n" for text in texts))
+    opened: list[str] = []
+    monkeypatch.setattr("steer.data.corpus.open_rows", counting(open_rows, opened))
     assert main(["look", str(path)]) == (2 if refused else 0)
+    assert len(opened) == 1 + refused
     shown = capsys.readouterr()
     if refused:
         assert "error: " in shown.err and "line 1 has a blank text" in shown.err

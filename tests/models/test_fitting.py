@@ -60,6 +60,7 @@ def test_fit_returns_what_load_reads(tiny_model: Path, tiny_corpus: Corpus, tmp_
     assert list(stages) == ["load", "evaluate", "train", "save"]
     (plan,) = (progress for progress in said if progress.memory)
     assert (plan.stage, plan.texts, plan.epochs, plan.steps) == ("load", 180, 1, 6)
+    assert plan.total == max(progress.tokens for progress in said) > 0
 
 
 def test_a_list_of_texts_will_do(tiny_model: Path, tiny_corpus: Corpus, tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from steer.report.report import write_report
+from steer.runs.store import Run
 from tests.browser import needs_axe, needs_browser, violations, visit, wait_until
-from tests.report.test_report import METHODS, REAL, StubEmbedder, make
+from tests.report.test_report import METHODS, REAL, StubEmbedder, make, make_chats
 from tests.report.test_tracing import made  # noqa: F401, a fixture
 from tests.report.test_tracing import write as write_traced
 
@@ -90,6 +91,23 @@ def test_methods_can_be_chosen(browser: Any, report: Path) -> None:
     page.select_option("#map-method", "gamma")
     shown = "document.querySelectorAll('[data-kind=map] .point').length"
     assert page.evaluate(shown) == len(REAL.texts) + 20
+    page.close()
+
+
+def test_a_question_is_above_its_answer(
+    browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("steer.report.report.load_embedder", lambda name, cache: StubEmbedder())
+    run, real = make_chats(tmp_path / "run")
+    write_report(run, real, tmp_path / "report.html")
+    page = open_page(browser, tmp_path / "report.html")
+    records = {record.id: record for record in Run.open(run).records}
+    for item in page.locator("#records li").all():
+        record = records[item.locator(".tag").last.text_content()]
+        asked = item.locator(".asked").text_content()
+        assert asked == record.turns[-1][1].strip("\n")
+        assert item.text_content() == record.id + asked + record.text
+    assert not page.problems
     page.close()
 
 

@@ -29,7 +29,8 @@ from steer.report.texts import Texts, mask
 from steer.report.tradeoff import trade_offs
 from steer.runs.generation import generate
 from steer.runs.records import Record
-from tests import stub
+from steer.runs.store import Run
+from tests import stub, tiny
 from tests.runs.test_correcting import NarrowEngine, WordEmbedder
 
 HOSTILE = (
@@ -214,6 +215,34 @@ def test_nothing_is_loaded_and_nothing_else_may_run(comparison: Path, tmp_path: 
     for script in re.findall(kinds, html, re.S):
         digest = hashlib.sha256(script.encode()).digest()
         assert f"'sha256-{base64.b64encode(digest).decode()}'" in policy[1]
+
+
+class ChatEngine(stub.StubEngine):
+    tokenizer = tiny.make_tokenizer()
+
+
+def make_chats(out: Path) -> tuple[Path, Corpus]:
+    """A run of answers, and the real chats."""
+    asks = [*HOSTILE, *(f"secret ask {n}" for n in range(30))]
+    turns = zip(asks, stub.corpus(33).texts, strict=True)
+    real = Corpus.of_rows([{"prompt": ask, "completion": answer} for ask, answer in turns])
+    config = RunConfig(n=12, guidance=Guidance(gamma=0.2), panel_size=3)
+    generate(config, real, stub.StubExpert(prompt="{chat}"), ChatEngine(real), out)
+    return out, real
+
+
+def test_an_answer_is_read_under_what_it_answers(tmp_path: Path) -> None:
+    run, real = make_chats(tmp_path / "run")
+    page, data = split(write(run, tmp_path / "report.html", real))
+    records = {record.id: record for record in Run.open(run).records}
+    ((_, shown),) = data["records"].items()
+    assert len(shown) == 12 and "alert(" not in page
+    for each in shown:
+        record, texts = records[each["id"]], data["texts"]
+        assert texts[each["text"]] == record.text.strip("\n")
+        assert texts[each["asked"]] == record.turns[-1][1].strip("\n")
+    html = write(run, tmp_path / "masked.html", real, mask=True)
+    assert "secret" not in json.dumps(split(html)[1])
 
 
 def test_hostile_texts_stay_texts(comparison: Path, tmp_path: Path) -> None:

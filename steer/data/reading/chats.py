@@ -26,7 +26,9 @@ _WRITTEN = [
 
 def is_chat(value: Any) -> bool:
     """Whether a value is a list of turns, each with who speaks and what is said."""
-    turns = isinstance(value, Sequence) and not isinstance(value, str) and len(value) > 0
+    if isinstance(value, str):  # as nearly all are
+        return False
+    turns = isinstance(value, Sequence) and len(value) > 0
     return turns and all(isinstance(turn, Mapping) and _speaker(turn) for turn in value)
 
 
@@ -66,6 +68,15 @@ def earlier_turns(chat: Sequence[Mapping[str, Any]]) -> Chat | None:
     if not last or any(said is None for _, said in turns):
         return None
     return tuple((role, str(said)) for role, said in turns)
+
+
+def said_after(chat: Sequence[Mapping[str, Any]]) -> str | None:
+    """The last turn, where it comes after the last one of the assistant; who speaks where it has no
+    text. None where the assistant has the last word, or none at all."""
+    role = _role(chat[-1])
+    if role == "assistant" or all(_role(turn) != "assistant" for turn in chat):
+        return None
+    return _said(chat[-1]) or role
 
 
 def asked(parts: Iterable[Any]) -> Chat | None:

@@ -229,7 +229,8 @@ def _rows(
                 f"quote texts that hold a {_NAMES.get(separator, separator)}, or name another "
                 "--separator"
             )
-        again += [cell.strip(" \ufeff") for cell in row] == header
+        if row and row[0].strip(" \ufeff") == header[0]:
+            again += [cell.strip(" \ufeff") for cell in row] == header
         yield number, {column: cell for column, cell in zip(header, row, strict=False) if column}
     if again:
         notes.append(

@@ -68,11 +68,12 @@ class _Faults:
 @dataclass
 class Gathered:
     """Texts, labels and `notes` of the rows added so far, read as `reading` says; `textual` if
-    cells of some were all text."""
+    cells of some were all text. `left_out` are the options that left rows out."""
 
     reading: Reading
     notes: list[str] = field(default_factory=list)
     textual: bool = False
+    left_out: set[str] = field(default_factory=set)
     _texts: list[str] = field(default_factory=list)
     _labels: list[str] = field(default_factory=list)
     _turns: list[Chat] = field(default_factory=list)
@@ -98,6 +99,7 @@ class Gathered:
         said = [*rows.notes, *faults.odd.notes(rows.source)]
         for fault in (faults.blank, faults.control, faults.unread):
             said += _report(rows.source, fault)
+            self.left_out |= {fault.option} if fault.count else set()
         for note in said:
             self._said.setdefault(note.replace(rows.source, "", 1), []).append(rows.source)
 
@@ -138,6 +140,8 @@ class Gathered:
         if is_blank(text):
             return faults.blank.at(rows.where(number))
         faults.odd.add(text)
+        if after := layout.after(row):
+            faults.odd.add_after(after)
         if layout.label is not None:
             value = layout.label(row)
             known = self._spelt.get(value) if type(value) is str else None

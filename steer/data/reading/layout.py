@@ -16,6 +16,7 @@ from steer.data.reading.chats import (
     last_answer,
     messages,
     read_written,
+    said_after,
 )
 from steer.data.reading.header import is_number
 from steer.data.reading.rows import NoValue, Row, Rows, shown
@@ -41,13 +42,14 @@ _ANSWERED = (
 class Layout:
     """Functions that give a row's text and label, `ABSENT` where there is none; `column` and
     `label_column` are their names for messages. `turns` gives what was said before the text, where
-    that is an answer; None where it is not known."""
+    that is an answer, and `after` what was said last after it; None where it is not known."""
 
     text: Callable[[Row], Any]
     column: str
     label: Callable[[Row], Any] | None
     label_column: str | None
     turns: Callable[[Row], Chat | None] = lambda _: None
+    after: Callable[[Row], str | None] = lambda _: None
 
 
 def find_layout(rows: Rows, sample: Sequence[Row], reading: Reading) -> Layout:
@@ -77,6 +79,7 @@ def find_layout(rows: Rows, sample: Sequence[Row], reading: Reading) -> Layout:
         wanted,
         label,
         lambda row: _turns(value(row), [each(row) for each in before]),
+        lambda row: _after(value(row)),
     )
 
 
@@ -214,10 +217,14 @@ def _turns(value: Any, before: Sequence[Any]) -> Chat | None:
     """What was said before a text: the earlier turns of its chat, else what it answers, which may
     be a chat too."""
     own = earlier_turns(value) if is_chat(value) else ()
-    if own or own is None:
+    if own or own is None or not before:
         return own
     asking = [turn for each in before if is_chat(each) for turn in each]
     return earlier_turns([*asking, *messages((), "")]) if asking else asked(before)
+
+
+def _after(value: Any) -> str | None:
+    return said_after(value) if is_chat(value) else None
 
 
 def _object(columns: Sequence[str], row: Row) -> Any:

@@ -30,8 +30,12 @@ class Oddities:
         """Looks at a text."""
         if len(text) < 8 and text.strip().casefold() in _NOTHING:
             self._note("nothing", text)
-        elif found := _GARBLED.search(text):
+        elif not text.isascii() and (found := _GARBLED.search(text)):
             self._note("garbled", text[max(0, found.start() - 12) : found.end() + 12])
+
+    def add_after(self, said: str) -> None:
+        """Counts a chat that goes on after the answer that is read, with what is said last."""
+        self._note("after", said)
 
     def add_label(self, label: str) -> None:
         """Looks at a label."""
@@ -53,6 +57,8 @@ _SAID = {
     "nothing": "texts say only {}, which may stand for no text; take such rows out if it does",
     "garbled": "texts hold characters that a wrong encoding leaves, the first in {}; repair the "
     "file if they are no part of it",
+    "after": "chats go on after their last answer, the first ends with {}; what follows it is no "
+    "part of the texts",
     "label": "labels are such as {}, which may stand for no label; take such rows out if it does",
 }
 

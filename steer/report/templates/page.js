@@ -182,7 +182,9 @@ function showPairs() {
 function recordItem(record) {
   const item = element("li", "card");
   if (record.label) item.append(element("span", "tag label", record.label));
-  item.append(element("span", "tag", record.id), element("br"), page.texts[record.text]);
+  item.append(element("span", "tag", record.id), element("br"));
+  if (record.asked !== undefined) item.append(element("span", "asked", page.texts[record.asked]));
+  item.append(page.texts[record.text]);
   return item;
 }
 
