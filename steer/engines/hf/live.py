@@ -82,7 +82,10 @@ class Told:
 
 
 class LiveBatch(Batch):
-    """Rows with a sampling, a length and a beginning each, as their `orders` (by id) say."""
+    """Rows with a sampling, a length and a beginning each, as their `orders` (by id) say. One that
+    cannot go on fails, and no other."""
+
+    strict = False
 
     def __init__(self, longest: int, ends: Tensor, orders: Mapping[int, Order]) -> None:
         super().__init__(1, Sampling(max_new_tokens=longest), ends)
@@ -155,6 +158,7 @@ class LiveBatch(Batch):
     def _tell(
         self, rows: slice, orders: Sequence[Order], logits: Tensor, chosen: Sequence[int]
     ) -> None:
+        allowed = self._allowed_of(rows)
         for row, (order, token) in enumerate(zip(orders, chosen, strict=True)):
             if order.top is None and not order.trace:
                 continue
@@ -164,6 +168,7 @@ class LiveBatch(Batch):
                 self.pooled[: len(own), place],
                 order.request.alpha,
                 order.request.adaptive,
+                None if allowed is None else allowed[row],
             )
             log_probs, final = guided(own, setting)
             best = final.topk(order.top or 0)
@@ -228,6 +233,8 @@ class Live(Generation):
         contexts = {stream.context for stream in order.request.streams}
         longest = max(len(self.model.encode(context)) for context in contexts)
         require_room(longest, order.longest, self.model.max_context)
+        if shape := order.request.shape:
+            self.model.masks(self.ends).check(shape, order.begun)
 
     def add(self, orders: Iterable[Order]) -> None:
         """Adds orders, whose ids nothing else that runs has."""
@@ -284,6 +291,8 @@ class Live(Generation):
         if admitted:
             self.batch.widen(most_streams(admitted))
             self.bank.reserve(self.bank.count + sum(len(each.streams) for each in admitted))
+            if any(each.shape for each in admitted):
+                self.batch.masks = self.model.masks(self.ends)
             self._add(admitted)
 
     def _has_room(self, request: Request, admitted: Sequence[Request]) -> bool:
