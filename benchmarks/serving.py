@@ -32,6 +32,7 @@ from steer.engines.interface import complete
 from steer.models.expert import Expert
 from steer.serving.bodies import CompletionBody
 from steer.serving.experts import Served
+from steer.serving.ordering import order
 from steer.serving.server import listen, load, make_server
 from steer.serving.settings import ServeSettings
 
@@ -96,7 +97,7 @@ def _bodies(served: Served, count: int, tokens: int) -> list[dict[str, object]]:
 
 def _alone(served: Served, bodies: Sequence[dict[str, object]]) -> float:
     """Tokens a second of the engine, for the same texts in one call."""
-    ordered = [served.order(CompletionBody.model_validate(body)) for body in bodies]
+    ordered = [order(served, CompletionBody.model_validate(body)) for body in bodies]
     requests = [each.orders[0].request for each in ordered]
     began = time.perf_counter()
     made = complete(served.engine, requests, ordered[0].orders[0].sampling)

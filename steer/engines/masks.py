@@ -64,18 +64,26 @@ class Masks:
     def start(self, shape: Shape) -> Written:
         """Begins a record. Raises `SteerError` when no record can have the shape."""
         with self._lock:
-            spare = self._spare.get(shape)
-            found = spare.pop() if spare else None
-        return Written(shape, found or matcher(shape, self._tokenizer))
+            spare = self._spare.get(shape, [])
+            if len(spare) > 1:
+                return Written(shape, spare.pop())
+        found = spare[0] if spare else matcher(shape, self._tokenizer)
+        self._keep(shape, found)
+        return Written(shape, found.deep_copy())  # to read a schema takes longer
 
     def free(self, written: Written) -> None:
         """Takes back the matcher of a record that is done."""
         if written.matcher.is_error():  # which no reset mends
             return
         written.matcher.reset()
+        self._keep(written.shape, written.matcher)
+
+    def _keep(self, shape: Shape, found: Any) -> None:
         with self._lock:
-            self._spare.setdefault(written.shape, []).append(written.matcher)
-            self._spare.move_to_end(written.shape)
+            spare = self._spare.setdefault(shape, [])
+            if not any(each is found for each in spare):
+                spare.append(found)
+            self._spare.move_to_end(shape)
             while len(self._spare) > SHAPES:
                 self._spare.popitem(last=False)
 

@@ -35,8 +35,8 @@ class Candidate:
 @dataclass(frozen=True)
 class Setting:
     """One row's weights (streams,), which of its streams are `pooled`, bool (streams,), alpha, and
-    whether the weights adapt; see `steer.guidance.combine`. `allowed`, bool (vocab,), are the tokens
-    that the record's shape allows; None: all."""
+    whether the weights adapt; see `steer.guidance.combine`. `allowed`, bool (vocab,), says which
+    tokens the record's shape allows; None: all."""
 
     weights: Tensor
     pooled: Tensor

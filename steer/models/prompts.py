@@ -16,7 +16,7 @@ def render_chats(corpus: Corpus, task: Task, tokenizer: Any) -> tuple[str, ...] 
     if not task.chats:
         return None
     return tuple(
-        _render(tokenizer, turns, f"{corpus.source}: the chat of text {number}")
+        render_chat(tokenizer, turns, f"{corpus.source}: the chat of text {number}")
         for number, turns in enumerate(require_turns(corpus), start=1)
     )
 
@@ -40,9 +40,10 @@ def text_prompts(corpus: Corpus, task: Task, chats: Sequence[str] | None) -> lis
     return [task.render(label, chat) for label, chat in zip(labels, before, strict=True)]
 
 
-def _render(tokenizer: Any, turns: Chat, where: str) -> str:
+def render_chat(tokenizer: Any, turns: Chat, where: str = "the chat") -> str:
     """Writes turns, and what comes before the next answer. Without a template each turn is its
-    role, a line end, what is said, and an empty line."""
+    role, a line end, what is said, and an empty line. Raises `SteerError` for turns that the
+    template refuses; it calls them by `where` they are."""
     if getattr(tokenizer, "chat_template", None) is None:
         said = "".join(f"{role.capitalize()}:\n{text}\n\n" for role, text in turns)
         return f"{said}Assistant:\n"

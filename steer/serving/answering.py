@@ -16,8 +16,9 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from steer.engines.hf.live import Wrote
 from steer.engines.spelling import Spelling
 from steer.serving.bodies import Asked, ChatBody
-from steer.serving.experts import Ordered, Served
+from steer.serving.experts import Served
 from steer.serving.metrics import Metrics
+from steer.serving.ordering import Ordered
 from steer.serving.recent import Recent
 from steer.serving.refusal import Refusal
 from steer.serving.scheduler import Scheduler
@@ -53,12 +54,10 @@ class Answer:
                 self.spelling.text,
                 order.begun,
                 stops=self.asked.stops,
-                spaced=spaced or (self.asked.echoes and not self.ordered.prompt[-1].isspace()),
+                spaced=bool(self.ordered.lead) and (self.asked.echoes or not order.begun),
                 echoes=self.asked.echoes,
             )
-            for index, (order, spaced) in enumerate(
-                zip(self.ordered.orders, self.ordered.spaced, strict=True)
-            )
+            for index, order in enumerate(self.ordered.orders)
         ]
 
     async def respond(self, request: Request) -> Response:
@@ -140,7 +139,8 @@ class Answer:
         if wrote.failed:
             raise Refusal(
                 422,
-                "the streams rule out every token at some place; choose weaker settings",
+                "the streams, or the shape, rule out every token at some place; choose weaker "
+                "settings, or a simpler shape",
                 code="no_token_left",
             )
         writing = self.writings[place]

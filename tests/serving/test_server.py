@@ -11,7 +11,6 @@ import httpx2
 import pytest
 
 from steer.cli.main import main
-from steer.data.corpus import Corpus
 from steer.errors import SteerError
 from steer.models.embedder import Embedder
 from steer.models.expert import Expert
@@ -21,7 +20,6 @@ from steer.serving.bodies import BODIES
 from steer.serving.experts import Served
 from steer.serving.server import load
 from steer.serving.settings import ServeSettings
-from steer.shapes import Shape
 from tests import tiny
 from tests.serving.conftest import CLIENT, Running, WordModel, running, spec, until
 
@@ -375,10 +373,3 @@ def test_the_command_says_what_is_wrong(
     real.write_text("one\ntwo\n")
     assert main(["serve", str(tiny_expert), "--real", str(real), *options]) == 2
     assert says in capsys.readouterr().err
-
-
-def test_an_expert_of_a_shape_is_refused(tiny_expert: Path) -> None:
-    shaped = Expert.load(tiny_expert).model_copy(update={"shape": Shape("regex", "a+")})
-    corpus = Corpus(texts=tiny.TEXTS, labels=None, source="tiny")
-    with pytest.raises(SteerError, match="records of a shape"):
-        load([shaped], corpus, ServeSettings(), spec)
