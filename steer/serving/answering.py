@@ -14,7 +14,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from steer.engines.hf.live import Wrote
-from steer.engines.spelling import Spelling
 from steer.serving.bodies import Asked, ChatBody
 from steer.serving.experts import Served
 from steer.serving.metrics import Metrics
@@ -45,7 +44,7 @@ class Answer:
 
     def __post_init__(self) -> None:
         chat = isinstance(self.asked, ChatBody)
-        self.spelling = Spelling(self.served.engine.tokenizer, self.served.engine.ends.tolist())
+        self.spelling = self.served.spelling
         id = f"{'chatcmpl' if chat else 'cmpl'}-{secrets.token_hex(12)}"
         self.shape = Shape(chat, id, int(time.time()), self.served, self.ordered, self.spelling)
         self.writings = [

@@ -8,6 +8,7 @@ from steer.data.corpus import Corpus
 from steer.data.tasks import Task
 from steer.engines.hf.engine import HFEngine
 from steer.engines.hf.live import Live
+from steer.engines.spelling import Spelling
 from steer.models.expert import Expert
 from steer.models.prompts import text_prompts
 from steer.runs.asking import Questions, chats_for
@@ -64,6 +65,11 @@ class Served:
     @property
     def _labelled(self) -> bool:
         return bool(self.real.labels and self.expert.labels)
+
+    @cached_property
+    def spelling(self) -> Spelling:
+        """Token ids as text."""
+        return Spelling(self.engine.tokenizer, self.engine.ends.tolist())
 
     @cached_property
     def limits(self) -> Live:

@@ -66,12 +66,13 @@ class _Ordering:
         negative, positive = chosen.negative(), chosen.positive()
         questions = [self._question(number) for number in range(self.asked.n)]
         streams = {each.prompt: self._streams(each, negative, positive) for each in questions}
-        encode = self.served.engine.lane_model.encode
-        lengths, read = {prompt: len(encode(prompt)) for prompt in streams}, 0
+        read = 0
         orders: list[Order] = []
         for given in self.asked.prompts:
             begun = {prompt: self._begin(given, prompt) for prompt in streams}
-            read += sum(lengths[prompt] + len(ids) for prompt, ids in begun.items())
+            read += sum(
+                self.served.limits.length(prompt) + len(ids) for prompt, ids in begun.items()
+            )
             for number, each in enumerate(questions):
                 orders.append(self._order(number, streams[each.prompt], begun[each.prompt]))
         self._check(orders)

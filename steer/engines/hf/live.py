@@ -25,6 +25,9 @@ from steer.guidance import Shown, Stream
 KEPT = 6144
 """Tokens of contexts that stay prefilled for later requests."""
 
+MEASURED = 64
+"""Contexts whose lengths are remembered: most requests have those of others."""
+
 FEW = 8
 """Lanes that there is room for at first."""
 
@@ -215,6 +218,7 @@ class Live(Generation):
         self.batch: LiveBatch = LiveBatch(longest, ends, self.orders)
         self.token_bytes = 2 * math.prod(model.kv_shape) * model.module.dtype.itemsize
         self.cancelled: set[int] = set()
+        self.length = lru_cache(MEASURED)(self._length)
 
     @property
     def busy(self) -> bool:
@@ -231,7 +235,7 @@ class Live(Generation):
         if len(order.request.streams) > self.rows:
             raise SteerError(f"the setting has {len(order.request.streams)} streams; use fewer")
         contexts = {stream.context for stream in order.request.streams}
-        longest = max(len(self.model.encode(context)) for context in contexts)
+        longest = max(map(self.length, contexts))
         require_room(longest, order.longest, self.model.max_context)
         if shape := order.request.shape:
             self.model.masks(self.ends).check(shape, order.begun)
@@ -260,6 +264,9 @@ class Live(Generation):
             self._forget(each.id for each in found if each.finish)
             self._drop(done)
             return found
+
+    def _length(self, context: str | Shown) -> int:
+        return len(self.model.encode(context))
 
     def _leave(self) -> None:
         gone, self.cancelled = self.cancelled, set()
