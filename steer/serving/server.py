@@ -88,8 +88,13 @@ def _load(
     settings: ServeSettings,
 ) -> list[Served]:
     """Loads experts of one base model."""
-    beside = tuple(Path(each.path) for each in experts[1:])
-    engine = replace(spec(experts[0]), beside=beside).load()
+    how = replace(spec(experts[0]), beside=tuple(Path(each.path) for each in experts[1:]))
+    if how.name != "hf":
+        raise SteerError(
+            f"--engine is {how.name!r}: requests join and leave a server's batch while it runs, "
+            "which only the hf engine's can; choose hf"
+        )
+    engine = how.load()
     assert isinstance(engine, HFEngine)
     batch = name_of(experts[0])
     served = [

@@ -7,6 +7,7 @@ import socket
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -390,6 +391,12 @@ def test_experts_of_one_name_are_refused(served: list[Served]) -> None:
     expert = served[0].expert
     with pytest.raises(SteerError, match="two experts are called 'tiny'"):
         load([expert, expert], served[0].real, ServeSettings(), spec)
+
+
+def test_other_engines_are_refused_before_they_are_loaded(served: list[Served]) -> None:
+    expert, real = served[0].expert, served[0].real
+    with pytest.raises(SteerError, match=r"--engine is 'vllm'.*choose hf"):
+        load([expert], real, ServeSettings(), lambda each: replace(spec(each), name="vllm"))
 
 
 @pytest.mark.parametrize(
