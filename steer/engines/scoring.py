@@ -22,7 +22,9 @@ CHUNK = 1 << 19
 class Rows:
     """Rows in admission order. Tensors have a row a record, padded to `streams` streams; a row
     with fewer streams has weight 0 in the others. With `masks`, rows whose requests have a shape
-    are held to it."""
+    are held to it; one that cannot go on is an error if `strict`, and else has no token left."""
+
+    strict = True
 
     def __init__(
         self,
@@ -154,7 +156,8 @@ class Rows:
         if not self.masks or not any(self.written[rows]):
             return None
         if self._allowed is None:  # of all rows at once, so that threads share them
-            self._allowed = self.masks.allowed(self.written).to(self.weights.device)
+            found = self.masks.allowed(self.written, strict=self.strict)
+            self._allowed = found.to(self.weights.device)
         return self._allowed[rows]
 
 

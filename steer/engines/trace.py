@@ -20,7 +20,7 @@ MOST = 24
 class Candidate:
     """A token that might come next: its log-probability (nats) under each stream, in their order,
     and under the guided distribution. A token that is not `kept` was cut, by the plausibility
-    constraint or because a stream rules it out; its `final` is -inf."""
+    constraint, or because a stream or the record's shape rules it out; its `final` is -inf."""
 
     token: int
     streams: tuple[float, ...]
@@ -35,23 +35,29 @@ class Candidate:
 @dataclass(frozen=True)
 class Setting:
     """One row's weights (streams,), which of its streams are `pooled`, bool (streams,), alpha, and
-    whether the weights adapt; see `steer.guidance.combine`."""
+    whether the weights adapt; see `steer.guidance.combine`. `allowed`, bool (vocab,), says which
+    tokens the record's shape allows; None: all."""
 
     weights: Tensor
     pooled: Tensor
     alpha: float
     adaptive: bool
+    allowed: Tensor | None = None
 
 
 def guided(logits: Tensor, setting: Setting) -> tuple[Tensor, Tensor]:
     """Computes one row's log-probabilities, those of the streams (streams, vocab) and the guided
     ones (vocab,), over the whole vocabulary, fp32. `logits` (streams, vocab)."""
     log_probs = logits.log_softmax(dim=-1, dtype=torch.float32).unsqueeze(1)
+    held = log_probs
+    if setting.allowed is not None:
+        held = log_probs.masked_fill(~setting.allowed, -math.inf)
     weights, alpha = setting.weights.unsqueeze(-1), log_probs.new_tensor([setting.alpha])
     if setting.adaptive:
-        weights = adapt(log_probs, weights, weights.new_ones(1, dtype=torch.bool))
+        whole = held.log_softmax(dim=-1)
+        weights = adapt(whole, weights, weights.new_ones(1, dtype=torch.bool))
     pooled = setting.pooled.unsqueeze(-1) if setting.pooled.any() else None
-    return log_probs[:, 0], combine(log_probs, weights, alpha, pooled)[0].log_softmax(dim=-1)
+    return log_probs[:, 0], combine(held, weights, alpha, pooled)[0].log_softmax(dim=-1)
 
 
 def candidates(log_probs: Tensor, final: Tensor, chosen: int) -> tuple[Candidate, ...]:

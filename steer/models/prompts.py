@@ -40,10 +40,10 @@ def text_prompts(corpus: Corpus, task: Task, chats: Sequence[str] | None) -> lis
     return [task.render(label, chat) for label, chat in zip(labels, before, strict=True)]
 
 
-def render_chat(tokenizer: Any, turns: Chat, where: str) -> str:
-    """Renders turns, and what comes before the next answer. Without a template each turn is its
+def render_chat(tokenizer: Any, turns: Chat, where: str = "the chat") -> str:
+    """Writes turns, and what comes before the next answer. Without a template each turn is its
     role, a line end, what is said, and an empty line. Raises `SteerError` for turns that the
-    template refuses; `where` they are is for the message."""
+    template refuses; it calls them by `where` they are."""
     if getattr(tokenizer, "chat_template", None) is None:
         said = "".join(f"{role.capitalize()}:\n{text}\n\n" for role, text in turns)
         return f"{said}Assistant:\n"

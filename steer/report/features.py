@@ -10,13 +10,10 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from steer.evaluation.copying import longest_runs
+from steer.models.embedder import FEW, fit_umap
 from steer.runs.records import Record
 
 MIN_POINTS = 3
-FEW = 30
-"""Texts below which a map is a projection: neighbours are too few for the other methods."""
-
-_NEIGHBOURS = 15  # of a text, that UMAP keeps together
 _PERPLEXITY = 30  # about as many, for t-SNE
 _STEPS = 500
 _TRUSTED = 5  # neighbours on the map that trustworthiness looks at
@@ -72,17 +69,8 @@ def project(rows: np.ndarray, seed: int = 0) -> Plane | None:
     if len(rows) < FEW:
         return Plane(principal, "PCA", trust, share, trust)
     method: Method = "UMAP" if find_spec("umap") else "t-SNE"
-    points = _umap(rows, seed) if method == "UMAP" else _tsne(rows, seed)
+    points = fit_umap(rows, seed).embedding_ if method == "UMAP" else _tsne(rows, seed)
     return Plane(points, method, _trust(rows, points), share, trust)
-
-
-def _umap(rows: np.ndarray, seed: int) -> np.ndarray:
-    """Puts `rows` on a plane by UMAP (arXiv 1802.03426), on one thread, as a seed needs."""
-    from umap import UMAP
-
-    model = UMAP(n_neighbors=_NEIGHBOURS, random_state=seed, n_jobs=1)
-    points: np.ndarray = model.fit_transform(rows)
-    return points
 
 
 def _tsne(rows: np.ndarray, seed: int) -> np.ndarray:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from steer.data.corpus import Corpus
 from steer.data.reading.chats import Chat
 from steer.data.tasks import Task
+from steer.errors import SteerError
 from steer.models.base import load_tokenizer
 from steer.models.expert import Expert
 from steer.models.prompts import render_chats
@@ -29,9 +30,9 @@ class Questions:
     the same label, drawn by the run's seed and the attempt's number alone."""
 
     def __init__(
-        self, task: Task, real: Corpus, chats: Sequence[str] | None, labelled: bool, seed: int
+        self, task: Task, real: Corpus, chats: Sequence[str] | None, labelled: bool
     ) -> None:
-        self._task, self._chats, self._seed = task, chats, seed
+        self._task, self._chats = task, chats
         self._turns = real.turns or ()
         self._labelled = labelled
         self._rows: defaultdict[str | None, list[int]] = defaultdict(list)
@@ -43,12 +44,15 @@ class Questions:
         """Whether each attempt has its own."""
         return self._chats is not None
 
-    def of(self, label: str | None, number: int) -> Asked:
-        """What attempt `number` answers, which is to have the `label`."""
+    def of(self, label: str | None, seed: int, number: int) -> Asked:
+        """What attempt `number` of a run of that `seed` answers, which is to have the `label`.
+        Raises `SteerError` for an unknown label, and one that no real text has."""
         if self._chats is None:
             return Asked(self._task.render(label))
         rows = self._rows[label if self._labelled else None]
-        row = rows[derive(self._seed, "chat", number) % len(rows)]
+        if not rows:
+            raise SteerError(f"no real text has the label {label!r}; choose another")
+        row = rows[derive(seed, "chat", number) % len(rows)]
         chat = self._chats[row]
         return Asked(self._task.render(label, chat), chat, f"real:{row}", self._turns[row])
 

@@ -51,7 +51,7 @@ class Panels:
     ) -> None:
         labelled = bool(real.labels and config.labels)
         self.config, self._task = config, task
-        self.questions = Questions(task, real, chats, labelled, config.seed)
+        self.questions = Questions(task, real, chats, labelled)
         self.pool = Pool(real, labelled, chats and text_prompts(real, task, chats))
         self._positive = Pool(
             towards or real,
@@ -74,6 +74,10 @@ class Panels:
         """Whether a text for each row is needed before its panel can be chosen."""
         return self.config.panel_selection == "nearest" and bool(self.config.guidance.eta)
 
+    def asked(self, label: str | None, number: int) -> Asked:
+        """What attempt `number` answers, which is to have the `label`."""
+        return self.questions.of(label, self.config.seed, number)
+
     def draw(
         self,
         label: str | None,
@@ -92,11 +96,11 @@ class Panels:
         positive = self._drawn_positive(label, count, round)
         drawn = list(zip(negative, positive, strict=True))
         if self.questions.differ:
-            asked = (self.questions.of(label, first + row) for row in range(rows))
+            asked = (self.asked(label, first + row) for row in range(rows))
             return [
                 self._panel(label, *drawn[row // share], each) for row, each in enumerate(asked)
             ]
-        panels = [self._panel(label, *each, self.questions.of(label, first)) for each in drawn]
+        panels = [self._panel(label, *each, self.asked(label, first)) for each in drawn]
         return [panels[row // share] for row in range(rows)]
 
     def _panel(

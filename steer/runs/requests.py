@@ -52,7 +52,7 @@ class RoundRequests:
         ]
 
     def _prompt(self, label: str | None, number: int) -> str:
-        return self._panels.questions.of(label, number).prompt
+        return self._panels.asked(label, number).prompt
 
     def _request(self, number: int, streams: tuple[Stream, ...]) -> Request:
         guidance = self._config.guidance

@@ -14,10 +14,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from steer.engines.hf.live import Wrote
-from steer.engines.spelling import Spelling
 from steer.serving.bodies import Asked, ChatBody
-from steer.serving.experts import Ordered, Served
+from steer.serving.experts import Served
 from steer.serving.metrics import Metrics
+from steer.serving.ordering import Ordered
 from steer.serving.recent import Recent
 from steer.serving.refusal import Refusal
 from steer.serving.scheduler import Scheduler
@@ -44,7 +44,7 @@ class Answer:
 
     def __post_init__(self) -> None:
         chat = isinstance(self.asked, ChatBody)
-        self.spelling = Spelling(self.served.engine.tokenizer, self.served.engine.ends.tolist())
+        self.spelling = self.served.spelling
         id = f"{'chatcmpl' if chat else 'cmpl'}-{secrets.token_hex(12)}"
         self.shape = Shape(chat, id, int(time.time()), self.served, self.ordered, self.spelling)
         self.writings = [
@@ -53,12 +53,10 @@ class Answer:
                 self.spelling.text,
                 order.begun,
                 stops=self.asked.stops,
-                spaced=spaced or (self.asked.echoes and not self.ordered.prompt[-1].isspace()),
+                spaced=bool(self.ordered.lead) and (self.asked.echoes or not order.begun),
                 echoes=self.asked.echoes,
             )
-            for index, (order, spaced) in enumerate(
-                zip(self.ordered.orders, self.ordered.spaced, strict=True)
-            )
+            for index, order in enumerate(self.ordered.orders)
         ]
 
     async def respond(self, request: Request) -> Response:
@@ -140,7 +138,8 @@ class Answer:
         if wrote.failed:
             raise Refusal(
                 422,
-                "the streams rule out every token at some place; choose weaker settings",
+                "the streams, or the shape, rule out every token at some place; choose weaker "
+                "settings, or a simpler shape",
                 code="no_token_left",
             )
         writing = self.writings[place]

@@ -20,6 +20,7 @@ from steer.serving.experts import Served
 from steer.serving.guard import Guard
 from steer.serving.listing import MOST, describe, read_by_streams, real_texts
 from steer.serving.metrics import Metrics
+from steer.serving.ordering import order
 from steer.serving.plane import Plane
 from steer.serving.recent import Recent
 from steer.serving.refusal import Refusal, invalid, unknown_model
@@ -78,7 +79,7 @@ class Routes:
         expert = self.find(asked.model)
         answer = Answer(
             expert,
-            expert.order(asked, self.recent.find),
+            order(expert, asked, self.recent.find),
             asked,
             self.scheduler,
             self.metrics,
@@ -111,7 +112,7 @@ class Routes:
     async def streams(self, body: CompletionBody) -> dict[str, Any]:
         """Says what each stream of a request would read, and writes nothing."""
         expert = self.find(body.model)
-        return read_by_streams(expert.order(body, self.recent.find))
+        return read_by_streams(order(expert, body, self.recent.find))
 
     async def runs(self, body: Judged) -> dict[str, Any]:
         """Saves judged texts as a run."""

@@ -1,58 +1,30 @@
 """Bodies of requests: OpenAI's fields as far as they mean something here, and ours beside them."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field
 
-NEUTRAL: dict[str, Any] = {
-    "best_of": 1,
-    "frequency_penalty": 0,
-    "logit_bias": {},
-    "metadata": {},
-    "parallel_tool_calls": True,
-    "presence_penalty": 0,
-    "response_format": {"type": "text"},
-    "service_tier": "auto",
-    "store": False,
-    "suffix": "",
-    "tools": [],
-}
-"""Fields that are not supported, with the value that asks for nothing, and so is allowed."""
+from steer.data.reading.chats import Chat
+from steer.serving.fields import Body, Name, ResponseFormat, StructuredOutputs, Text
+from steer.serving.refusal import Refusal
+from steer.shapes import Shape
 
-Text = Annotated[str, Field(max_length=100_000)]
-Name = Annotated[str, Field(max_length=200)]
 Texts = Annotated[list[Text], Field(max_length=64)]
 Tokens = Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(max_length=8192)]
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_neutral(cls, values: Any) -> Any:
-        """Leaves out what asks for nothing, which clients may send: null, and `NEUTRAL`."""
-        if not isinstance(values, dict):
-            return values
-        return {
-            name: value
-            for name, value in values.items()
-            if value is not None and not (name in NEUTRAL and value == NEUTRAL[name])
-        }
-
-
-class StreamOptions(_Body):
+class StreamOptions(Body):
     """OpenAI's `stream_options`."""
 
     include_usage: bool = False
 
 
-class Asked(_Body):
-    """Fields of all requests. The second half is ours (`extra_body`): the strengths and the method
-    as in `steer generate`; `away` and `towards` are texts, or ids: of real ones such as "real:17",
-    and of written ones such as "cmpl-1f/0". `kept` joins the pool that panels are drawn from.
-    `trace` adds the candidates for each token."""
+class Asked(Body):
+    """Fields of all requests; `structured_outputs` is vLLM's. The second half is ours
+    (`extra_body`): the strengths and the method as in `steer generate`; `away` and `towards` are
+    texts, or ids: of real ones such as "real:17", and of written ones such as "cmpl-1f/0". `kept`
+    joins the pool that panels are drawn from. `trace` adds the candidates for each token."""
 
     model: Name
     n: int = Field(1, ge=1, le=64)
@@ -63,6 +35,8 @@ class Asked(_Body):
     stream: bool = False
     stream_options: StreamOptions = StreamOptions()
     user: Name | None = None
+    response_format: ResponseFormat | None = None
+    structured_outputs: StructuredOutputs | None = None
 
     method: Name = "steer"
     gamma: float | None = Field(None, ge=0, le=10)
@@ -75,7 +49,7 @@ class Asked(_Body):
     label: Name | None = None
     away: Texts | None = None
     towards: Texts | None = None
-    kept: Annotated[list[Text], Field(max_length=2000)] = []
+    kept: Annotated[list[Text], Field(max_length=2000)] = []  # noqa: RUF012
     trace: bool = False
 
     @property
@@ -83,6 +57,24 @@ class Asked(_Body):
         """Texts that end a record, without blank ones."""
         given = (self.stop,) if isinstance(self.stop, str) else self.stop
         return tuple(each for each in given if each)
+
+    @property
+    def shape(self) -> tuple[str, Shape] | None:
+        """What each text must be, and the field that says so. Raises `Refusal` where two do."""
+        given = {
+            name: field.shape
+            for name in ("response_format", "structured_outputs")
+            if (field := getattr(self, name)) is not None
+        }
+        found = [(name, shape) for name, shape in given.items() if shape]
+        if len(found) > 1:
+            raise Refusal(400, f"{found[0][0]} and {found[1][0]}: give one", param=found[1][0])
+        return found[0] if found else None
+
+    @property
+    def turns(self) -> Chat:
+        """What is said before the text, where it is an answer in a chat; empty without that."""
+        return ()
 
     @property
     def prompts(self) -> list[str | list[int]]:
@@ -139,19 +131,24 @@ class CompletionBody(Asked):
         return self.echo
 
 
-class Part(_Body):
+class Part(Body):
     """A part of a message; only text is read."""
 
     type: Literal["text"]
     text: Text
 
 
-class Message(_Body):
+class Message(Body):
     """A message of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant"]
     content: Text | Annotated[list[Part], Field(max_length=64)] = ""
     name: Text | None = None
+
+    @property
+    def speaker(self) -> str:
+        """Who speaks, as chat templates know them."""
+        return "system" if self.role == "developer" else self.role
 
     @property
     def text(self) -> str:
@@ -162,8 +159,9 @@ class Message(_Body):
 
 
 class ChatBody(Asked):
-    """Body of /v1/chat/completions. What the system and the user say is the prompt; where that is
-    empty, it is the expert's own. A last message of the assistant is how the text begins."""
+    """Body of /v1/chat/completions. An expert of chats answers the messages. For another, what the
+    system and the user say is the prompt; where that is empty, it is the expert's own. A last
+    message of the assistant is how the text begins."""
 
     messages: Annotated[list[Message], Field(min_length=1, max_length=64)]
     max_tokens: int | None = Field(None, ge=1)
@@ -175,6 +173,12 @@ class ChatBody(Asked):
     def prompts(self) -> list[str | list[int]]:
         last = self.messages[-1]
         return [last.text if last.role == "assistant" else ""]
+
+    @property
+    def turns(self) -> Chat:
+        answered = self.messages[: -1 if self.messages[-1].role == "assistant" else None]
+        said = tuple((each.speaker, each.text) for each in answered)
+        return said if any(text.strip() for _, text in said) else ()
 
     @property
     def instruction(self) -> str:
@@ -191,7 +195,7 @@ class ChatBody(Asked):
         return self.top_logprobs if self.logprobs or self.top_logprobs else None
 
 
-class Near(_Body):
+class Near(Body):
     """Body of /steer/nearest: texts, or ids of real ones."""
 
     texts: Annotated[list[Text], Field(min_length=1, max_length=64)]
@@ -200,7 +204,7 @@ class Near(_Body):
 Verdict = Literal["keep", "reject"]
 
 
-class Judged(_Body):
+class Judged(Body):
     """Body of /steer/runs: verdicts on texts of this server, by the id of their answer and their
     place in it, such as "cmpl-1f/0"; they become a run of that name."""
 

@@ -2,7 +2,7 @@
 
 import random
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from steer.data.corpus import Corpus
@@ -15,24 +15,26 @@ from steer.serving.refusal import Refusal, shown
 PANELS = 8
 """Negative panels of a label that requests without an `away` share: a panel is read once."""
 
-Find = Callable[[str], str | None]
-"""Gives the text that was written under an id; None where it is not known."""
+Find = Callable[[str], Example | None]
+"""Gives the text that was written under an id, with what it answers; None where it is not known."""
 
 _REAL = re.compile(r"real:(\d{1,9})")
 _WRITTEN = re.compile(r"(chat)?cmpl-[0-9a-f]{24}/\d{1,3}")
 
 
-def nothing(id: str) -> str | None:
+def nothing(id: str) -> Example | None:
     """Knows no written text."""
     return None
 
 
 @dataclass(frozen=True)
 class Names:
-    """What texts in requests may be named by: rows of the real texts, and ids of written ones."""
+    """What texts in requests may be named by: rows of the real texts, and ids of written ones. The
+    real ones have `prompts` of their own where they are answers."""
 
     real: Corpus
     find: Find = nothing
+    prompts: Sequence[str] | None = None
 
     def example(self, given: str, param: str) -> Example:
         """Finds a text by its id; what is no id is a text itself, without one. Raises `Refusal`
@@ -41,13 +43,13 @@ class Names:
             row = int(found[1])
             if row >= len(self.real.texts):
                 raise Refusal(400, f"there is no real text {shown(given)}", param=param)
-            return Example(given, self.real.texts[row])
+            return Example(given, self.real.texts[row], self.prompts[row] if self.prompts else None)
         if not _WRITTEN.fullmatch(given):
             return Example("", given)
-        text = self.find(given)
-        if text is None:
+        written = self.find(given)
+        if written is None:
             raise Refusal(404, f"the text {shown(given)} is no longer known", param=param)
-        return Example(given, text)
+        return written
 
     def examples(self, given: Iterable[str], param: str) -> tuple[Example, ...]:
         """Finds several, without blank ones."""

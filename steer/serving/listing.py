@@ -4,7 +4,8 @@ from typing import Any
 
 from steer.guidance import Shown
 from steer.methods import METHODS, Method
-from steer.serving.experts import Ordered, Served
+from steer.serving.experts import Served
+from steer.serving.ordering import Ordered
 
 MOST = 5000
 """Real texts that are listed."""
@@ -21,6 +22,8 @@ def describe(served: Served) -> dict[str, Any]:
         "steer": {
             "prompt": expert.prompt,
             "labels": list(expert.labels),
+            "chats": expert.task.chats,
+            "shape": expert.shape.kind if expert.shape else None,
             "max_tokens": expert.max_completion_tokens,
             "real_texts": len(served.real.texts),
             "methods": [_method(each) for each in METHODS if _draws(each)],
@@ -29,13 +32,15 @@ def describe(served: Served) -> dict[str, Any]:
 
 
 def real_texts(served: Served) -> dict[str, Any]:
-    """Lists the first `MOST` real texts, and says how many there are."""
-    labels = served.real.labels or (None,) * len(served.real.texts)
-    rows = zip(served.real.texts[:MOST], labels, strict=False)
+    """Lists the first `MOST` real texts, with what was said before those that are answers, and says
+    how many there are."""
+    none = (None,) * len(served.real.texts)
+    turns = served.real.turns if served.expert.task.chats else None
+    rows = zip(served.real.texts[:MOST], served.real.labels or none, turns or none, strict=False)
     return {
         "texts": [
-            {"id": f"real:{row}", "text": text, "label": label}
-            for row, (text, label) in enumerate(rows)
+            {"id": f"real:{row}", "text": text, "label": label, "turns": before}
+            for row, (text, label, before) in enumerate(rows)
         ],
         "of": len(served.real.texts),
     }

@@ -2,17 +2,18 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
+from importlib.util import find_spec
+from typing import Any, Literal
 
 import numpy as np
 
 from steer.data.words import shared_words
 from steer.errors import SteerError
 from steer.models.cache import Cache
-from steer.models.embedder import Embedder, load_embedder
+from steer.models.embedder import FEW, Embedder, fit_umap, load_embedder
 from steer.runs.pool import Example
 from steer.serving.refusal import Refusal
 
@@ -21,19 +22,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Placed:
-    """Unit rows (texts, dimensions) and the two principal directions (dimensions, 2) about their
-    `middle`, which carry the `share` of the variance."""
+    """Unit rows (texts, dimensions), and where the `method` puts them: `points` (texts, 2). Other
+    rows are placed among them by `place`. The two principal directions carry the `share` of the
+    variance."""
 
     embedder: Embedder
     rows: np.ndarray
-    middle: np.ndarray
-    directions: np.ndarray
+    method: Literal["UMAP", "PCA"]
+    points: np.ndarray
+    place: Callable[[np.ndarray], np.ndarray]
     share: float
-
-    def points(self, rows: np.ndarray) -> list[list[float]]:
-        """Places rows (n, dimensions) on the plane."""
-        found: list[list[float]] = ((rows - self.middle) @ self.directions).round(4).tolist()
-        return found
 
 
 class Plane:
@@ -57,9 +55,10 @@ class Plane:
         placed = self._begin()
         counted = {"done": self.done, "of": len(self.texts)}
         if not placed.done():
-            return counted | {"points": None, "share": None}
+            return counted | {"points": None, "share": None, "method": None}
         found = _result(placed)
-        return counted | {"points": found.points(found.rows), "share": round(found.share, 3)}
+        told = {"share": round(found.share, 3), "method": found.method}
+        return counted | {"points": found.points.round(4).tolist()} | told
 
     async def nearest(self, texts: Sequence[Example]) -> list[dict[str, Any]]:
         """Places `texts` and finds for each the real text nearest to it, but for itself. Raises
@@ -80,13 +79,11 @@ class Plane:
         # What clients ask about is kept nowhere.
         rows = replace(embedder, cache=Cache()).embed(self.texts, self._count)
         self.done = len(self.texts)
-        middle = rows.mean(axis=0)
-        values, vectors = np.linalg.eigh((rows - middle).T @ (rows - middle))
-        directions = vectors[:, :-3:-1]
-        # A direction has no sign of its own; this one does not change from start to start.
-        directions = directions * np.where(directions.sum(axis=0) < 0, -1, 1)
-        share = values[-2:].sum() / max(values.sum(), np.finfo(np.float32).tiny)
-        return Placed(embedder, rows, middle, directions, float(share))
+        place, share = _principal(rows)
+        if len(rows) < FEW or not find_spec("umap"):
+            return Placed(embedder, rows, "PCA", place(rows), place, share)
+        model = fit_umap(rows, seed=0)
+        return Placed(embedder, rows, "UMAP", model.embedding_, model.transform, share)
 
     def _count(self, done: int, of: int) -> None:
         self.done = done
@@ -95,12 +92,13 @@ class Plane:
 
     def _nearest(self, placed: Placed, texts: Sequence[Example]) -> list[dict[str, Any]]:
         rows = placed.embedder.embed([each.text for each in texts])
-        cosines = rows @ placed.rows.T
-        for cosine, own in zip(cosines, texts, strict=True):
+        cosines, points = rows @ placed.rows.T, np.array(placed.place(rows))
+        for number, own in enumerate(texts):
             row = int(own.id.removeprefix("real:")) if own.id.startswith("real:") else -1
-            if 0 <= row < len(cosine) > 1:
-                cosine[row] = -2  # less than any
-        found = zip(texts, placed.points(rows), cosines, strict=True)
+            if 0 <= row < len(placed.rows) > 1:
+                points[number] = placed.points[row]
+                cosines[number, row] = -2  # less than any
+        found = zip(texts, points.round(4).tolist(), cosines, strict=True)
         return [self._pair(each.text, point, cosine) for each, point, cosine in found]
 
     def _pair(self, text: str, point: list[float], cosines: np.ndarray) -> dict[str, Any]:
@@ -113,6 +111,18 @@ class Plane:
             "cosine": round(float(cosines[row]), 3),
             "marks": [shared_words(text, real), shared_words(real, text)],
         }
+
+
+def _principal(rows: np.ndarray) -> tuple[Callable[[np.ndarray], np.ndarray], float]:
+    """What puts rows (n, dimensions) on the plane of the two principal directions of `rows`, and
+    the share of the variance that these carry."""
+    middle = rows.mean(axis=0)
+    values, vectors = np.linalg.eigh((rows - middle).T @ (rows - middle))
+    directions = vectors[:, :-3:-1]
+    # A direction has no sign of its own; this one does not change from start to start.
+    directions = directions * np.where(directions.sum(axis=0) < 0, -1, 1)
+    share = values[-2:].sum() / max(values.sum(), np.finfo(np.float32).tiny)
+    return lambda others: (others - middle) @ directions, float(share)
 
 
 def _result(placed: "Future[Placed]") -> Placed:

@@ -7,11 +7,13 @@ from pathlib import Path
 
 from steer.config import RunConfig
 from steer.errors import SteerError
+from steer.runs.pool import Example
 from steer.runs.records import Attempt, Record, Reject, finite_log_probs
 from steer.runs.sources import sources
 from steer.runs.store import open_store
 from steer.serving.bodies import Verdict
-from steer.serving.experts import Ordered, Served
+from steer.serving.experts import Served
+from steer.serving.ordering import Ordered
 from steer.serving.refusal import Refusal, shown
 from steer.serving.writing import Writing
 
@@ -39,10 +41,12 @@ class Recent:
         while len(self._kept) > MOST:
             self._kept.popitem(last=False)
 
-    def find(self, id: str) -> str | None:
+    def find(self, id: str) -> Example | None:
         """The text of that id; None where it is not, or no longer, known."""
-        kept = self._kept.get(id)
-        return kept[2].text if kept else None
+        if id not in self._kept:
+            return None
+        attempt = self._kept[id][2]
+        return Example(id, attempt.text, attempt.prompt)
 
     def save(self, folder: Path | None, name: str, verdicts: Mapping[str, Verdict]) -> int:
         """Saves the texts judged, by id, as a run called `name` in `folder`: those to keep are its
@@ -56,16 +60,26 @@ class Recent:
         known = {each: self._kept[each] for each in verdicts}
         if len({served.name for served, _, _ in known.values()}) != 1:
             raise Refusal(400, "a run has texts of one expert; save them apart", param="verdicts")
-        records = list(verdicts.values()).count("keep")
-        if not records:
+        kept = [id for id, verdict in verdicts.items() if verdict == "keep"]
+        if not kept:
             raise Refusal(400, "no text is kept; keep one at least", param="verdicts")
+        if broken := [id for id in kept if not _has_shape(*known[id])]:
+            say = (
+                f"the text {shown(broken[0])} has not the shape of the expert's records; reject it"
+            )
+            raise Refusal(400, say, param="verdicts")
         try:
             _write(folder / name, known, verdicts)
         except SteerError:
             raise Refusal(
                 409, f"there is a run {shown(name)} already, or it cannot be written", param="name"
             ) from None
-        return records
+        return len(kept)
+
+
+def _has_shape(served: Served, ordered: Ordered, attempt: Attempt) -> bool:
+    shape = served.task.shape
+    return shape is None or shape.fits(attempt.text)
 
 
 def _write(path: Path, known: Mapping[str, _Kept], verdicts: Mapping[str, Verdict]) -> None:
@@ -101,12 +115,12 @@ def _judged(
 
 
 def _attempt(place: int, served: Served, ordered: Ordered, writing: Writing) -> Attempt:
-    order, guidance = ordered.orders[place], ordered.method.guidance
+    order, asked, guidance = ordered.orders[place], ordered.answers[place], ordered.method.guidance
     return Attempt(
         id=f"rec:{place}",
         text=served.task.record(writing.sent),
         label=ordered.label,
-        prompt=ordered.prompt,
+        prompt=asked.prompt,
         gamma=guidance.gamma,
         eta=guidance.eta,
         rho=guidance.rho,
@@ -122,4 +136,6 @@ def _attempt(place: int, served: Served, ordered: Ordered, writing: Writing) -> 
         tokens=len(writing.tokens),
         finish_reason=writing.ended or "stop",
         log_probs=finite_log_probs(writing.means),
+        asked=asked.id,
+        turns=asked.turns,
     )

@@ -33,7 +33,6 @@ def load(
         raise SteerError(f"two experts are called {twice!r}; rename the folder of one")
     groups: dict[str, list[Expert]] = {}
     for each in experts:
-        _require_texts(each)
         groups.setdefault(each.base_fingerprint, []).append(each)
     served = [one for group in groups.values() for one in _load(group, real, spec, settings)]
     return sorted(served, key=lambda one: names.index(one.name))
@@ -82,19 +81,6 @@ def name_of(expert: Expert) -> str:
     return Path(expert.path).resolve().name
 
 
-def _require_texts(expert: Expert) -> None:
-    if expert.shape:
-        raise SteerError(
-            f"{name_of(expert)} writes records of a shape, which the server does not hold texts to "
-            "yet; use steer generate"
-        )
-    if expert.task.chats:
-        raise SteerError(
-            f"{name_of(expert)} answers chats of the real texts, which the server does not draw; "
-            "use steer generate"
-        )
-
-
 def _load(
     experts: Sequence[Expert],
     real: Corpus,
@@ -102,11 +88,19 @@ def _load(
     settings: ServeSettings,
 ) -> list[Served]:
     """Loads experts of one base model."""
-    beside = tuple(Path(each.path) for each in experts[1:])
-    engine = replace(spec(experts[0]), beside=beside).load()
+    how = replace(spec(experts[0]), beside=tuple(Path(each.path) for each in experts[1:]))
+    if how.name != "hf":
+        raise SteerError(
+            f"--engine is {how.name!r}: requests join and leave a server's batch while it runs, "
+            "which only the hf engine's can; choose hf"
+        )
+    engine = how.load()
     assert isinstance(engine, HFEngine)
     batch = name_of(experts[0])
-    return [
+    served = [
         Served(name_of(each), each, engine, real, settings.longest, batch, number)
         for number, each in enumerate(experts, 1)
     ]
+    for one in served:
+        one.require()
+    return served

@@ -6,7 +6,8 @@ from typing import Any
 
 from steer.engines.hf.live import Wrote
 from steer.engines.spelling import Spelling, finite
-from steer.serving.experts import Ordered, Served
+from steer.serving.experts import Served
+from steer.serving.ordering import Ordered
 from steer.serving.writing import Piece
 
 
@@ -46,6 +47,7 @@ class Shape:
     def _answer(self, choices: list[dict[str, Any]], kind: str) -> dict[str, Any]:
         guidance = self.ordered.method.guidance
         streams = self.ordered.orders[0].request.streams
+        asked = [each.id for each in self.ordered.answers]
         return {
             "id": self.id,
             "object": kind if self.chat else "text_completion",
@@ -57,6 +59,7 @@ class Shape:
                 "streams": [each.name for each in streams],
                 "weights": [each.weight for each in streams],
                 "alpha": guidance.alpha,
+                **({"asked": asked} if any(asked) else {}),
             },
         }
 

@@ -74,7 +74,8 @@ export function rescore(candidates, streams, weights, alpha) {
 export function percent(logProb) {
   if (logProb === null) return "–";
   const value = 100 * Math.exp(logProb);
-  return value >= 0.05 ? value.toFixed(1) : value.toExponential(0);
+  if (value >= 0.05) return value.toFixed(1);
+  return value >= 0.0005 ? String(Number(value.toPrecision(1))) : value.toExponential(0);
 }
 
 /* A text as its tokens in `parts.strip`, and the candidates for one of them in `parts.heads` and

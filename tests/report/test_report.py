@@ -494,8 +494,9 @@ def test_umap_is_used_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> 
         def __init__(self, **settings: Any) -> None:
             assert settings["random_state"] == 3
 
-        def fit_transform(self, rows: np.ndarray) -> np.ndarray:
-            return rows[:, :2]
+        def fit(self, rows: np.ndarray) -> "FakeUMAP":
+            self.embedding_ = rows[:, :2]
+            return self
 
     monkeypatch.setattr("steer.report.features.find_spec", lambda name: name)
     monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=FakeUMAP))

@@ -195,7 +195,5 @@ def test_from_a_file_to_chats(tiny_model: Path, tmp_path: Path, capsys: pytest.C
     assert main(["fit", str(path), "--text", "{messages}", "--prompt", "{chat}", *fast,
                  "--out", str(tmp_path / "no")]) == 2  # fmt: skip
     assert "no turn comes before" in capsys.readouterr().err
-    assert main(["serve", str(expert), "--real", str(path)]) == 2
-    assert "answers chats" in capsys.readouterr().err
     assert main(["look", str(path), "--base", str(tiny_model)]) == 0
     assert "--prompt '{chat}'" in capsys.readouterr().out

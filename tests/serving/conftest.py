@@ -112,6 +112,7 @@ def _embedder() -> Iterator[None]:
         patch.setattr(
             "steer.serving.plane.load_embedder", lambda name: Embedder("stub", WordModel())
         )
+        patch.setattr("steer.serving.plane.find_spec", lambda name: None)  # UMAP takes its time
         yield
 
 

@@ -1,6 +1,7 @@
 """The page in a real browser: needs the package playwright and an installed Chromium."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,9 +9,11 @@ import pytest
 from steer.errors import SteerError
 from steer.runs.store import Run
 from steer.serving.experts import Served
+from steer.serving.server import load
 from steer.serving.settings import ServeSettings
 from tests.browser import needs_axe, needs_browser, violations, visit, wait_until
-from tests.serving.conftest import Running, running
+from tests.serving.conftest import Running, running, spec
+from tests.serving.test_shapes import REAL, adapted
 
 pytestmark = needs_browser
 SCREENS = {"phone": (390, 844), "desktop": (1280, 900)}
@@ -272,6 +275,20 @@ def test_texts_are_shown_as_they_are(browser: Any, served: list[Served], monkeyp
         page.click("#tab-texts")
         assert page.inner_text("#real label") == evil
         assert all("401" in each for each in page.problems)
+        page.close()
+
+
+def test_what_a_text_answers_stands_above_it(browser: Any, tiny_expert: Path) -> None:
+    served = load([adapted(tiny_expert, "answers", prompt="{chat}")], REAL, ServeSettings(), spec)
+    with running(served, ServeSettings()) as server:
+        page = visit(browser, server.address, SCREENS["desktop"])
+        write(page, **{"dial-eta": "0"})
+        asked = page.locator("#guided .asks").all_inner_texts()
+        assert asked == page.locator("#plain .asks").all_inner_texts()
+        assert len(asked) == 2 and all(each.startswith("Question ") for each in asked)
+        page.click("#tab-judge")
+        assert page.inner_text("#judged .asks") == asked[0]
+        assert page.problems == []
         page.close()
 
 

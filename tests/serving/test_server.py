@@ -1,27 +1,32 @@
 """What a server refuses, and what it does when clients and engines go away."""
 
+import asyncio
 import json
 import random
 import socket
+import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx2
+import numpy as np
 import pytest
 
 from steer.cli.main import main
-from steer.data.corpus import Corpus
 from steer.errors import SteerError
 from steer.models.embedder import Embedder
 from steer.models.expert import Expert
 from steer.runs.lineage import lineage
+from steer.runs.pool import Example
 from steer.runs.store import Run, Stream
 from steer.serving.bodies import BODIES
 from steer.serving.experts import Served
+from steer.serving.plane import Plane
 from steer.serving.server import load
 from steer.serving.settings import ServeSettings
-from steer.shapes import Shape
 from tests import tiny
 from tests.serving.conftest import CLIENT, Running, WordModel, running, spec, until
 
@@ -203,10 +208,10 @@ def test_real_texts_are_listed_for_the_page(server: Running) -> None:
 
 
 def test_real_texts_have_a_place_on_the_map(server: Running) -> None:
-    until(lambda: server.get("/steer/map").json()["points"] is not None)
+    until(lambda: server.get("/steer/map").json()["points"] is not None, 60)
     found = server.get("/steer/map").json()
     assert found["done"] == found["of"] == len(found["points"]) == 200
-    assert 0 < found["share"] <= 1
+    assert 0 < found["share"] <= 1 and found["method"] == "PCA"
     texts = ["real:7", tiny.TEXTS[7], "Nothing like it"]
     own, same, other = server.post("/steer/nearest", texts=texts).json()["texts"]
     assert own["point"] == same["point"] == pytest.approx(found["points"][7], abs=2e-4)
@@ -216,6 +221,34 @@ def test_real_texts_have_a_place_on_the_map(server: Running) -> None:
     assert same["marks"] == ["2" * len(tiny.TEXTS[7].split())] * 2
     assert server.post("/steer/nearest", texts=["real:999"]).status_code == 400
     assert server.post("/steer/nearest", texts=[]).status_code == 400
+
+
+def test_the_map_is_by_umap_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class FakeUMAP:
+        def __init__(self, **settings: object) -> None:
+            assert settings["random_state"] == 0
+
+        def fit(self, rows: np.ndarray) -> "FakeUMAP":
+            self.embedding_ = rows[:, :2]
+            return self
+
+        def transform(self, rows: np.ndarray) -> np.ndarray:
+            return rows[:, 2:4]
+
+    monkeypatch.setattr("steer.serving.plane.find_spec", lambda name: name)
+    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=FakeUMAP))
+    plane = Plane(tiny.TEXTS[:40], None)
+    until(lambda: plane.describe()["points"] is not None)
+    found = plane.describe()
+    rows = Embedder("stub", WordModel()).embed(tiny.TEXTS[:40])
+    assert found["method"] == "UMAP" and found["points"] == rows[:, :2].round(4).tolist()
+    texts = [Example("real:7", tiny.TEXTS[7]), Example("", tiny.TEXTS[7])]
+    own, other = asyncio.run(plane.nearest(texts))
+    assert own["point"] == found["points"][7]
+    assert other["point"] == rows[7, 2:4].round(4).tolist()
+    few = Plane(tiny.TEXTS[:20], None)
+    until(lambda: few.describe()["points"] is not None)
+    assert few.describe()["method"] == "PCA"
 
 
 def test_streams_are_told_and_nothing_is_written(server: Running) -> None:
@@ -360,6 +393,12 @@ def test_experts_of_one_name_are_refused(served: list[Served]) -> None:
         load([expert, expert], served[0].real, ServeSettings(), spec)
 
 
+def test_other_engines_are_refused_before_they_are_loaded(served: list[Served]) -> None:
+    expert, real = served[0].expert, served[0].real
+    with pytest.raises(SteerError, match=r"--engine is 'vllm'.*choose hf"):
+        load([expert], real, ServeSettings(), lambda each: replace(spec(each), name="vllm"))
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
@@ -375,10 +414,3 @@ def test_the_command_says_what_is_wrong(
     real.write_text("one\ntwo\n")
     assert main(["serve", str(tiny_expert), "--real", str(real), *options]) == 2
     assert says in capsys.readouterr().err
-
-
-def test_an_expert_of_a_shape_is_refused(tiny_expert: Path) -> None:
-    shaped = Expert.load(tiny_expert).model_copy(update={"shape": Shape("regex", "a+")})
-    corpus = Corpus(texts=tiny.TEXTS, labels=None, source="tiny")
-    with pytest.raises(SteerError, match="records of a shape"):
-        load([shaped], corpus, ServeSettings(), spec)

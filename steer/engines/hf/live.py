@@ -25,6 +25,9 @@ from steer.guidance import Shown, Stream
 KEPT = 6144
 """Tokens of contexts that stay prefilled for later requests."""
 
+MEASURED = 64
+"""Contexts whose lengths are remembered: most requests have those of others."""
+
 FEW = 8
 """Lanes that there is room for at first."""
 
@@ -82,7 +85,10 @@ class Told:
 
 
 class LiveBatch(Batch):
-    """Rows with a sampling, a length and a beginning each, as their `orders` (by id) say."""
+    """Rows with a sampling, a length and a beginning each, as their `orders` (by id) say. One that
+    cannot go on fails, and no other."""
+
+    strict = False
 
     def __init__(self, longest: int, ends: Tensor, orders: Mapping[int, Order]) -> None:
         super().__init__(1, Sampling(max_new_tokens=longest), ends)
@@ -155,6 +161,7 @@ class LiveBatch(Batch):
     def _tell(
         self, rows: slice, orders: Sequence[Order], logits: Tensor, chosen: Sequence[int]
     ) -> None:
+        allowed = self._allowed_of(rows)
         for row, (order, token) in enumerate(zip(orders, chosen, strict=True)):
             if order.top is None and not order.trace:
                 continue
@@ -164,6 +171,7 @@ class LiveBatch(Batch):
                 self.pooled[: len(own), place],
                 order.request.alpha,
                 order.request.adaptive,
+                None if allowed is None else allowed[row],
             )
             log_probs, final = guided(own, setting)
             best = final.topk(order.top or 0)
@@ -210,6 +218,7 @@ class Live(Generation):
         self.batch: LiveBatch = LiveBatch(longest, ends, self.orders)
         self.token_bytes = 2 * math.prod(model.kv_shape) * model.module.dtype.itemsize
         self.cancelled: set[int] = set()
+        self.length = lru_cache(MEASURED)(self._length)
 
     @property
     def busy(self) -> bool:
@@ -226,8 +235,10 @@ class Live(Generation):
         if len(order.request.streams) > self.rows:
             raise SteerError(f"the setting has {len(order.request.streams)} streams; use fewer")
         contexts = {stream.context for stream in order.request.streams}
-        longest = max(len(self.model.encode(context)) for context in contexts)
+        longest = max(map(self.length, contexts))
         require_room(longest, order.longest, self.model.max_context)
+        if shape := order.request.shape:
+            self.model.masks(self.ends).check(shape, order.begun)
 
     def add(self, orders: Iterable[Order]) -> None:
         """Adds orders, whose ids nothing else that runs has."""
@@ -253,6 +264,9 @@ class Live(Generation):
             self._forget(each.id for each in found if each.finish)
             self._drop(done)
             return found
+
+    def _length(self, context: str | Shown) -> int:
+        return len(self.model.encode(context))
 
     def _leave(self) -> None:
         gone, self.cancelled = self.cancelled, set()
@@ -284,6 +298,8 @@ class Live(Generation):
         if admitted:
             self.batch.widen(most_streams(admitted))
             self.bank.reserve(self.bank.count + sum(len(each.streams) for each in admitted))
+            if any(each.shape for each in admitted):
+                self.batch.masks = self.model.masks(self.ends)
             self._add(admitted)
 
     def _has_room(self, request: Request, admitted: Sequence[Request]) -> bool:

@@ -3,7 +3,7 @@
 import { post } from "./api.js";
 import { beside, place as findPlace } from "./places.js";
 import { markedText } from "./shared.js";
-import { byId, changed, focusOn, onChange, state } from "./state.js";
+import { byId, changed, element, focusOn, onChange, questionOf, state } from "./state.js";
 
 let at = 0;
 
@@ -16,6 +16,7 @@ function show() {
   const verdict = text && state.verdicts.get(all[at]);
   const marks = state.places.get(all[at])?.marks;
   byId("judged").replaceChildren(
+    ...(text?.answers ? [element("p", "asks", questionOf(text.answers))] : []),
     marks ? markedText(text.text, marks[0]) : text ? text.text : "Write some texts first.",
   );
   beside(byId("judged-beside"), all[at]);

@@ -33,8 +33,10 @@ function makeDials() {
 }
 
 function chooseModel() {
-  const { labels, prompt, max_tokens, methods, real_texts } = model().steer;
-  byId("about").textContent = `“${prompt}” · ${real_texts} real texts`;
+  const { labels, prompt, max_tokens, methods, real_texts, chats, shape } = model().steer;
+  const what = chats ? "Answers, each to a real chat" : `“${prompt}”`;
+  const held = shape ? ` · held to a ${shape}` : "";
+  byId("about").textContent = `${what} · ${real_texts} real texts${held}`;
   byId("label-row").hidden = !labels.length;
   byId("label").replaceChildren(...labels.map((each) => new Option(each)));
   byId("most").value = String(max_tokens);

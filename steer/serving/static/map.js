@@ -191,7 +191,10 @@ export async function openMap() {
     return;
   }
   const share = `${Math.round(100 * about.share)}%`;
-  says.textContent = `Texts of like meaning lie close. These two directions carry ${share} of how texts differ: far apart is far apart, and close may still differ in others.`;
+  says.textContent =
+    about.method === "UMAP"
+      ? "By UMAP: texts of like meaning lie close. How far groups lie apart says little."
+      : `By PCA: texts of like meaning lie close. These two directions carry ${share} of how texts differ: far apart is far apart, and close may still differ in others.`;
   canvas().closest("figure").hidden = byId("map-tools").hidden = false;
   zoom([...state.places.keys()]);
   await placeWritten();

@@ -53,6 +53,9 @@ function keptLike(asked) {
 
 export const textOf = (id) => (state.real.get(id) ?? state.written.get(id))?.text ?? "";
 
+/* What was said last before a real text: a written one answers it too. */
+export const questionOf = (id) => state.real.get(id)?.turns?.at(-1)?.[1] ?? `the chat of ${id}`;
+
 /* One text is looked at in every part of the page. */
 export function focusOn(id) {
   if (state.focus === id) return;

@@ -28,7 +28,7 @@ function script(asked) {
     ...Object.entries({ model, prompt, max_tokens, n, seed, temperature }).map(
       ([name, value]) => `    ${name}=${python(value)},`,
     ),
-    `    extra_body=${python(ours)},`,
+    `    extra_body=${JSON.stringify(ours, null, 4).replaceAll("\n", "\n    ")},`,
     ")",
     "print([choice.text for choice in answer.choices])",
   ];

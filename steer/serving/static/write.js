@@ -3,7 +3,7 @@
 import { post, stream } from "./api.js";
 import { send } from "./chosen.js";
 import { see } from "./see.js";
-import { body, button, byId, changed, element, onChange, problem, state } from "./state.js";
+import { body, button, byId, changed, element, onChange, problem, questionOf, state } from "./state.js";
 
 const REST = 300; // ms without a change of the settings before the server is asked
 let running = null;
@@ -12,7 +12,7 @@ let waiting = null;
 function card(list, id, text) {
   const made = element("li");
   const row = element("div", "row");
-  made.append(element("p", "", text), row);
+  made.append(element("p", "text", text), row);
   made.dataset.busy = "";
   list.append(made);
   return made;
@@ -54,13 +54,15 @@ async function column(list, asked, signal) {
       const id = `${event.id}/${choice.index}`;
       if (!state.written.has(id)) {
         const { streams, weights } = event.steer;
-        const about = { asked, place: choice.index, streams, weights };
+        const answers = event.steer.asked?.[choice.index];
+        const about = { asked, place: choice.index, streams, weights, answers };
         state.written.set(id, { ...about, text: "", tokens: [], begun: 0, ended: null });
+        if (answers) cards[choice.index].prepend(element("p", "asks", questionOf(answers)));
       }
       const text = state.written.get(id);
       text.text += choice.text;
       text.tokens.push(...(choice.steer?.tokens ?? []));
-      cards[choice.index].querySelector("p").textContent = text.text;
+      cards[choice.index].querySelector(".text").textContent = text.text;
       if (choice.finish_reason) {
         text.ended = choice.finish_reason;
         finish(cards[choice.index], id);

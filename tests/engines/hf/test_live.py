@@ -1,5 +1,6 @@
 """Rows that join and leave while others run write what they write alone."""
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +15,10 @@ from steer.engines.hf.live import Live, Order, Wrote
 from steer.engines.interface import Request
 from steer.errors import SteerError
 from steer.guidance import Shown, steer_streams
+from steer.shapes import Shape
 from tests import naive
 from tests.engines.contract import assert_same, reference, save_adapter
+from tests.engines.shaped import SHAPES
 from tests.tiny import PROMPT, TEXTS
 
 PANEL = Shown(tuple(f" {text}" for text in TEXTS[:6]), PROMPT)
@@ -255,3 +258,62 @@ def test_a_call_reads_with_the_first_adapter(
     alone = HFEngine(str(tiny_model), adapter, dtype="float32", device="cpu")
     requests, sampling = [order(number).request for number in range(4)], Sampling(max_new_tokens=12)
     assert_same(both.generate(requests, sampling), alone.generate(requests, sampling))
+
+
+def shaped(number: int, shape: Shape | None, **settings: float) -> Order:
+    made = order(number, **settings)
+    sampling = Sampling(max_new_tokens=60)
+    return replace(made, request=replace(made.request, shape=shape), sampling=sampling)
+
+
+def test_rows_of_a_shape_write_what_a_call_writes_beside_others(engine: HFEngine) -> None:
+    orders = [shaped(number, shape) for number, shape in enumerate(SHAPES.values())]
+    found = run(engine.live(64), orders)
+    for each in orders:
+        (whole,) = engine.generate([each.request], each.sampling)
+        text = engine.tokenizer.decode(tokens(found[each.request.id]), skip_special_tokens=True)
+        assert text == whole.text
+
+
+def test_a_shape_holds_what_a_record_begins_with(engine: HFEngine) -> None:
+    shape = Shape("regex", "Why (does|is) [a-z ]{3,9}[?]", lead=" ")
+    begun = tuple(engine.tokenizer(" Why is").input_ids)
+    live = engine.live(80)
+    made = replace(shaped(1, shape), begun=begun)
+    live.check(made)
+    text = engine.tokenizer.decode(tokens(run(live, [made])[1]), skip_special_tokens=True)
+    assert text.startswith(" Why is ") and shape.fits(text)
+    with pytest.raises(SteerError, match="no record of that regex begins so"):
+        live.check(replace(made, begun=tuple(engine.tokenizer(" How").input_ids)))
+    with pytest.raises(SteerError, match="allows no record"):
+        live.check(shaped(1, Shape("schema", "false")))
+
+
+def test_a_row_whose_shape_cannot_go_on_fails_alone(engine: HFEngine) -> None:
+    orders = [shaped(number, SHAPES["choices"]) for number in range(3)]
+    expected = run(engine.live(64), orders)
+    live = engine.live(64)
+    live.add(orders)
+    wrote = [each for _ in orders for each in live.step()]
+    lost = live.batch.written[1]
+    assert lost is not None
+    lost.matcher.consume_token(engine.tokenizer("{").input_ids[0])
+    while live.busy:
+        wrote += live.step()
+    failed = [each for each in wrote if each.failed]
+    assert [each.id for each in failed] == [1] and failed[0].finish
+    for id in (0, 2):
+        assert [each.token for each in wrote if each.id == id] == tokens(expected[id])
+    assert tokens(run(engine.live(64), orders)[1]) == tokens(expected[1])
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_a_trace_says_what_a_shape_cuts(engine: HFEngine, adaptive: bool) -> None:
+    made = shaped(1, Shape("choices", json.dumps(["Why?", "How?"])), alpha=0)
+    request = replace(made.request, adaptive=adaptive)
+    (first, *_) = run(engine.live(64), [replace(made, request=request, trace=True, top=4)])[1]
+    allowed = {engine.tokenizer(text).input_ids[0] for text in ("W", "Wh", "Why", "H", "How")}
+    kept = [each for each in first.trace if each.kept]
+    assert {each.token for each in kept} <= allowed and len(kept) < len(first.trace)
+    assert sum(math.exp(each.final) for each in kept) == pytest.approx(1, abs=0.06)
+    assert {token for token, value in first.top if value > -math.inf} <= allowed
