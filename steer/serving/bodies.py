@@ -38,7 +38,7 @@ class Asked(Body):
     response_format: ResponseFormat | None = None
     structured_outputs: StructuredOutputs | None = None
 
-    method: Name = "steer"
+    method: Name | None = None
     gamma: float | None = Field(None, ge=0, le=10)
     eta: float | None = Field(None, ge=0, le=10)
     rho: float | None = Field(None, ge=0, lt=1)

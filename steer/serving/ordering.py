@@ -11,7 +11,7 @@ from steer.engines.hf.live import Order
 from steer.engines.interface import Request
 from steer.errors import SteerError
 from steer.guidance import Contexts, Shown, Stream, build_streams
-from steer.methods import Method, adjust, find_method
+from steer.methods import STEERED, Method, adjust, find_method, usual_method
 from steer.models.base import encode_texts
 from steer.models.prompts import render_chat
 from steer.runs import asking
@@ -126,10 +126,11 @@ class _Ordering:
         given = {name: getattr(asked, name, None) for name in _SETTINGS}
         if asked.towards and asked.rho is None:
             given["rho"] = TOWARDS_RHO
-        named = find_method(asked.method, bool(self.served.expert.labels))
-        method = adjust(
-            named, named.name, {key: value for key, value in given.items() if value is not None}
-        )
+        given = {key: value for key, value in given.items() if value is not None}
+        examples = asked.away or asked.towards or asked.kept
+        name = asked.method or (STEERED if examples else usual_method(given))
+        named = find_method(name, bool(self.served.expert.labels))
+        method = adjust(named, named.name, given)
         if method.sampling.beams > 1 or method.sampling.penalty:
             raise Refusal(
                 400,

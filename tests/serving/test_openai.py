@@ -112,6 +112,25 @@ def test_requests_of_all_kinds_share_a_batch_and_do_not_notice(client) -> None:
     assert together == alone
 
 
+@pytest.mark.parametrize(
+    ("ours", "method"),
+    [
+        ({}, "temperature"),
+        ({"top_k": 7}, "temperature"),
+        ({"eta": 0.4}, "steer"),
+        ({"away": ["Why does a comet shine?"]}, "steer"),
+        ({"kept": ["Why does a comet shine?"] * 9}, "steer"),
+    ],
+)
+def test_without_a_method_it_is_that_of_generate(client, ours: dict, method: str) -> None:
+    texts = [each.text for each in write(client, n=4, ours=ours).choices]
+    same = {"temperature": [], "steer": []}
+    for name, found in same.items():
+        given = {key: value for key, value in ours.items() if name == "steer" or key == "top_k"}
+        found += [each.text for each in write(client, n=4, ours=given | {"method": name}).choices]
+    assert [name for name, found in same.items() if found == texts] == [method]
+
+
 def test_a_stop_ends_the_text_before_it(client) -> None:
     whole = write(client).choices[0].text
     stop = whole[4:7]
