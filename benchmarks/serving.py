@@ -36,6 +36,7 @@ from steer.data.corpus import Corpus, load_corpus
 from steer.engines.choice import EngineSpec
 from steer.engines.interface import complete
 from steer.errors import SteerError
+from steer.methods import STEERED
 from steer.models.expert import Expert
 from steer.serving.bodies import CompletionBody
 from steer.serving.experts import Served
@@ -183,7 +184,7 @@ def _show(found: dict[str, Any]) -> None:
 
 
 def _bodies(served: Served, count: int, tokens: int) -> list[dict[str, object]]:
-    basis = {"model": served.name, "max_tokens": tokens}
+    basis = {"model": served.name, "max_tokens": tokens, "method": STEERED}
     return [basis | {"seed": seed} for seed in range(count)]
 
 
