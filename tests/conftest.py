@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import tempfile
 
 # Before Transformers is imported: nothing a test does may wait for, or depend on, the network.
@@ -15,8 +16,10 @@ os.environ["STEER_METRICS_CACHE"] = f"{tempfile.mkdtemp(prefix='steer-tests-')}/
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from steer.data.corpus import Corpus
@@ -38,6 +41,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def plain_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     """A processor with nothing for dtypes narrower than fp32: AVX2 without AVX-512, say."""
     monkeypatch.setattr(machine, "processor", lambda: PLAIN)
+
+
+@pytest.fixture
+def fake_umap(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """A UMAP that shows the first two coordinates, and of rows that come later the next two; the
+    settings of each that is made."""
+    made: list[dict[str, Any]] = []
+
+    class FakeUMAP:
+        def __init__(self, **settings: Any) -> None:
+            made.append(settings)
+
+        def fit(self, rows: np.ndarray) -> "FakeUMAP":
+            self.embedding_ = rows[:, :2]
+            return self
+
+        def transform(self, rows: np.ndarray) -> np.ndarray:
+            return rows[:, 2:4]
+
+    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=FakeUMAP))
+    return made
 
 
 @pytest.fixture(autouse=True, scope="session")

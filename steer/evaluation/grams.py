@@ -14,7 +14,7 @@ def character_counts(texts: Sequence[str], longest: int, least: int) -> Any:
     matrix (texts, n-grams).
 
     As scikit-learn's `CountVectorizer(analyzer="char", lowercase=False)` counts them, spaces in a
-    row as one, in a fifth of the time; the columns are in another order.
+    row as one, but sooner; the columns are in another order.
     """
     from scipy.sparse import csr_matrix, hstack
 

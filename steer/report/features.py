@@ -10,7 +10,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from steer.evaluation.copying import longest_runs
-from steer.models.embedder import FEW, fit_umap
+from steer.models.maps import FEW, fit_umap
 from steer.runs.records import Record
 
 MIN_POINTS = 3

@@ -49,7 +49,7 @@ class Asked(Body):
     label: Name | None = None
     away: Texts | None = None
     towards: Texts | None = None
-    kept: Annotated[list[Text], Field(max_length=2000)] = []  # noqa: RUF012
+    kept: list[Text] = Field(default_factory=list, max_length=2000)
     trace: bool = False
 
     @property

@@ -13,7 +13,8 @@ import numpy as np
 from steer.data.words import shared_words
 from steer.errors import SteerError
 from steer.models.cache import Cache
-from steer.models.embedder import FEW, Embedder, fit_umap, load_embedder
+from steer.models.embedder import Embedder, load_embedder
+from steer.models.maps import FEW, fit_umap
 from steer.runs.pool import Example
 from steer.serving.refusal import Refusal
 

@@ -54,6 +54,7 @@ def test_many_labels_are_not_all_listed() -> None:
         ("a\n\n b\t c\u00a0d", "a b c d"),
         ("", None),
         (" \n\t", None),
+        ("\u200b\ufeff", None),  # nothing that can be seen
     ],
 )
 def test_a_record_is_one_line(completion: str, record: str | None) -> None:

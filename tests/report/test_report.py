@@ -4,11 +4,9 @@ import json
 import math
 import re
 import shutil
-import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -489,21 +487,15 @@ def test_the_map_keeps_neighbours_together_where_directions_do_not(
     assert again is not None and np.array_equal(again.points, plane.points)
 
 
-def test_umap_is_used_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    class FakeUMAP:
-        def __init__(self, **settings: Any) -> None:
-            assert settings["random_state"] == 3
-
-        def fit(self, rows: np.ndarray) -> "FakeUMAP":
-            self.embedding_ = rows[:, :2]
-            return self
-
+def test_umap_is_used_where_it_is_installed(
+    monkeypatch: pytest.MonkeyPatch, fake_umap: list[Any]
+) -> None:
     monkeypatch.setattr("steer.report.features.find_spec", lambda name: name)
-    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=FakeUMAP))
     monkeypatch.setattr("steer.report.features.FEW", 30)
     plane = project(knots(), seed=3)
     assert plane is not None and plane.method == "UMAP"
     assert np.array_equal(plane.points, knots()[:, :2])
+    assert [each["random_state"] for each in fake_umap] == [3]
 
 
 def test_records_are_drawn_with_the_seed(comparison: Path, tmp_path: Path) -> None:

@@ -4,15 +4,13 @@ import asyncio
 import json
 import random
 import socket
-import sys
 import threading
 import time
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import httpx2
-import numpy as np
 import pytest
 
 from steer.cli.main import main
@@ -223,20 +221,10 @@ def test_real_texts_have_a_place_on_the_map(server: Running) -> None:
     assert server.post("/steer/nearest", texts=[]).status_code == 400
 
 
-def test_the_map_is_by_umap_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    class FakeUMAP:
-        def __init__(self, **settings: object) -> None:
-            assert settings["random_state"] == 0
-
-        def fit(self, rows: np.ndarray) -> "FakeUMAP":
-            self.embedding_ = rows[:, :2]
-            return self
-
-        def transform(self, rows: np.ndarray) -> np.ndarray:
-            return rows[:, 2:4]
-
+def test_the_map_is_by_umap_where_it_is_installed(
+    monkeypatch: pytest.MonkeyPatch, fake_umap: list[Any]
+) -> None:
     monkeypatch.setattr("steer.serving.plane.find_spec", lambda name: name)
-    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=FakeUMAP))
     plane = Plane(tiny.TEXTS[:40], None)
     until(lambda: plane.describe()["points"] is not None)
     found = plane.describe()
@@ -249,6 +237,7 @@ def test_the_map_is_by_umap_where_it_is_installed(monkeypatch: pytest.MonkeyPatc
     few = Plane(tiny.TEXTS[:20], None)
     until(lambda: few.describe()["points"] is not None)
     assert few.describe()["method"] == "PCA"
+    assert [each["random_state"] for each in fake_umap] == [0]
 
 
 def test_streams_are_told_and_nothing_is_written(server: Running) -> None:
