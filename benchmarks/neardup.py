@@ -30,16 +30,15 @@ LETTERS = string.ascii_lowercase + " "
 
 @dataclass(frozen=True)
 class Plan:
-    """`sizes` at which the last `window` records' time is told; texts have `opening` characters in
+    """`sizes` at which the time since the one before is told; texts have `opening` characters in
     common and `rest` of their own, and the unrelated ones as many in all."""
 
     sizes: tuple[int, ...] = (1000, 2000, 4000, 8000, 16_000, 32_000, 64_000, 100_000)
-    window: int = 1000
     opening: int = 87
     rest: int = 24
 
 
-QUICK = Plan(sizes=(200, 400), window=100)
+QUICK = Plan(sizes=(200, 400))
 
 
 def texts(plan: Plan, shared: bool) -> Iterator[str]:
@@ -52,20 +51,20 @@ def texts(plan: Plan, shared: bool) -> Iterator[str]:
 
 
 def grow(plan: Plan, shared: bool) -> list[dict[str, Any]]:
-    """Looks each text up and adds it; gives processor milliseconds a record and the memory taken
-    since the start, of texts, their keys and the index."""
+    """Looks each text up and adds it; gives processor milliseconds a record since the size before,
+    so that each merge of the index is in one of them, and the memory taken since the start, of
+    texts, their keys and the index."""
     index, process, points = NearIndex(), psutil.Process(), []
-    before, began = process.memory_info().rss, time.process_time()
+    before, began, last = process.memory_info().rss, time.process_time(), 0
     for number, text in zip(range(1, plan.sizes[-1] + 1), texts(plan, shared), strict=False):
         if index.find(text) is None:
             index.add(str(number), text)
         if number in plan.sizes:
-            spent = (time.process_time() - began) / plan.window
+            spent = (time.process_time() - began) / (number - last)
             taken = (process.memory_info().rss - before) / number
             point = {"records": number, "milliseconds": round(spent * 1000, 3)}
             points.append(point | {"bytes_per_record": round(taken)})
-        if number + plan.window in plan.sizes:
-            began = time.process_time()
+            began, last = time.process_time(), number
     return points
 
 
