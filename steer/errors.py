@@ -1,4 +1,4 @@
-"""Mistakes of users, and the one error that they raise."""
+"""Mistakes of users, the one error that they raise, and its wording."""
 
 
 class SteerError(Exception):
@@ -7,3 +7,8 @@ class SteerError(Exception):
     The message is one line that says what was wrong, what was found and what to do.
     The command line prints it without a traceback and exits with code 2.
     """
+
+
+def counted(number: int, what: str) -> str:
+    """Writes a number with its noun, such as "1 round" or "2,000 rounds"."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

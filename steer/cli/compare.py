@@ -156,6 +156,13 @@ def report(
         Path | None,
         typer.Option(help="The expert that wrote them, for --traces. (default: as the runs say)"),
     ] = None,
+    evaluation: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.json",
+            help="What steer evaluate --json wrote of the runs. (default: a comparison's own)",
+        ),
+    ] = None,
     seed: options.Seed = 0,
     *,
     reading: ReadingOptions,
@@ -172,7 +179,12 @@ def report(
         source = comparison[0] if len(comparison) == 1 else comparison
         corpus = reading.load(real, shape_of(source))
         settings = ReportSettings(
-            mask=mask, records=records, traces=traces, expert=expert, seed=seed
+            mask=mask,
+            records=records,
+            traces=traces,
+            expert=expert,
+            evaluation=evaluation,
+            seed=seed,
         )
         with console.Meter() as meter:
             meter.update("loading")

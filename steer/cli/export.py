@@ -8,6 +8,7 @@ import typer
 from steer.cli import options, parsing
 from steer.cli import progress as console
 from steer.data.characters import printable
+from steer.errors import counted
 
 if TYPE_CHECKING:
     from steer.runs.exporting import Exported
@@ -87,13 +88,14 @@ def export(
     print(printable(f"written: {out} ({_said(done)})"))
     if without:  # also where no panel held it
         print(
-            f"{done.dropped} records were left out (--without). The expert itself may have been "
-            "fitted on that text: fit another without it, and generate again, to be free of it."
+            f"left out: {counted(done.dropped, 'record')} (--without). The expert itself may have "
+            "been fitted on that text: fit another without it, and generate again, to be free of "
+            "it."
         )
     if done.guarded:
         print(
-            f"{done.guarded} cells begin as a formula does; each has a quote in front, so that no "
-            "spreadsheet runs it (--no-guard leaves them as they are)."
+            f"{counted(done.guarded, 'cell')} with the beginning of a formula: each has a quote in "
+            "front, so that no spreadsheet runs it (--no-guard leaves them as they are)."
         )
 
 
@@ -125,5 +127,5 @@ def show(
 
 def _said(done: "Exported") -> str:
     if len(done.splits) < 2:
-        return f"{done.records:,} records"
+        return counted(done.records, "record")
     return ", ".join(f"{count:,} {name}" for name, count in done.splits.most_common())

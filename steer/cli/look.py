@@ -13,7 +13,7 @@ from steer.cli import progress as console
 from steer.cli.groups import with_groups
 from steer.cli.reading import ReadingOptions
 from steer.data.characters import printable
-from steer.errors import SteerError
+from steer.errors import SteerError, counted
 
 if TYPE_CHECKING:
     from steer.data.corpus import Corpus
@@ -125,7 +125,7 @@ def _counter(base: str | None, source: str) -> tuple[str, "CountTokens | None", 
 def _lines(seen: "Look", model: str, others: Mapping[str, int], warning: str | None) -> list[str]:
     names = f"; columns {', '.join(seen.columns)}" if seen.columns else ""
     return [
-        f"{seen.source}: {seen.rows:,} texts{names}",
+        f"{seen.source}: {counted(seen.rows, 'text')}{names}",
         _scripts(seen),
         f"characters: {_spread(seen.characters)}",
         _tokens(seen, model),

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from steer.cli.terminal import safe
 from steer.data.characters import printable
+from steer.errors import counted
 
 if TYPE_CHECKING:  # these load model libraries
     from steer.evaluation import evaluate as evaluation
@@ -160,11 +161,6 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def counted(number: int, what: str) -> str:
-    """Writes a number with its noun, such as "1 round" or "2 rounds"."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def fitting(meter: Meter) -> "Callable[[FitProgress], None]":

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 from pydantic import Field, model_validator
 
 from steer.config import Config
-from steer.data.characters import is_blank
+from steer.data.characters import find_control, is_blank
 from steer.data.patterns import check_pattern, matches
 from steer.data.questions import parse_question
 from steer.data.whitespace import Whitespace, found_in, kept
@@ -164,11 +164,13 @@ class Task:
     def parse(self, completion: str) -> str | None:
         """Reads the record in a completion, as `record` does.
 
-        None when nothing of it can be seen, when it is against the pattern, or not of the task's
-        form and shape.
+        None when nothing of it can be seen, when it holds control characters (no reader takes such
+        a text), when it is against the pattern, or not of the task's form and shape.
         """
         record = self.record(completion)
-        if is_blank(record) or (self.pattern and not matches(self.pattern, record)):
+        if is_blank(record) or find_control(record):
+            return None
+        if self.pattern and not matches(self.pattern, record):
             return None
         if self.form == "question" and parse_question(record) is None:
             return None

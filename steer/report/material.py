@@ -1,7 +1,7 @@
 """Material of a report: runs side by side, and their evaluation where there is one."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,11 +83,12 @@ class Material:
         return [method.name for method in self.methods if method.name not in measured]
 
 
-def read_material(source: Path | Sequence[Path]) -> Material:
-    """Reads a folder of `steer compare` or `steer sweep`, a run's folder, or several of these runs.
+def read_material(source: Path | Sequence[Path], evaluation: Path | None = None) -> Material:
+    """Reads a folder of `steer compare` or `steer sweep`, a run's folder, or several of these runs;
+    and an `evaluation` of them that `steer evaluate` wrote, where one is named.
 
-    Raises `SteerError` when it is none of these, a file in it is damaged, or no run has
-    accepted records.
+    Raises `SteerError` when it is none of these, a file in it is damaged, no run has accepted
+    records, or the evaluation has none of the runs.
     """
     if not isinstance(source, Path):
         material = _several(source)
@@ -97,7 +98,21 @@ def read_material(source: Path | Sequence[Path]) -> Material:
         material = _several([source])
     if not any(method.run.records for method in material.methods):
         raise SteerError(f"{source} has no accepted records yet; nothing to report")
-    return material
+    return material if evaluation is None else _measured(material, evaluation)
+
+
+def _measured(material: Material, path: Path) -> Material:
+    if not path.is_file():
+        raise SteerError(f"there is no file {path}; steer evaluate writes one with --json")
+    found = read_evaluation(path, "evaluate again, with --json")
+    names = [method.name for method in material.methods]
+    rows = [row for row in found["rows"] if row["name"] in (*names, REAL)]
+    if not {row["name"] for row in rows} - {REAL}:
+        there = ", ".join(str(row["name"]) for row in found["rows"])
+        raise SteerError(
+            f"{path} measures {there}, and not {', '.join(names)}; evaluate these runs (--json)"
+        )
+    return replace(material, evaluation=found | {"rows": rows})
 
 
 def shape_of(source: Path | Sequence[Path]) -> Shape | None:

@@ -13,8 +13,8 @@ _ADVICE = {
     "unfinished": "had no end after {tokens} tokens: in a new run give more --max-new-tokens, if "
     "they break off within a good text; if they run on and on, the expert never learned to stop, "
     "so fit one with more --epochs",
-    "unparsed": "were empty or not of the form asked for: look at some, then at --pattern and at "
-    "the task's form, or fit with more --epochs",
+    "unparsed": "were empty, held control characters or were not of the form asked for: look at "
+    "some, then at --pattern and at the task's form, or fit with more --epochs",
     "short": "were shorter than the least characters: in a new run give less --min-chars",
     "copy": "repeat a real text: the expert knows them by heart, so fit with fewer --epochs, or "
     + _STEER,

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from steer.config import Sources
-from steer.errors import SteerError
+from steer.errors import SteerError, counted
 from steer.runs.records import Attempt, Record
 from steer.runs.store import Stream
 
@@ -54,7 +54,7 @@ def lineage(run: Stream, id: str) -> list[str]:
     if id.startswith("rec:") and found is None:
         raise SteerError(f"{run.path} has no {id}; its attempts are rec:0 to rec:{attempts - 1}")
     lines = [_made(found, run.sources) if found else f"{id}: a real text"]
-    lines.append(f"{len(after)} records of {records} were made with it in their panel{asked}")
+    lines.append(f"{len(after)} of {counted(records, 'record')} had it in their panel{asked}")
     return [*lines, *after]
 
 

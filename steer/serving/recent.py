@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from steer.config import RunConfig
+from steer.data.characters import find_control, is_blank, name_control
 from steer.errors import SteerError
 from steer.runs.pool import Example
 from steer.runs.records import Attempt, Record, Reject, finite_log_probs
@@ -63,11 +64,9 @@ class Recent:
         kept = [id for id, verdict in verdicts.items() if verdict == "keep"]
         if not kept:
             raise Refusal(400, "no text is kept; keep one at least", param="verdicts")
-        if broken := [id for id in kept if not _has_shape(*known[id])]:
-            say = (
-                f"the text {shown(broken[0])} has not the shape of the expert's records; reject it"
-            )
-            raise Refusal(400, say, param="verdicts")
+        for id in kept:
+            if fault := _fault(known[id][0], known[id][2].text):
+                raise Refusal(400, f"the text {shown(id)} {fault}; reject it", param="verdicts")
         try:
             _write(folder / name, known, verdicts)
         except SteerError:
@@ -77,9 +76,16 @@ class Recent:
         return len(kept)
 
 
-def _has_shape(served: Served, ordered: Ordered, attempt: Attempt) -> bool:
+def _fault(served: Served, text: str) -> str | None:
+    """Says why a text can be no record, if it cannot."""
+    if is_blank(text):
+        return "is blank"
+    if character := find_control(text):
+        return f"holds {name_control(character)}, and no reader takes such a text"
     shape = served.task.shape
-    return shape is None or shape.fits(attempt.text)
+    return (
+        None if shape is None or shape.fits(text) else "has not the shape of the expert's records"
+    )
 
 
 def _write(path: Path, known: Mapping[str, _Kept], verdicts: Mapping[str, Verdict]) -> None:

@@ -288,7 +288,7 @@ def test_a_withdrawal_says_what_it_does_not_undo(
     words = ["export", str(readable), str(tmp_path / "kept.jsonl"), "--without", f"real:{other}"]
     assert main(words) == 0
     shown = capsys.readouterr().out
-    assert "0 records were left out" in shown and "fit another without it" in shown
+    assert "left out: 0 records" in shown and "fit another without it" in shown
 
 
 def test_correct(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ from steer.cli.main import main
 from steer.data.corpus import load_corpus
 from steer.data.reading.chats import messages
 from steer.data.reading.settings import Reading
+from steer.errors import SteerError
 from steer.runs.store import Run
 from steer.shapes import Shape
 from tests import tiny
@@ -126,6 +127,33 @@ def test_own_texts_to_measure_against_and_a_judge(
     capsys.readouterr()
     assert make(data, out, "--n", "12") == 2  # without the texts to measure against
     assert "other texts" in capsys.readouterr().err
+
+
+def test_a_judge_that_cannot_be_ends_no_other_step(
+    data: Path, expert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, judge = tmp_path / "made", tmp_path / "judge.txt"
+    assert (
+        make(data, out, "--n", "12", "--judge", f"ngrams:{judge}") == 2
+    )  # before anything is made
+    assert not (out / "expert").exists() and "judge.txt" in capsys.readouterr().err
+    shutil.copytree(expert, out / "expert")
+    few = tmp_path / "few.txt"
+    few.write_text("\n".join(f"{text} {i}" for text in tiny.TEXTS for i in range(9)))
+    with pytest.MonkeyPatch.context() as patch:
+
+        def refuse(*_: object, **__: object) -> None:
+            raise SteerError("the judge is of no use")
+
+        patch.setattr("steer.evaluation.evaluate.evaluate", refuse)
+        assert make(data, out, "--n", "12", "--judge", f"ngrams:{few}") == 2
+    assert "not measured: the judge is of no use" in capsys.readouterr().err
+    assert not (out / "table.json").exists()
+    page = (out / "report.html").read_text("utf-8")
+    assert (out / "records.jsonl").exists() and (out / "dataset").is_dir()
+    assert make(data, out, "--n", "12", "--judge", f"ngrams:{few}") == 0  # measured, and shown
+    assert (out / "table.json").exists()
+    assert (out / "report.html").read_text("utf-8") != page
 
 
 def test_rows_with_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

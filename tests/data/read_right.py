@@ -227,7 +227,7 @@ GOOD = [
         KIND,
         ["one", "\ufefftext", "two"],
         ["x", "kind", "y"],
-        notes=("1 rows are the names of the columns again",),
+        notes=("the names of the columns stand again in 1 row,",),
     ),
     Case(
         "csv: what stands for nothing",
@@ -313,7 +313,7 @@ GOOD = [
         f"{KIND} --skip-blank",
         ["one", "two"],
         "ab",
-        notes=("2 rows with a blank text",),
+        notes=("left out 2 rows with a blank text",),
     ),
     Case("csv: CR LF within a cell", "x.csv", 'text,kind\r\n"a\r\nb",x\r\n', KIND, ["a\r\nb"], "x"),
     Case(
@@ -993,7 +993,10 @@ GOOD = [
         files(**{f"part_{n}_txt": f"{n}\n\n.\n" for n in range(12)}),
         "--skip-blank",
         [text for n in range(12) for text in (str(n), ".")],
-        notes=("each line of 12 files", "part_0.txt and 11 more files, each: 1 rows with a blank"),
+        notes=(
+            "each line of 12 files",
+            "part_0.txt and 11 more files, each: left out 1 row with a blank",
+        ),
         source="$d",
     ),
     Case(

@@ -55,6 +55,8 @@ def test_many_labels_are_not_all_listed() -> None:
         ("", None),
         (" \n\t", None),
         ("\u200b\ufeff", None),  # nothing that can be seen
+        ("a\x1b[31m b", None),  # what no reader takes back
+        ("a\0b", None),
     ],
 )
 def test_a_record_is_one_line(completion: str, record: str | None) -> None:

@@ -18,6 +18,7 @@ from steer.data.catalog import load_task
 from steer.data.corpus import Corpus
 from steer.data.words import shared_words, words
 from steer.errors import SteerError
+from steer.experiments.comparison import Comparison
 from steer.report.features import closest_pairs, project
 from steer.report.figures import length_histograms, styles
 from steer.report.material import answer_shares, read_material
@@ -181,6 +182,21 @@ def test_the_page_has_every_part(comparison: Path, tmp_path: Path) -> None:
     ):
         assert phrase in page
     assert "By the summary, plain &lt;b&gt; is not told apart from steer" in page
+
+
+def test_a_run_is_shown_with_the_evaluation_that_is_named(comparison: Path, tmp_path: Path) -> None:
+    """By the folder's name, which is that of its row; a file of other runs is refused."""
+    run = tmp_path / "steer"
+    shutil.copytree(comparison / Comparison.open(comparison).entries[0].run, run)
+    table = comparison / "evaluation.json"
+    page, _ = split(write(run, tmp_path / "report.html", evaluation=table))
+    assert '<section id="summary"' in page and "a judge" in page
+    assert '<section id="summary"' not in split(write(run, tmp_path / "bare.html"))[0]
+    other = shutil.copytree(run, tmp_path / "other")
+    with pytest.raises(SteerError, match="and not other; evaluate these runs"):
+        write(other, tmp_path / "other.html", evaluation=table)
+    with pytest.raises(SteerError, match="steer evaluate writes one with --json"):
+        write(run, tmp_path / "none.html", evaluation=tmp_path / "none.json")
 
 
 def test_an_evaluation_of_an_older_steer_opens(comparison: Path, tmp_path: Path) -> None:

@@ -38,4 +38,4 @@ def test_showing_a_run_reads_it_one_round_after_the_other(
     assert "20 of 20 records, complete" in shown
     assert run.texts[1] in shown and run.texts[2] not in shown
     assert main(["show", str(run.path), "--lineage", "real:1"]) == 0
-    assert f"records of {len(run.records)} were made with it" in capsys.readouterr().out
+    assert f"of {len(run.records)} records had it in their panel" in capsys.readouterr().out

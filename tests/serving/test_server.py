@@ -14,6 +14,7 @@ import httpx2
 import pytest
 
 from steer.cli.main import main
+from steer.data.characters import find_control
 from steer.errors import SteerError
 from steer.models.embedder import Embedder
 from steer.models.expert import Expert
@@ -29,6 +30,7 @@ from tests import tiny
 from tests.serving.conftest import CLIENT, Running, WordModel, running, spec, until
 
 ASKED = {"model": "tiny", "max_tokens": 8, "seed": 1}
+READABLE = ASKED | {"structured_outputs": {"regex": "[a-z]{3,20}"}}
 
 
 @pytest.mark.parametrize(
@@ -272,22 +274,36 @@ def test_kept_texts_join_the_pool_of_their_request(server: Running) -> None:
 
 
 def test_a_saved_run_says_which_kept_text_a_panel_held(server: Running) -> None:
-    first = server.post(**ASKED).json()
+    first = server.post(**READABLE).json()
     id = f"{first['id']}/0"
-    asked = ASKED | {"gamma": 0, "eta": 0.5, "away": [id, "real:5"]}
+    asked = READABLE | {"gamma": 0, "eta": 0.5, "away": [id, "real:5"]}
     second = server.post(**asked).json()
     verdicts = {id: "keep", f"{second['id']}/0": "keep"}
     assert server.post("/steer/runs", name="lineage", verdicts=verdicts).status_code == 200
     assert server.saved
     run = Run.open(server.saved / "lineage")
     assert run.records[1].panel == ("rec:0", "real:5")
-    assert "1 records of 2" in lineage(Stream.open(run.path), "rec:0")[1]
+    assert "1 of 2 records had it" in lineage(Stream.open(run.path), "rec:0")[1]
+
+
+def test_a_text_that_no_reader_takes_is_not_saved(server: Running) -> None:
+    """A model of random weights writes control characters soon enough."""
+    written = server.post(**ASKED | {"n": 64}).json()
+    index, found = next(
+        (each["index"], character)
+        for each in written["choices"]
+        if (character := find_control(" ".join(each["text"].split())))
+    )
+    verdicts = {f"{written['id']}/{index}": "keep"}
+    answer = server.post("/steer/runs", name="unreadable", verdicts=verdicts)
+    assert answer.status_code == 400 and f"U+{ord(found):04X}" in answer.text
+    assert server.saved and not (server.saved / "unreadable").exists()
 
 
 def test_what_is_saved_is_read_by_other_commands(
     server: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = server.post(**ASKED | {"n": 12}).json()
+    found = server.post(**READABLE | {"n": 12}).json()
     verdicts = {f"{found['id']}/{each['index']}": "keep" for each in found["choices"]}
     assert server.post("/steer/runs", name="read", verdicts=verdicts).status_code == 200
     assert server.saved

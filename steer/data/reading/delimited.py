@@ -11,7 +11,7 @@ from steer.data.reading.header import is_header, split_header
 from steer.data.reading.rows import Row, Rows, shown
 from steer.data.reading.settings import Reading
 from steer.data.reading.streams import LONGEST, Lines
-from steer.errors import SteerError
+from steer.errors import SteerError, counted
 
 SEPARATORS = (",", ";", "\t", "|")
 _SAMPLE_ROWS, _SAMPLE_CHARS = 100, 2**20
@@ -234,6 +234,6 @@ def _rows(
         yield number, {column: cell for column, cell in zip(header, row, strict=False) if column}
     if again:
         notes.append(
-            f"{name}: {again} rows are the names of the columns again, as in files that were joined"
-            "; take them out if they are no texts"
+            f"{name}: the names of the columns stand again in {counted(again, 'row')}, as in files "
+            "that were joined; take out what is no text"
         )

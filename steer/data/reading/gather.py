@@ -13,7 +13,7 @@ from steer.data.reading.layout import ABSENT, Layout, find_layout
 from steer.data.reading.oddities import Oddities
 from steer.data.reading.rows import NoValue, Row, Rows, shown
 from steer.data.reading.settings import Reading
-from steer.errors import SteerError
+from steer.errors import SteerError, counted
 
 _SAMPLE = 100
 LONGEST_TEXT = 1_000_000
@@ -107,7 +107,7 @@ class Gathered:
         """Gives all texts and their labels, None if none were asked for; completes the notes.
         Raises `SteerError` when there are no texts."""
         if not self._texts:
-            left_out = f" but {self._rows} rows that were left out" if self._rows else ""
+            left_out = f" but {counted(self._rows, 'row')}, left out" if self._rows else ""
             raise SteerError(f"{source} is empty: it has no texts{left_out}; give one text a row")
         for rest, sources in self._said.items():
             self.notes += _condensed(rest, sources)
@@ -170,7 +170,7 @@ def _report(source: str, fault: _Fault) -> list[str]:
     if not fault.count:
         return []
     if fault.skipped:
-        return [f"{source}: {fault.count} rows with {fault.what} were left out"]
+        return [f"{source}: left out {counted(fault.count, 'row')} with {fault.what}"]
     says = fault.first if "holds" in fault.first else f"{fault.first} has {fault.what}"
     raise SteerError(
         f"{says} ({fault.count} in all); {fault.advice}, or leave them out with {fault.option}"
