@@ -28,15 +28,19 @@ TEXTS = tuple(
 LABELS = tuple("why" if text.startswith("Why") else "how" for text in TEXTS)
 
 
-def make_tokenizer(vocab_size: int = 384) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer trained on TEXTS; any text goes in and comes out unchanged."""
+def make_tokenizer(vocab_size: int = 384, readable: bool = False) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer trained on TEXTS; any text goes in and comes out unchanged. A
+    `readable` one has printable ASCII only, so nothing that no reader takes is ever written."""
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    if readable:
+        alphabet = [letter for letter in alphabet if "!" <= letter <= "~" or letter == "\u0120"]
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         special_tokens=[BOS, EOS, PAD],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        initial_alphabet=alphabet,
         show_progress=False,
     )
     tokenizer.train_from_iterator([*TEXTS, PROMPT, LABEL_PROMPT], trainer)
@@ -74,10 +78,14 @@ def make_model(
 
 
 def save_tiny_model(
-    folder: Path, seed: int = 0, max_positions: int = 512, head_dim: int = 8
+    folder: Path,
+    seed: int = 0,
+    max_positions: int = 512,
+    head_dim: int = 8,
+    readable: bool = False,
 ) -> Path:
     """Save a tiny model and its tokenizer into `folder` as Transformers does."""
-    tokenizer = make_tokenizer()
+    tokenizer = make_tokenizer(readable=readable)
     make_model(len(tokenizer), seed, max_positions, head_dim).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

@@ -156,10 +156,10 @@ def report(
         Path | None,
         typer.Option(help="The expert that wrote them, for --traces. (default: as the runs say)"),
     ] = None,
-    evaluation: Annotated[
+    table: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE.json",
+            metavar="JSON",
             help="What steer evaluate --json wrote of the runs. (default: a comparison's own)",
         ),
     ] = None,
@@ -183,7 +183,7 @@ def report(
             records=records,
             traces=traces,
             expert=expert,
-            evaluation=evaluation,
+            table=table,
             seed=seed,
         )
         with console.Meter() as meter:

@@ -8,7 +8,7 @@ import typer
 from steer.cli import options, parsing
 from steer.cli import progress as console
 from steer.data.characters import printable
-from steer.errors import counted
+from steer.errors import SteerError, counted
 
 if TYPE_CHECKING:
     from steer.runs.exporting import Exported
@@ -66,6 +66,7 @@ def export(
         ),
     ] = False,
     embedder: options.Embedder = None,
+    table: options.Table = None,
     guard: Annotated[
         bool,
         typer.Option(help="Put a quote before CSV cells that a spreadsheet would run."),
@@ -73,9 +74,14 @@ def export(
 ) -> None:
     """Write a run's accepted records, each with where it came from."""
     with console.on_stop(f"{out} was not made"):
+        from steer.runs.card import CardSettings
         from steer.runs.exporting import ExportSettings
         from steer.runs.exporting import export as export_run
+        from steer.runs.measured import measured_table
 
+        if table and out.suffix:
+            raise SteerError(f"{out} has no card for --table; name a folder, such as {out.stem}")
+        measured = measured_table(table) if table else None
         settings = ExportSettings(
             columns=tuple(parsing.names(columns)),
             without=tuple(without or ()),
@@ -83,6 +89,7 @@ def export(
             atlas=atlas,
             embedder=embedder,
             guard=guard,
+            card=CardSettings(measured=measured),
         )
         done = export_run(parsing.run_place(run), out, settings)
     print(printable(f"written: {out} ({_said(done)})"))

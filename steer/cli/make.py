@@ -20,7 +20,7 @@ from steer.files import disk_errors, write_atomic
 from steer.methods import CANDIDATES
 
 SPENT = 3
-MEASURED = "--evaluation"
+MEASURED = "--table"
 
 
 def register(app: typer.Typer) -> None:
@@ -174,7 +174,7 @@ def _steps(
     shown = ["report", run, "--real", held, "--out", str(page)]
     yield [*shown, MEASURED, str(table)], page
     yield ["export", run, str(out / "records.jsonl")], out / "records.jsonl"
-    yield ["export", run, str(out / "dataset")], out / "dataset"
+    yield ["export", run, str(out / "dataset"), MEASURED, str(table)], out / "dataset"
 
 
 def _rounds(out: Path) -> int:

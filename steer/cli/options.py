@@ -62,6 +62,10 @@ Judge = Annotated[
         "one of the same base model.",
     ),
 ]
+Table = Annotated[
+    Path | None,
+    typer.Option(metavar="JSON", help="What steer evaluate --json wrote: goes into the card."),
+]
 Judged = Annotated[
     int | None,
     typer.Option(help="Texts of each set that judges read, which takes longest. (default: all)"),

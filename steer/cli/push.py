@@ -36,10 +36,7 @@ def push(
     language: Annotated[
         list[str] | None, typer.Option(help="Language of the texts, such as en; once for each.")
     ] = None,
-    table: Annotated[
-        Path | None,
-        typer.Option(metavar="JSON", help="What steer evaluate --json wrote: goes into the card."),
-    ] = None,
+    table: options.Table = None,
     split: Annotated[
         str | None,
         typer.Option(metavar="A:B:C", help="Parts of train, validation and test, of a run."),

@@ -83,12 +83,12 @@ class Material:
         return [method.name for method in self.methods if method.name not in measured]
 
 
-def read_material(source: Path | Sequence[Path], evaluation: Path | None = None) -> Material:
+def read_material(source: Path | Sequence[Path], table: Path | None = None) -> Material:
     """Reads a folder of `steer compare` or `steer sweep`, a run's folder, or several of these runs;
-    and an `evaluation` of them that `steer evaluate` wrote, where one is named.
+    and the `table` that `steer evaluate` wrote of them, where one is named.
 
     Raises `SteerError` when it is none of these, a file in it is damaged, no run has accepted
-    records, or the evaluation has none of the runs.
+    records, or the table has none of the runs.
     """
     if not isinstance(source, Path):
         material = _several(source)
@@ -98,7 +98,7 @@ def read_material(source: Path | Sequence[Path], evaluation: Path | None = None)
         material = _several([source])
     if not any(method.run.records for method in material.methods):
         raise SteerError(f"{source} has no accepted records yet; nothing to report")
-    return material if evaluation is None else _measured(material, evaluation)
+    return material if table is None else _measured(material, table)
 
 
 def _measured(material: Material, path: Path) -> Material:

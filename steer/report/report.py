@@ -28,7 +28,7 @@ class ReportSettings(Config):
 
     `mask` shows only the first letter of every word; None does so for the task "comments".
     Of each method, `traces` records are shown token by token; `expert` is that which wrote them,
-    where the runs do not name its folder. `evaluation` is a file that `steer evaluate --json`
+    where the runs do not name its folder. `table` is a file that `steer evaluate --json`
     wrote; a comparison and a sweep have theirs in the folder. The `embedder` is the evaluation's,
     or all-MiniLM-L6-v2, unless one is named; what it computes is kept on disk unless `cache` is
     off.
@@ -41,7 +41,7 @@ class ReportSettings(Config):
     seed: int = Field(0, ge=0)
     traces: int = Field(0, ge=0, le=20)
     expert: Path | None = None
-    evaluation: Path | None = None
+    table: Path | None = None
     embedder: str | None = None
     cache: bool = True
 
@@ -62,7 +62,7 @@ def write_report(
     at `comparison`, damaged files, and when `out` cannot be written.
     """
     settings = settings or ReportSettings()
-    material = read_material(comparison, settings.evaluation)
+    material = read_material(comparison, settings.table)
     masked = material.explicit if settings.mask is None else settings.mask
     choices = Choices(masked, settings.records, settings.neighbours, settings.points, settings.seed)
     if masked and settings.traces:

@@ -153,6 +153,12 @@ def _hub_errors(repo: str) -> Iterator[None]:
         raise SteerError(f"the Hub refused {repo}: {_line(error)}; {said}") from None
     except transport as error:
         raise SteerError(f"the Hub cannot be reached for {repo}: {_line(error)}") from None
+    # The library below it that sends large files raises these, and RuntimeError for all else.
+    except (ConnectionError, TimeoutError, PermissionError, RuntimeError) as error:
+        raise SteerError(
+            f"the Hub did not take the files of {repo}: {_line(error)}; the same command goes on, "
+            "with HF_HUB_DISABLE_XET=1 in the older way of sending"
+        ) from None
 
 
 def _line(error: Exception) -> str:

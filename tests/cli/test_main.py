@@ -171,6 +171,7 @@ def test_ctrl_c_exits_130_says_how_to_continue_and_continues(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "run"
+    wanted = ("--n", "20", "--max-attempts", "400")
     whole = HFEngine.generate
     rounds = []
 
@@ -182,10 +183,10 @@ def test_ctrl_c_exits_130_says_how_to_continue_and_continues(
 
     with monkeypatch.context() as patch:
         patch.setattr(HFEngine, "generate", stopped)
-        assert generate(expert, real, out, "--n", "20") == 130
+        assert generate(expert, real, out, *wanted) == 130
     message = [line for line in capsys.readouterr().err.splitlines() if "stopped" in line]
     assert message == [f"stopped: the finished rounds are in {out}; the same command continues"]
-    assert generate(expert, real, out, "--n", "20") == 0
+    assert generate(expert, real, out, *wanted) == 0
     assert Run.open(out).records == Run.open(run).records
 
 

@@ -154,6 +154,9 @@ def test_a_judge_that_cannot_be_ends_no_other_step(
     assert make(data, out, "--n", "12", "--judge", f"ngrams:{few}") == 0  # measured, and shown
     assert (out / "table.json").exists()
     assert (out / "report.html").read_text("utf-8") != page
+    assert "| metric |" in (out / "dataset" / "README.md").read_text("utf-8")
+    words = ["export", str(out / "run"), str(out / "x.csv"), "--table", str(out / "table.json")]
+    assert main(words) == 2 and "x.csv has no card" in capsys.readouterr().err
 
 
 def test_rows_with_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,10 +56,10 @@ def test_lines_of_a_text_stay_together() -> None:
 
 
 class SeveralLines(stub.StubEngine):
-    """Functions of three lines, each with what a terminal would obey."""
+    """Functions of three lines, each with what a terminal would obey and readers take."""
 
     def _text(self, rng: random.Random) -> tuple[str, FinishReason]:
-        return f" def {stub.sentence(rng, 2)}():\n\t# {HOSTILE}\n    return 1\n", "stop"
+        return f" def {stub.sentence(rng, 2)}():\n\t# \u202ered\n    return 1\n", "stop"
 
 
 class OfLines(stub.StubExpert):
@@ -73,7 +73,7 @@ def test_lines_are_kept_from_record_to_export_and_shown(
 ) -> None:
     real = Corpus.of([f"def f{row}():\n    return {row}\n" for row in range(20)])
     run = generate(RunConfig(n=3), real, OfLines(), SeveralLines(real), tmp_path / "run")
-    assert all(text.endswith(f":\n\t# {HOSTILE}\n    return 1\n") for text in run.texts)
+    assert all(text.endswith(":\n\t# \u202ered\n    return 1\n") for text in run.texts)
     for name in ("x.jsonl", "x.csv", "x.parquet"):
         export(tmp_path / "run", tmp_path / name)
     read = [json.loads(line)["text"] for line in (tmp_path / "x.jsonl").open(encoding="utf-8")]
@@ -84,7 +84,7 @@ def test_lines_are_kept_from_record_to_export_and_shown(
     show_run(Overview.of(Stream.open(run.path), 3))
     shown = capsys.readouterr().out
     assert CONTROL.search(shown) is None
-    assert ":\n" in shown and "# \\x1b[31mred" in shown and "              return 1\n" in shown
+    assert ":\n" in shown and "# \\u202ered" in shown and "              return 1\n" in shown
 
 
 @pytest.mark.parametrize("name", ["a[/bold]b", "[/]", "x\\", "[red", "[b]\x1b[31m", "[link=x]y"])

@@ -189,14 +189,14 @@ def test_a_run_is_shown_with_the_evaluation_that_is_named(comparison: Path, tmp_
     run = tmp_path / "steer"
     shutil.copytree(comparison / Comparison.open(comparison).entries[0].run, run)
     table = comparison / "evaluation.json"
-    page, _ = split(write(run, tmp_path / "report.html", evaluation=table))
+    page, _ = split(write(run, tmp_path / "report.html", table=table))
     assert '<section id="summary"' in page and "a judge" in page
     assert '<section id="summary"' not in split(write(run, tmp_path / "bare.html"))[0]
     other = shutil.copytree(run, tmp_path / "other")
     with pytest.raises(SteerError, match="and not other; evaluate these runs"):
-        write(other, tmp_path / "other.html", evaluation=table)
+        write(other, tmp_path / "other.html", table=table)
     with pytest.raises(SteerError, match="steer evaluate writes one with --json"):
-        write(run, tmp_path / "none.html", evaluation=tmp_path / "none.json")
+        write(run, tmp_path / "none.html", table=tmp_path / "none.json")
 
 
 def test_an_evaluation_of_an_older_steer_opens(comparison: Path, tmp_path: Path) -> None:

