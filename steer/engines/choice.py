@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 from steer.config import Sampling
 from steer.engines.interface import Engine
 from steer.errors import SteerError
-from steer.models.base import DType
+from steer.models.base import INT8, DType
 from steer.models.fingerprints import adapter_fingerprint
 from steer.models.machine import use_cpus
 
@@ -42,6 +42,8 @@ class EngineSpec:
                 raise SteerError(f"--{name} is {value!r}: choose one of {allowed}")
         if self.threads is not None and self.threads < 1:
             raise SteerError(f"--threads is {self.threads}: at least one must compute")
+        if self.dtype == INT8 and self.name != "hf":
+            raise SteerError(f"--dtype is {INT8}, but only --engine hf reads such weights")
         if self.gpus > 1 and self.name != "vllm":
             raise SteerError(f"--gpus is {self.gpus}, but only --engine vllm uses more than one")
 

@@ -53,10 +53,10 @@ def known_ids(tokenizer: PreTrainedTokenizerBase, vocab: int) -> Known:
     return Known(size, tuple(sorted(set(range(size)) - ids)))
 
 
-def arithmetic(dtype: torch.dtype, device: str) -> Arithmetic:
+def arithmetic(dtype: str, device: str) -> Arithmetic:
     """Arithmetic of a loaded engine whose weights have `dtype`, on a `device` such as "cpu"."""
     threads = torch.get_num_threads() if device == "cpu" else None
-    return Arithmetic(str(dtype).removeprefix("torch."), threads)
+    return Arithmetic(dtype.removeprefix("torch."), threads)
 
 
 def end_tokens(

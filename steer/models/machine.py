@@ -9,7 +9,7 @@ from typing import Any
 import joblib
 import psutil
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 log = logging.getLogger(__name__)
 
@@ -18,6 +18,15 @@ _FEATURES = {
     torch.bfloat16: ("avx512_bf16", "amx_bf16", "bf16"),
     torch.float16: ("avx512_fp16", "amx_fp16", "fp16_arith"),
 }
+
+
+FEW_ROWS = 16
+"""Rows up to which a product takes as long as its weight is read from memory."""
+
+_COLUMNS = 32
+"""PyTorch's kernels for int8 read so many columns at a time, also beyond the last."""
+
+_SMALLEST = torch.finfo(torch.float32).tiny
 
 
 @dataclass(frozen=True)
@@ -76,6 +85,35 @@ def packed_linear(x: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
     operator: Any = torch.ops.mkldnn._linear_pointwise.default
     product: Tensor = operator(x, packed, bias, "none", [], "")
     return product
+
+
+def to_int8(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Rounds a weight (out, in) to int8, with a scale (out,) for each of its rows: the nearest of
+    255 values up to the row's largest. The columns are filled up with zeros to a multiple of
+    `_COLUMNS`."""
+    scales = weight.abs().amax(dim=1).float().clamp(min=_SMALLEST) / 127
+    rounded = (weight.float() / scales.unsqueeze(1)).round_().to(torch.int8)
+    return nn.functional.pad(rounded, (0, -weight.shape[1] % _COLUMNS)), scales
+
+
+def int8_linear(x: Tensor, weight: Tensor, scales: Tensor) -> Tensor:
+    """Computes weight x for x (..., in), with a weight and scales from `to_int8`. For few rows x is
+    rounded to bf16, and the weight is read as it is, which is what takes the time; for more rows
+    the weight is multiplied out."""
+    columns = x.shape[-1]
+    rows = x.reshape(-1, columns)
+    if len(rows) > FEW_ROWS:
+        return nn.functional.linear(x, from_int8(weight, scales, columns).to(x.dtype))
+    short = rows.bfloat16()
+    if columns < weight.shape[1]:
+        short = nn.functional.pad(short, (0, weight.shape[1] - columns))
+    product: Tensor = torch._weight_int8pack_mm(short, weight, scales.bfloat16())
+    return product.to(x.dtype).view(*x.shape[:-1], -1)
+
+
+def from_int8(weight: Tensor, scales: Tensor, columns: int) -> Tensor:
+    """Gives a weight (out, columns) in fp32 as `to_int8` rounded it."""
+    return weight[:, :columns] * scales.unsqueeze(1)
 
 
 def fused_attention(

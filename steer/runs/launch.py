@@ -8,7 +8,7 @@ from steer.config import RunConfig
 from steer.data.corpus import Corpus
 from steer.engines.choice import EngineSpec
 from steer.errors import SteerError
-from steer.models.base import DTYPES, pick_device
+from steer.models.base import DTYPES, INT8, pick_device
 from steer.models.expert import Expert
 from steer.models.machine import computes, cpus
 from steer.models.prompts import require_turns
@@ -103,4 +103,6 @@ def as_begun(spec: EngineSpec, out: Path | str) -> EngineSpec:
     if dtype == "auto" and begun.dtype in DTYPES:
         named = DTYPES[begun.dtype]
         dtype = begun.dtype if computes(named, pick_device(spec.device)) else dtype
+    if dtype == "auto" and begun.dtype == INT8 and pick_device(spec.device).type == "cpu":
+        dtype = INT8
     return replace(spec, threads=threads, dtype=dtype)

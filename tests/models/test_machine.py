@@ -33,6 +33,24 @@ def test_a_packed_product_is_the_product() -> None:
     torch.testing.assert_close(product, torch.nn.functional.linear(x, weight), atol=0.1, rtol=0.02)
 
 
+@pytest.mark.parametrize("columns", [32, 33, 100])
+@pytest.mark.parametrize("rows", [1, machine.FEW_ROWS, machine.FEW_ROWS + 1])
+def test_a_product_of_int8_is_that_of_what_was_rounded(rows: int, columns: int) -> None:
+    """Up to the bf16 of few rows, whatever stands behind the last column."""
+    weight, x = torch.randn(7, columns), torch.randn(rows, 1, columns)
+    weight[2] = 0
+    rounded, scales = machine.to_int8(weight)
+    dense = machine.from_int8(rounded, scales, columns)
+    assert (dense - weight).abs().max() <= weight.abs().amax(dim=1).max() / 127 / 2 * 1.001
+    assert (rounded.abs().amax(dim=1) == torch.tensor([127, 127, 0, 127, 127, 127, 127])).all()
+    few = rows <= machine.FEW_ROWS
+    product = machine.int8_linear(x, rounded, scales)
+    torch.testing.assert_close(product, x @ dense.T, atol=0.2 if few else 1e-4, rtol=0.01)
+    exact = x.bfloat16().float() @ machine.from_int8(rounded, scales.bfloat16().float(), columns).T
+    if few:
+        torch.testing.assert_close(product, exact, atol=1e-3, rtol=2**-8)
+
+
 def test_bf16_counts_where_the_processor_has_it_and_the_kernels_work(monkeypatch) -> None:
     assert torch.bfloat16 in found(monkeypatch, ON, packs=True).native
 

@@ -39,6 +39,14 @@ def test_a_run_is_continued_with_its_own_threads_and_dtype(tmp_path: Path) -> No
     assert as_begun(SPEC, out) == replace(SPEC, threads=1, dtype="float32")
 
 
+def test_weights_of_int8_are_kept_where_they_can_be_read(tmp_path: Path) -> None:
+    out = begun(tmp_path / "run", Arithmetic("int8", 1))
+    spec = replace(SPEC, device="cpu")
+    assert as_begun(spec, out) == replace(spec, threads=1, dtype="int8")
+    with pytest.raises(SteerError, match="only --engine hf reads such weights"):
+        replace(spec, dtype="int8", name="vllm")
+
+
 def test_what_is_named_wins(tmp_path: Path) -> None:
     out = begun(tmp_path / "run", Arithmetic("float32", 1))
     named = EngineSpec("nothing", threads=2, dtype="float16")

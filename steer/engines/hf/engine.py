@@ -36,7 +36,8 @@ class HFEngine:
 
     `rows` is how many records decode together; None is 128 on a CPU and 256 on a GPU, or as many as
     fit into a quarter of the memory. `dtype` "auto" is bfloat16 where the hardware computes in it
-    and float32 elsewhere; `device` "auto" is CUDA where there is one. A second copy of the weights,
+    and float32 elsewhere; "int8", on a CPU, reads weights of int8, which is faster for few rows.
+    `device` "auto" is CUDA where there is one. A second copy of the weights,
     with the adapter added in, is used where no stream reads the base model. It may take at most a
     twentieth of the memory. Raises `SteerError` when the model or the adapter cannot be used.
     """
@@ -69,7 +70,7 @@ class HFEngine:
     @property
     def arithmetic(self) -> Arithmetic:
         """Dtype of the weights, and on a CPU the number of threads."""
-        return arithmetic(self.model.dtype, self.model.device.type)
+        return arithmetic(self.lane_model.dtype, self.model.device.type)
 
     def rows_for(self, streams: int, sampling: Sampling) -> int:
         """Number of records of `streams` streams that decode together."""

@@ -61,6 +61,25 @@ class Product:
         return self.weight.to_dense() if self.packed else self.weight
 
 
+class Int8Product(Product):
+    """The same with the weight in int8, a quarter of what fp32 reads from memory."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        self.packed = False
+        self.weight, self.scales = machine.to_int8(weight)
+        self.bias, self.like = bias, weight[:0]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        product = machine.int8_linear(x, self.weight, self.scales)
+        return product if self.bias is None else product + self.bias
+
+    @property
+    def dense(self) -> Tensor:
+        """The weight (out, in), as it was rounded."""
+        weight = machine.from_int8(self.weight, self.scales, self.like.shape[1])
+        return weight.to(self.like.dtype)
+
+
 @dataclass(slots=True)
 class _Read:
     """Last input of a `Joint`, its outputs, and how many of its layers are still to ask."""
@@ -80,18 +99,23 @@ class Joint:
     """
 
     def __init__(
-        self, layers: Sequence[nn.Module], adapters: Sequence[str], switch: Switch
+        self,
+        layers: Sequence[nn.Module],
+        adapters: Sequence[str],
+        switch: Switch,
+        product: type[Product] = Product,
     ) -> None:
         bases = [_base(layer) for layer in layers]
-        self.members, self.switch = len(layers), switch
+        self.members, self.switch, self.product = len(layers), switch, product
         weights, downs = [torch.cat([base.weight.detach() for base in bases])], []
         for adapter in adapters:
             own, ups = zip(*(_low_rank(layer, adapter) for layer in layers), strict=True)
-            downs.append(torch.cat(own))
-            weights.append(torch.block_diag(*ups))
+            sizes = _sizes(torch.block_diag(*ups), weights[0])
+            downs.append(torch.cat(own) * sizes.unsqueeze(1))
+            weights.append(torch.block_diag(*ups) / sizes)
         down = torch.cat(downs) if downs else weights[0][:0]
         self.down = Product(down, None) if len(down) else None
-        self.both = Product(torch.cat(weights, dim=1), _bias(bases))
+        self.both = product(torch.cat(weights, dim=1), _bias(bases))
         ranks = torch.tensor([len(each) for each in downs], device=down.device)
         numbers = torch.arange(1, len(downs) + 1, device=down.device)
         self.owners = numbers.repeat_interleave(ranks) if len(downs) > 1 else None
@@ -133,7 +157,7 @@ class Joint:
         if self.down and not self.merged:
             down, both = self.down.dense.float(), self.both.dense
             weight, up = both.float().tensor_split((down.shape[1],), dim=1)
-            self.merged = Product((weight + up @ down).to(both.dtype), self.both.bias)
+            self.merged = self.product((weight + up @ down).to(both.dtype), self.both.bias)
 
 
 class Part(nn.Module):
@@ -150,9 +174,9 @@ class Part(nn.Module):
 class Single(nn.Module):
     """A linear layer that stands alone, as a `Product`."""
 
-    def __init__(self, linear: nn.Linear) -> None:
+    def __init__(self, linear: nn.Linear, product: type[Product] = Product) -> None:
         super().__init__()
-        self.product = Product(linear.weight.detach(), linear.bias)
+        self.product = product(linear.weight.detach(), linear.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.product(x)
@@ -173,6 +197,16 @@ def _low_rank(layer: nn.Module, adapter: str) -> tuple[Tensor, Tensor]:
     return down.detach().to(weight.dtype), (up * layer.scaling[adapter]).detach().to(weight.dtype)
 
 
+def _sizes(up: Tensor, weight: Tensor) -> Tensor:
+    """Powers of two (rank,) by which the columns of `up` (out, rank) are larger than the rows of
+    `weight` (out, in): divided by them, which is exact, both round alike."""
+    if not up.numel():
+        return up.new_ones(up.shape[1])
+    larger = up.abs().amax(dim=0).float() / weight.abs().amax(dim=1).float().median()
+    larger = torch.where((larger > 0) & larger.isfinite(), larger, 1.0)
+    return larger.log2().round().exp2().to(up.dtype)
+
+
 def _bias(layers: Sequence[nn.Linear]) -> Tensor | None:
     """Joins the biases of all `layers`, side by side; a layer without one has bias 0."""
     if all(layer.bias is None for layer in layers):
@@ -183,13 +217,16 @@ def _bias(layers: Sequence[nn.Linear]) -> Tensor | None:
     )
 
 
-def pack(model: nn.Module) -> None:
-    """Replaces the remaining linear layers whose weights can be packed. It takes them one by one,
-    so that no weights are there twice (but for an output layer tied to the embedding)."""
+def pack(model: nn.Module, product: type[Product] = Product) -> None:
+    """Replaces the remaining linear layers whose weights can be packed, or are to be another
+    `product`. It takes them one by one, so that no weights are there twice (but for an output layer
+    tied to the embedding)."""
     # Paths, not layers: a list of layers would keep the old weights until its end.
     for path in [path for path, layer in model.named_modules() if type(layer) is nn.Linear]:
-        if machine.can_pack(cast(Tensor, model.get_submodule(path).weight)):
-            _replace(model, path, Single(cast(nn.Linear, model.get_submodule(path))))
+        layer = cast(nn.Linear, model.get_submodule(path))
+        if product is not Product or machine.can_pack(layer.weight):
+            _replace(model, path, Single(layer, product))
+        del layer
 
 
 def merge(model: nn.Module) -> None:
@@ -215,7 +252,9 @@ def _replace(model: nn.Module, path: str, layer: nn.Module) -> None:
     setattr(model.get_submodule(parent), leaf, layer)
 
 
-def join(model: PreTrainedModel, adapters: Sequence[Path]) -> Switch:
+def join(
+    model: PreTrainedModel, adapters: Sequence[Path], product: type[Product] = Product
+) -> Switch:
     """Puts the LoRA adapters in these folders, if any, into `model`, and joins its linear layers
     that read the same tensor, in place.
 
@@ -229,7 +268,7 @@ def join(model: PreTrainedModel, adapters: Sequence[Path]) -> Switch:
     # A single layer without an adapter is as good as it is.
     for group in groups:
         if len(group) > 1 or group[0] in adapted:
-            _join(model, group, names, switch)
+            _join(model, group, names, switch, product)
     model.requires_grad_(False)
     return switch
 
@@ -263,9 +302,15 @@ def _watching(model: nn.Module, calls: list[tuple[str, Tensor]]) -> Iterator[Non
             hook.remove()
 
 
-def _join(model: nn.Module, group: Sequence[str], adapters: Sequence[str], switch: Switch) -> None:
+def _join(
+    model: nn.Module,
+    group: Sequence[str],
+    adapters: Sequence[str],
+    switch: Switch,
+    product: type[Product],
+) -> None:
     layers = [model.get_submodule(path) for path in group]
-    joint, start = Joint(layers, adapters, switch), 0
+    joint, start = Joint(layers, adapters, switch, product), 0
     for path, layer in zip(group, layers, strict=True):
         stop = start + _base(layer).out_features
         _replace(model, path, Part(joint, start, stop))

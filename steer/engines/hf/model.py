@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from steer.engines.hf.lanes import IMPLEMENTATION, Bank, Context
-from steer.engines.hf.linear import join, merge, pack
+from steer.engines.hf.linear import Int8Product, Product, join, merge, pack
 from steer.engines.masks import Masks
 from steer.engines.tokens import encode, known_ids
 from steer.errors import SteerError
 from steer.guidance import Shown
-from steer.models.base import context_length, load_model, load_tokenizer, model_fingerprint
+from steer.models.base import INT8, context_length, load_model, load_tokenizer, model_fingerprint
 
 
 class LaneModel:
@@ -21,11 +21,18 @@ class LaneModel:
 
     `module` is Transformers' model, whose attention and linear layers are ours; `kv_shape` is
     layers, key-value heads and their size: what a cache has for each token. `rep` query heads
-    share a key-value head. Raises `SteerError` when the model or the adapter cannot be used.
+    share a key-value head. `dtype` is that of the weights: with "int8" the linear layers' are
+    rounded to it, and all else is as with "auto". Raises `SteerError` when the model or the adapter
+    cannot be used, and for int8 on a GPU.
     """
 
     def __init__(self, base: str, adapters: Sequence[Path], dtype: str, device: str) -> None:
-        self.module = load_model(base, dtype=dtype, device=device).eval()
+        product = Int8Product if dtype == INT8 else Product
+        loaded = "auto" if dtype == INT8 else dtype
+        self.module = load_model(base, dtype=loaded, device=device).eval()
+        if dtype == INT8 and self.module.device.type != "cpu":
+            raise SteerError("--dtype int8 is for a CPU: use --device cpu, or --dtype bfloat16")
+        self.dtype = dtype if dtype == INT8 else str(self.module.dtype).removeprefix("torch.")
         self.tokenizer = load_tokenizer(base)
         self.fingerprint = model_fingerprint(base)
         if not self.module.is_backend_compatible():
@@ -34,8 +41,8 @@ class LaneModel:
                 f"{kind} does not take Transformers' attention interface; "
                 "the hf engine needs a model that does (Llama, Qwen, Mistral, ...)"
             )
-        self.switch = join(self.module, adapters)
-        pack(self.module)
+        self.switch = join(self.module, adapters, product)
+        pack(self.module, product)
         self.module.set_attn_implementation(IMPLEMENTATION)
         config = self.module.config.get_text_config()
         heads: int = config.num_attention_heads

@@ -97,7 +97,7 @@ class VLLMEngine:
     @property
     def arithmetic(self) -> Arithmetic:
         """Dtype of the model, and on a CPU the number of threads."""
-        return arithmetic(self.llm.model_config.dtype, self.kind)
+        return arithmetic(str(self.llm.model_config.dtype), self.kind)
 
     @property
     def max_context(self) -> int:

@@ -16,7 +16,7 @@ from steer.engines.interface import Request
 from steer.errors import SteerError
 from steer.guidance import steer_streams
 from steer.models import machine
-from steer.models.base import resolve_model
+from steer.models.base import pick_dtype, resolve_model
 from steer.models.packaged import EMBEDDED, default_model
 from tests.engines.contract import (
     PANELS,
@@ -186,12 +186,13 @@ def test_layers_are_the_same_layers_packed_or_not(processor, request):
     torch.testing.assert_close(model(inputs), expected, atol=0.02, rtol=0.02)
 
 
+@pytest.mark.parametrize("narrow", ["bfloat16", "int8"])
 @pytest.mark.parametrize("lanes", [0, 2, 3])
-def test_layers_with_an_adapter_are_the_same_layers_in_bf16(tiny_model, adapter, lanes):
-    """In bf16 as in fp32, with the adapter on for some lanes, and added in."""
+def test_layers_with_an_adapter_are_the_same_layers(tiny_model, adapter, lanes, narrow):
+    """In a narrow dtype as in fp32, with the adapter on for some lanes, and added in."""
     inputs = torch.linspace(-1, 1, 3 * 32).view(3, 1, 32)
     found = []
-    for dtype in ("float32", "bfloat16"):
+    for dtype in ("float32", narrow):
         engine = HFEngine(str(tiny_model), adapter, dtype=dtype, device="cpu")
         merge(engine.model)
         engine.switch.lanes = lanes
@@ -203,3 +204,18 @@ def test_layers_with_an_adapter_are_the_same_layers_in_bf16(tiny_model, adapter,
         if lanes == 3:
             torch.testing.assert_close(merged, found[-1], atol=0.05, rtol=0.05)
     torch.testing.assert_close(*found, atol=0.05, rtol=0.05)
+
+
+def test_weights_of_int8(tiny_model, adapter, engine):
+    """One row, and more than read them as they are, write about as likely texts as in fp32."""
+    rounded = HFEngine(str(tiny_model), adapter, dtype="int8", device="cpu")
+    assert rounded.arithmetic.dtype == "int8"
+    assert rounded.model.dtype == pick_dtype("auto", torch.device("cpu"))
+    assert not any(isinstance(layer, torch.nn.Linear) for layer in rounded.model.modules())
+    for count in (1, machine.FEW_ROWS):
+        requests = many(count, gamma=0.1, eta=0.1)
+        means = [
+            sum(each.log_probs["expert"] for each in used.generate(requests, Sampling()))
+            for used in (engine, rounded)
+        ]
+        assert math.isclose(means[0] / count, means[1] / count, abs_tol=0.3)
