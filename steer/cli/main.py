@@ -31,13 +31,13 @@ from steer.cli.groups import with_groups
 from steer.cli.reading import ReadingOptions
 from steer.cli.signals import STOPPED, stoppable
 from steer.data.characters import printable
-from steer.data.corpus import Corpus
 from steer.errors import SteerError
 from steer.files import write_json
 from steer.shapes import Shape
 from steer.version import __version__
 
 if TYPE_CHECKING:
+    from steer.data.corpus import Corpus
     from steer.runs.store import Run
 
 MISTAKE = 2
@@ -313,6 +313,8 @@ def _texts(
     chosen = reading.settings()
     if chosen.finds_text or not (run.sources.shape and run.sources.shape.properties):
         return run
+    from steer.data.corpus import Corpus
+
     rows = [json.loads(text) for text in run.texts]
     return Corpus.of_rows(rows, chosen.model_copy(update={"label_column": None}), source)
 

@@ -12,12 +12,12 @@ import typer
 from pydantic import BaseModel, TypeAdapter
 
 from steer.cli.reading import ReadingOptions
-from steer.data.corpus import Corpus
 from steer.errors import SteerError
 from steer.files import reading, write_atomic, write_json
 from steer.values import check_values
 
 if TYPE_CHECKING:
+    from steer.data.corpus import Corpus
     from steer.data.tasks import Task
 
 SCHEMA = "schema.json"
@@ -82,7 +82,7 @@ def begin(out: Path, given: Given, chosen: ReadingOptions) -> Job:
     )
 
 
-def _what(out: Path, given: Given, corpus: Corpus, known: dict[str, Any]) -> tuple[str, ...]:
+def _what(out: Path, given: Given, corpus: "Corpus", known: dict[str, Any]) -> tuple[str, ...]:
     """Finds the words that tell fit what a record is: as given, as in the folder, or guessed."""
     from steer.data.look import guessed_prompt
 
@@ -104,7 +104,7 @@ def _what(out: Path, given: Given, corpus: Corpus, known: dict[str, Any]) -> tup
 
 
 def _set_up(
-    out: Path, given: Given, corpus: Corpus, held: Corpus | None, what: Sequence[str]
+    out: Path, given: Given, corpus: "Corpus", held: "Corpus | None", what: Sequence[str]
 ) -> dict[str, Any]:
     """Puts the texts to fit on and those to measure against into a new folder; gives what is to be
     kept there last."""
@@ -119,7 +119,7 @@ def _set_up(
     return {"data": given.data, "what": list(what), "held": len(kept.texts)}
 
 
-def _columns(out: Path, corpus: Corpus, task: "Task | None") -> tuple[str, ...]:
+def _columns(out: Path, corpus: "Corpus", task: "Task | None") -> tuple[str, ...]:
     """Words that say how the rows of records of columns are read, unless the task does."""
     columns = corpus.shape is not None and not (task and task.shape)
     return ("--schema", str(out / SCHEMA)) if columns else ()

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from steer.cli import terminal
-from steer.data.corpus import Corpus, load_corpus
 from steer.data.reading.settings import Reading
 from steer.shapes import Shape
 
 if TYPE_CHECKING:
+    from steer.data.corpus import Corpus
     from steer.data.tasks import Task
 
 READING = "Reading"
@@ -91,17 +91,21 @@ class ReadingOptions:
         named = (name.strip() for name in (columns or "").split(","))
         return Reading(**values, columns=tuple(name for name in named if name))
 
-    def load(self, source: str, shape: Shape | None = None) -> Corpus:
+    def load(self, source: str, shape: Shape | None = None) -> "Corpus":
         """Loads texts as `load_corpus` does, objects of a `shape` if the options do not say where
         the text is; says what was decided."""
+        from steer.data.corpus import load_corpus
+
         return _said(load_corpus(source, reading=self.settings().of_shape(shape)))
 
-    def load_without_labels(self, source: str, shape: Shape | None = None) -> Corpus:
+    def load_without_labels(self, source: str, shape: Shape | None = None) -> "Corpus":
         """The same for texts whose labels do not matter."""
+        from steer.data.corpus import load_corpus
+
         unlabelled = self.settings().model_copy(update={"label_column": None})
         return _said(load_corpus(source, reading=unlabelled.of_shape(shape)))
 
-    def load_for(self, task: "Task | None", source: str | None) -> Corpus:
+    def load_for(self, task: "Task | None", source: str | None) -> "Corpus":
         """The same for the texts of a task, as `load_texts` does."""
         from steer.data.catalog import load_texts
 
@@ -121,6 +125,6 @@ class ReadingOptions:
         return tuple(found)
 
 
-def _said(corpus: Corpus) -> Corpus:
+def _said(corpus: "Corpus") -> "Corpus":
     terminal.say(corpus.notes)
     return corpus

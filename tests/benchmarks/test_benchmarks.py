@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import curves, fitting, gpu, ideas, levers, neardup, report, scaling
+from benchmarks import curves, fitting, gpu, ideas, levers, neardup, report, rounding, scaling
 from benchmarks.__main__ import main
 from benchmarks.lab import Lab, prepare
 from benchmarks.memory import Peak
@@ -24,6 +24,7 @@ from benchmarks.suite import MEANINGS, TARGETS, Suite, met
 from steer.config import Sampling
 from steer.engines.hf import linear as hf_adapter
 from steer.engines.scoring import Rows
+from steer.models.judge import load_judge
 from tests.tiny import TEXTS
 
 KEYS = [
@@ -212,6 +213,22 @@ def test_ideas_are_weighed_with_an_expert(
     arguments[3] = str(tmp_path)
     assert ideas.main([*arguments, "--out", str(out)]) == 2
     assert "\nerror: " in capsys.readouterr().err
+
+
+def test_what_int8_gives_and_costs(tiny_expert: Path, tmp_path: Path) -> None:
+    real, out = tmp_path / "real.jsonl", tmp_path / "rounding.json"
+    real.write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS))
+    arguments = ["--model", "tiny", "--expert", str(tiny_expert), "--real", str(real)]
+    assert rounding.main([*arguments, "--out", str(out)]) == 0
+    found = json.loads(out.read_text())
+    assert [(p["side"], p["rows"]) for p in found["speed"]] == [
+        ("plain", 1), ("plain", 2), ("steer", 1), ("steer", 2)
+    ]  # fmt: skip
+    assert found["nats"]["int8"] == pytest.approx(found["nats"]["auto"], abs=0.1)
+    # The expert as a judge reads the same tokens, each text in one piece.
+    read = load_judge(str(tiny_expert)).read(TEXTS[: rounding.TINY.texts])
+    nats = -(read.mean * read.tokens).sum() / read.tokens.sum()
+    assert found["nats"]["auto"] == pytest.approx(nats, abs=1e-4)
 
 
 def test_speculation_makes_the_kept_tokens_and_one_more() -> None:
