@@ -92,11 +92,14 @@ class Routes:
 
     async def models(self) -> dict[str, Any]:
         """Lists the experts."""
-        return {"object": "list", "data": [describe(each) for each in self.experts.values()]}
+        return {"object": "list", "data": [*map(self._describe, self.experts.values())]}
 
     async def model(self, name: str) -> dict[str, Any]:
         """Says what an expert is."""
-        return describe(self.find(name))
+        return self._describe(self.find(name))
+
+    def _describe(self, served: Served) -> dict[str, Any]:
+        return describe(served, self.settings.mask)
 
     async def texts(self, model: str) -> dict[str, Any]:
         """Lists an expert's real texts, for the page."""
