@@ -50,6 +50,8 @@ ASKED = {"model": "tiny", "max_tokens": 8, "seed": 1}
         ({"label": "how"}, None, "there are none"),
         ({"away": ["a"], "eta": 0}, "away", "eta is 0"),
         ({"towards": ["a"], "rho": 0}, "towards", "rho is 0"),
+        ({"away": ["", " "]}, "away", "every text is blank"),
+        ({"towards": [""]}, "towards", "every text is blank"),
         ({"away": ["real:200"]}, "away", "no real text 'real:200'"),
         ({"away": ["x" * 5000]}, None, "the longest context"),
         ({"label": "\ud800"}, "label", "string"),
