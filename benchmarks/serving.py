@@ -109,7 +109,7 @@ def _measure(options: argparse.Namespace, expert: Expert, real: Corpus) -> dict[
     print(f"{options.texts} texts of at most {options.tokens} tokens; {where}")
     asked = {"texts": options.texts, "tokens": options.tokens, "break_off": options.break_off}
     figures = []
-    with _serving(served, settings) as address, _clients() as others:
+    with serving(served, settings) as address, _clients() as others:
         warm = _bodies(served, 8, options.tokens)
         others.submit(_load, address, warm, 8, 0.0).result()  # reads the panels
         for clients in map(int, options.clients.split(",")):
@@ -198,7 +198,8 @@ def _alone(served: Served, bodies: Sequence[dict[str, object]]) -> float:
 
 
 @contextlib.contextmanager
-def _serving(served: Served, settings: ServeSettings) -> Iterator[str]:
+def serving(served: Served, settings: ServeSettings) -> Iterator[str]:
+    """Runs a server; gives its address."""
     with listen(settings.host, 0) as listening:
         server = make_server([served], settings)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})

@@ -39,13 +39,6 @@ Budget = Annotated[
     str, typer.Option(metavar="TIME", help="How long to tune, such as 90s, 20m or 2h.")
 ]
 Records = Annotated[int, typer.Option("--n", min=1, help="Records of each method.")]
-Mask = Annotated[
-    bool | None,
-    typer.Option(
-        "--mask/--no-mask",
-        help="Show the first letters of words only. (default: for the task comments)",
-    ),
-]
 
 
 def register(app: typer.Typer) -> None:
@@ -147,7 +140,7 @@ def report(
     ],
     real: options.Real,
     out: Annotated[Path, typer.Option(metavar="FILE.html", help="File to write.")],
-    mask: Mask = None,
+    mask: options.Mask = None,
     records: Annotated[int, typer.Option(min=0, help="Records of each method to read.")] = 50,
     traces: Annotated[
         int, typer.Option(min=0, max=20, help="Records of each method to show token by token.")

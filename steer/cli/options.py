@@ -77,6 +77,13 @@ Utility = Annotated[
         help="Train a classifier on each set and test it on real texts.",
     ),
 ]
+Mask = Annotated[
+    bool | None,
+    typer.Option(
+        "--mask/--no-mask",
+        help="Show the first letters of words only. (default: for the task comments)",
+    ),
+]
 Embedder = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="A sentence-transformers model. (default: all-MiniLM-L6-v2)"),

@@ -50,6 +50,7 @@ def serve(
     ] = 512,
     timeout: Annotated[float, typer.Option(help="Seconds that a request may take.")] = 300,
     embedder: options.Embedder = None,
+    mask: options.Mask = None,
     base: Annotated[
         str | None,
         typer.Option(
@@ -77,8 +78,9 @@ def serve(
         from steer.serving import server
         from steer.serving.settings import ServeSettings
 
-        limits = {"queue": queue, "timeout": timeout, "save": save, "embedder": embedder}
-        settings = ServeSettings(host=host, port=port, api_key=api_key, **limits)
+        limits = {"queue": queue, "timeout": timeout, "save": save}
+        shown = {"embedder": embedder, "mask": mask}
+        settings = ServeSettings(host=host, port=port, api_key=api_key, **limits, **shown)
         settings.require_key()
         texts = reading.load_for(loaded[0].task, real)
         how = parsing.given({"rows": rows, "dtype": dtype, "device": device, "threads": threads})

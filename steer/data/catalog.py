@@ -1,5 +1,6 @@
 """Catalogue of tasks: the built-in ones, a user's own in YAML, and the real texts of either."""
 
+from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,11 @@ BUILT_IN = {str(task.name): task for task in (HYPOTHESES, COMMENTS, COMMONSENSE)
 _SUFFIXES = (".yaml", ".yml")
 LARGEST, MOST_VALUES = 2**20, 100_000
 """Bytes of a task's file, and values in it once its aliases are written out."""
+
+
+def may_insult(name: str | None, prompts: Iterable[str]) -> bool:
+    """Whether the texts of a task may insult: those of "comments" do, by name or by prompt."""
+    return name == COMMENTS.name or COMMENTS.prompt in prompts
 
 
 def load_task(name_or_path: str | Path) -> Task:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from steer.data.catalog import load_task
+from steer.data.catalog import may_insult
 from steer.data.questions import answer_balance, parse_question
 from steer.errors import SteerError
 from steer.experiments.comparison import Comparison, Entry
@@ -14,7 +14,6 @@ from steer.runs.store import Run, Stream
 from steer.shapes import Shape
 
 REAL = "real"
-EXPLICIT_TASK = "comments"
 
 
 @dataclass(frozen=True)
@@ -59,10 +58,9 @@ class Material:
 
     @property
     def explicit(self) -> bool:
-        """Whether the texts may insult: those of the task "comments" do."""
+        """Whether the texts may insult."""
         prompts = {method.run.sources.prompt for method in self.methods}
-        known = load_task(EXPLICIT_TASK).prompt
-        return self.task.get("name") == EXPLICIT_TASK or known in prompts
+        return may_insult(self.task.get("name"), prompts)
 
     @property
     def shape(self) -> Shape | None:

@@ -4,7 +4,8 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,6 +16,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from steer.engines.hf.live import Wrote
 from steer.serving.bodies import Asked, ChatBody
+from steer.serving.delivery import Inbox, Post
 from steer.serving.experts import Served
 from steer.serving.metrics import Metrics
 from steer.serving.ordering import Ordered
@@ -37,6 +39,7 @@ class Answer:
     ordered: Ordered
     asked: Asked
     scheduler: Scheduler
+    post: Post
     metrics: Metrics
     recent: Recent
     timeout: float
@@ -55,6 +58,7 @@ class Answer:
                 stops=self.asked.stops,
                 spaced=bool(self.ordered.lead) and (self.asked.echoes or not order.begun),
                 echoes=self.asked.echoes,
+                streams=self.asked.stream,
             )
             for index, order in enumerate(self.ordered.orders)
         ]
@@ -62,80 +66,82 @@ class Answer:
     async def respond(self, request: Request) -> Response:
         """Answers as was asked. Raises `Refusal` where that is not possible; one that comes later
         is an event of the stream."""
-        pieces = self._pieces()
-        # A refusal of the queue is an answer of its own, so the first piece is waited for.
-        first = await _unless_gone(request, anext(pieces))
+        looks = self._looks()
+        # A refusal of the queue is an answer of its own, so the first look is waited for.
+        first = await _unless_gone(request, anext(looks))
         if self.asked.stream:
-            return StreamingResponse(self._events(first, pieces), media_type="text/event-stream")
-        return JSONResponse(await _unless_gone(request, self._whole(first, pieces)))
+            return StreamingResponse(self._events(first, looks), media_type="text/event-stream")
+        return JSONResponse(await _unless_gone(request, self._whole(first, looks)))
 
-    async def _whole(self, first: Piece, pieces: AsyncIterator[Piece]) -> dict[str, object]:
+    async def _whole(
+        self, first: Sequence[Piece], looks: AsyncIterator[Sequence[Piece]]
+    ) -> dict[str, object]:
         wrote: dict[int, list[Wrote]] = {each.index: [] for each in self.writings}
-        wrote[first.index] += first.wrote
-        async with aclosing(pieces):  # type: ignore[type-var]
-            async for piece in pieces:
-                wrote[piece.index] += piece.wrote
+        async with aclosing(looks):  # type: ignore[type-var]
+            async for pieces in _after(first, looks):
+                for piece in pieces:
+                    wrote[piece.index] += piece.wrote
         texts = [
             Piece(each.index, each.sent, tuple(wrote[each.index]), each.ended)
             for each in self.writings
         ]
         return self.shape.whole(texts, self._usage())
 
-    async def _events(self, first: Piece, pieces: AsyncIterator[Piece]) -> AsyncIterator[bytes]:
+    async def _events(
+        self, first: Sequence[Piece], looks: AsyncIterator[Sequence[Piece]]
+    ) -> AsyncIterator[bytes]:
+        """Events, one for each row that wrote; those of one look are sent together."""
         begun: set[int] = set()
         try:
-            async with aclosing(pieces):  # type: ignore[type-var]
-                piece: Piece | None = first
-                while piece is not None:
-                    if piece.text or piece.ended or piece.wrote:
-                        yield _event(self.shape.chunk(piece, piece.index not in begun))
-                        begun.add(piece.index)
-                    piece = await anext(pieces, None)
+            async with aclosing(looks):  # type: ignore[type-var]
+                async for pieces in _after(first, looks):
+                    events = []
+                    for piece in pieces:
+                        if piece.text or piece.ended or piece.wrote:
+                            events.append(_event(self.shape.chunk(piece, piece.index not in begun)))
+                            begun.add(piece.index)
+                    yield b"".join(events)
             if self.asked.stream_options.include_usage:
                 yield _event(self.shape.usage(self._usage()))
         except Refusal as refusal:
             yield _event(refusal.body())
         yield b"data: [DONE]\n\n"
 
-    async def _pieces(self) -> AsyncIterator[Piece]:
-        """What the rows write, as it comes; they are dropped when nobody listens any more."""
-        loop, came = asyncio.get_running_loop(), asyncio.Queue[Sequence[Wrote] | Refusal]()
-        deliver = partial(_hand_over, loop, came)
+    async def _looks(self) -> AsyncIterator[Sequence[Piece]]:
+        """What the rows wrote, at each look; they are dropped when nobody listens any more."""
+        inbox = Inbox()
+        deliver = partial(self.post.put, asyncio.get_running_loop(), inbox)
         ids = self.scheduler.submit(self.served.batch, self.ordered.orders, deliver)
         places = {id: place for place, id in enumerate(ids)}
         open_ids = set(ids)
+        late = asyncio.get_running_loop().call_later(self.timeout, inbox.put, self._late())
         try:
             while open_ids:
-                for each in await self._next(came):
-                    if each.id not in open_ids:
-                        continue
-                    piece = self._take(places[each.id], each)
-                    if piece.ended:
-                        open_ids.discard(each.id)
-                        self.scheduler.cancel([each.id])
-                    yield piece
+                rows = _by_row(await inbox.next())
+                pieces = {
+                    id: self._take(places[id], wrote)
+                    for id, wrote in rows.items()
+                    if id in open_ids
+                }
+                ended = [id for id, piece in pieces.items() if piece.ended]
+                open_ids.difference_update(ended)
+                self.scheduler.cancel(ended)
+                yield [*pieces.values()]
         finally:
+            late.cancel()
             self.scheduler.cancel(sorted(open_ids))
             self.metrics.wrote(sum(each.written for each in self.writings))
 
-    async def _next(self, came: "asyncio.Queue[Sequence[Wrote] | Refusal]") -> Sequence[Wrote]:
-        """What comes next, in the time that is left."""
-        left = self.began + self.timeout - time.monotonic()
-        try:
-            wrote = await asyncio.wait_for(came.get(), max(0.0, left))
-        except TimeoutError:
-            raise Refusal(
-                504,
-                f"the request took more than {self.timeout:g} seconds; ask for less at a time",
-                kind="timeout_error",
-                code="timeout",
-            ) from None
-        if isinstance(wrote, Refusal):
-            raise wrote
-        return wrote
+    def _late(self) -> Refusal:
+        return Refusal(
+            504,
+            f"the request took more than {self.timeout:g} seconds; ask for less at a time",
+            kind="timeout_error",
+            code="timeout",
+        )
 
-    def _take(self, place: int, wrote: Wrote) -> Piece:
-        if wrote.failed:
+    def _take(self, place: int, wrote: Sequence[Wrote]) -> Piece:
+        if any(each.failed for each in wrote):
             raise Refusal(
                 422,
                 "the streams, or the shape, rule out every token at some place; choose weaker "
@@ -173,14 +179,20 @@ async def _unless_gone(request: Request, work: Awaitable[T]) -> T:
         await asyncio.wait([task])
 
 
-def _hand_over(
-    loop: asyncio.AbstractEventLoop,
-    came: "asyncio.Queue[Sequence[Wrote] | Refusal]",
-    wrote: Sequence[Wrote] | Refusal,
-) -> None:
-    """Hands what was written to the request's own thread; a loop that ended wants nothing."""
-    if not loop.is_closed():
-        loop.call_soon_threadsafe(came.put_nowait, wrote)
+async def _after(
+    first: Sequence[Piece], looks: AsyncIterator[Sequence[Piece]]
+) -> AsyncIterator[Sequence[Piece]]:
+    yield first
+    async for pieces in looks:
+        yield pieces
+
+
+def _by_row(wrote: Iterable[Wrote]) -> dict[int, list[Wrote]]:
+    """Tokens by the id of their row, those of a row in order."""
+    found: defaultdict[int, list[Wrote]] = defaultdict(list)
+    for each in wrote:
+        found[each.id].append(each)
+    return found
 
 
 def _event(values: object) -> bytes:

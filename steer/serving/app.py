@@ -16,6 +16,7 @@ from starlette.staticfiles import StaticFiles
 from steer.serving.answering import Answer
 from steer.serving.bodies import BODIES, Asked, ChatBody, CompletionBody, Judged, Near
 from steer.serving.chosen import Names
+from steer.serving.delivery import Post
 from steer.serving.experts import Served
 from steer.serving.guard import Guard
 from steer.serving.listing import MOST, describe, read_by_streams, real_texts
@@ -57,7 +58,7 @@ class Routes:
         self.settings = settings
         lives = {each.batch: partial(each.engine.live, each.longest) for each in served}
         self.scheduler = Scheduler(lives, settings.queue)
-        self.metrics, self.recent = Metrics(self.scheduler), Recent()
+        self.metrics, self.recent, self.post = Metrics(self.scheduler), Recent(), Post()
         # All experts of a server draw their panels from the same real texts.
         self.plane = Plane(served[0].real.texts[:MOST], settings.embedder)
 
@@ -82,6 +83,7 @@ class Routes:
             order(expert, asked, self.recent.find),
             asked,
             self.scheduler,
+            self.post,
             self.metrics,
             self.recent,
             self.settings.timeout,
@@ -90,11 +92,14 @@ class Routes:
 
     async def models(self) -> dict[str, Any]:
         """Lists the experts."""
-        return {"object": "list", "data": [describe(each) for each in self.experts.values()]}
+        return {"object": "list", "data": [*map(self._describe, self.experts.values())]}
 
     async def model(self, name: str) -> dict[str, Any]:
         """Says what an expert is."""
-        return describe(self.find(name))
+        return self._describe(self.find(name))
+
+    def _describe(self, served: Served) -> dict[str, Any]:
+        return describe(served, self.settings.mask)
 
     async def texts(self, model: str) -> dict[str, Any]:
         """Lists an expert's real texts, for the page."""

@@ -72,7 +72,7 @@ class Chosen:
         if not guidance.eta:
             return []
         if self.asked.away:
-            return [self.names.examples(self.asked.away, "away")]
+            return [self._given(self.asked.away, "away")]
         first = derive(self.seed, "panel") % PANELS
         return [self._drawn("panel", first + each) for each in range(guidance.negatives)]
 
@@ -81,8 +81,14 @@ class Chosen:
         if not self.method.guidance.reads_positive:
             return ()
         if self.asked.towards:
-            return self.names.examples(self.asked.towards, "towards")
+            return self._given(self.asked.towards, "towards")
         return self._drawn("positive", derive(self.seed, "positive"))
+
+    def _given(self, texts: Iterable[str], param: str) -> tuple[Example, ...]:
+        """Finds the texts that the request names; raises `Refusal` where all are blank."""
+        if found := self.names.examples(texts, param):
+            return found
+        raise Refusal(400, f"{param}: every text is blank; give one that is not", param=param)
 
     def _drawn(self, what: str, number: int) -> tuple[Example, ...]:
         """Draws a panel from the real texts and those kept, each as likely as another."""

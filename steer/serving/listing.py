@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from steer.data.catalog import may_insult
 from steer.guidance import Shown
 from steer.methods import METHODS, Method
 from steer.serving.experts import Served
@@ -11,9 +12,11 @@ MOST = 5000
 """Real texts that are listed."""
 
 
-def describe(served: Served) -> dict[str, Any]:
-    """Describes an expert as OpenAI's clients read models, with ours under "steer"."""
+def describe(served: Served, mask: bool | None) -> dict[str, Any]:
+    """Describes an expert as OpenAI's clients read models, with ours under "steer". The page masks
+    its texts where `mask` says so; None: where they may insult."""
     expert = served.expert
+    insults = may_insult(expert.task_name, [expert.prompt])
     return {
         "id": served.name,
         "object": "model",
@@ -24,6 +27,7 @@ def describe(served: Served) -> dict[str, Any]:
             "labels": list(expert.labels),
             "chats": expert.task.chats,
             "shape": expert.shape.kind if expert.shape else None,
+            "masked": insults if mask is None else mask,
             "max_tokens": expert.max_completion_tokens,
             "real_texts": len(served.real.texts),
             "methods": [_method(each) for each in METHODS if _draws(each)],

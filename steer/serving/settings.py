@@ -14,7 +14,8 @@ class ServeSettings(Config):
     request is told to come again later. A request may take `timeout` seconds, and have a body of
     `body_bytes`; a text has `longest` tokens at the most. A stop waits `grace` seconds for what
     runs. Runs are saved in the folder `save`; None: not at all. The page's map is by the
-    `embedder`, or all-MiniLM-L6-v2."""
+    `embedder`, or all-MiniLM-L6-v2. The page masks texts with `mask`; None: where they may
+    insult."""
 
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
@@ -26,6 +27,7 @@ class ServeSettings(Config):
     grace: int = Field(30, ge=0)
     save: Path | None = None
     embedder: str | None = None
+    mask: bool | None = None
 
     @property
     def local(self) -> bool:

@@ -1,7 +1,9 @@
 """Answers in the shapes of OpenAI's two interfaces, with ours beside them under "steer"."""
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from steer.engines.hf.live import Wrote
@@ -13,7 +15,8 @@ from steer.serving.writing import Piece
 
 @dataclass(frozen=True)
 class Shape:
-    """What all answers to one request have in common. `chat` chooses the interface."""
+    """What all answers to one request have in common. `chat` chooses the interface. `spelled`
+    counts the characters of each choice whose tokens were told."""
 
     chat: bool
     id: str
@@ -21,6 +24,7 @@ class Shape:
     served: Served
     ordered: Ordered
     spelling: Spelling
+    spelled: Counter[int] = field(default_factory=Counter)
 
     def chunk(self, piece: Piece, first: bool) -> dict[str, Any]:
         """One event of a stream."""
@@ -45,20 +49,21 @@ class Shape:
         return self._answer([], "chat.completion.chunk") | {"usage": usage}
 
     def _answer(self, choices: list[dict[str, Any]], kind: str) -> dict[str, Any]:
-        guidance = self.ordered.method.guidance
+        named = kind if self.chat else "text_completion"
+        return {"id": self.id, "object": named, "choices": choices, **self._common}
+
+    @cached_property
+    def _common(self) -> dict[str, Any]:
         streams = self.ordered.orders[0].request.streams
         asked = [each.id for each in self.ordered.answers]
         return {
-            "id": self.id,
-            "object": kind if self.chat else "text_completion",
             "created": self.created,
             "model": self.served.name,
             "system_fingerprint": self.served.expert.adapter_fingerprint,
-            "choices": choices,
             "steer": {
                 "streams": [each.name for each in streams],
                 "weights": [each.weight for each in streams],
-                "alpha": guidance.alpha,
+                "alpha": self.ordered.method.guidance.alpha,
                 **({"asked": asked} if any(asked) else {}),
             },
         }
@@ -67,7 +72,7 @@ class Shape:
         told = [each for each in piece.wrote if each.log_prob is not None]
         logprobs = None
         if told and self.ordered.orders[0].top is not None:
-            logprobs = self._chat_logprobs(told) if self.chat else self._logprobs(told)
+            logprobs = self._chat_logprobs(told) if self.chat else self._logprobs(piece.index, told)
         choice = {"index": piece.index, **text, "logprobs": logprobs, "finish_reason": piece.ended}
         if any(each.trace for each in piece.wrote):
             choice["steer"] = {
@@ -75,9 +80,12 @@ class Shape:
             }
         return choice
 
-    def _logprobs(self, told: Sequence[Wrote]) -> dict[str, Any]:
+    def _logprobs(self, index: int, told: Sequence[Wrote]) -> dict[str, Any]:
         tokens = [self.spelling.token(each.token) for each in told]
-        offsets = [sum(map(len, tokens[:place])) for place in range(len(tokens))]
+        offsets = []
+        for each in tokens:
+            offsets.append(self.spelled[index])
+            self.spelled[index] += len(each)
         return {
             "tokens": tokens,
             "token_logprobs": [finite(each.log_prob) for each in told],

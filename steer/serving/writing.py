@@ -13,7 +13,7 @@ Decode = Callable[[Sequence[int]], str]
 
 @dataclass(frozen=True)
 class Piece:
-    """What a step adds to a text; `wrote` are the tokens behind it, and `ended` why it ended."""
+    """What is added to a text; `wrote` are the tokens behind it, and `ended` why it ended."""
 
     index: int
     text: str
@@ -24,7 +24,7 @@ class Piece:
 class Writing:
     """One text in the making. It begins with the token ids `begun`, which are not part of the
     answer unless it `echoes`; with `spaced` the space before its first word is left out. It ends
-    before the first of `stops`."""
+    before the first of `stops`. Unless it `streams`, pieces have no text before the end."""
 
     def __init__(
         self,
@@ -35,8 +35,9 @@ class Writing:
         stops: Sequence[str] = (),
         spaced: bool = False,
         echoes: bool = False,
+        streams: bool = True,
     ) -> None:
-        self.index, self.echoes = index, echoes
+        self.index, self.echoes, self.streams = index, echoes, streams
         self.begun = len(begun)
         self.tokens: list[int] = []
         self.sent = ""
@@ -50,23 +51,38 @@ class Writing:
         """Number of new tokens."""
         return max(0, len(self.tokens) - self.begun)
 
-    def take(self, wrote: Wrote) -> Piece:
-        """Takes the next token in."""
-        self.tokens.append(wrote.token)
-        if len(self.tokens) <= self.begun and not self.echoes and not wrote.finish:
-            return Piece(self.index, "", ())
+    def take(self, wrote: Sequence[Wrote]) -> Piece:
+        """Takes the next tokens in, in order; none after a `stop`."""
+        had, told = len(self.sent), list[Wrote]()
+        # Spelled all at once, unless a stop may end the text after any of them.
+        for some in [[each] for each in wrote] if self._stops else [wrote]:
+            told += self._add(some)
+            if self.ended:
+                break
+        return Piece(self.index, self.sent[had:], tuple(told), self.ended)
+
+    def _add(self, wrote: Sequence[Wrote]) -> Sequence[Wrote]:
+        """Adds tokens to the text; returns those that the answer has."""
+        read = 0 if self.echoes else self.begun - len(self.tokens)
+        self.tokens += [each.token for each in wrote]
+        finish = wrote[-1].finish
+        if not finish and len(self.tokens) <= self.begun and not self.echoes:
+            return ()
+        if finish or self._stops or self.streams:
+            self._spell(finish)
+        self.means = dict(wrote[-1].means or self.means)
+        return wrote[max(0, read) :] or wrote[-1:]
+
+    def _spell(self, finish: FinishReason | None) -> None:
         whole = self._text()
         found = min((at for stop in self._stops if (at := whole.find(stop)) >= 0), default=None)
         if found is not None:
             self.ended, ready = "stop", whole[:found]
-        elif wrote.finish:
-            self.ended, ready = wrote.finish, whole
+        elif finish:
+            self.ended, ready = finish, whole
         else:
             ready = self._whole(whole)
-        text = ready[len(self.sent) :]
-        self.sent += text
-        self.means = dict(wrote.means or self.means)
-        return Piece(self.index, text, (wrote,), self.ended)
+        self.sent += ready[len(self.sent) :]
 
     def _text(self) -> str:
         """The text so far; a space that the expert writes before its first word is none of it."""

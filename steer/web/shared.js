@@ -80,10 +80,11 @@ export function percent(logProb) {
 
 /* A text as its tokens in `parts.strip`, and the candidates for one of them in `parts.heads` and
    `parts.rows`; `parts.against` says what colours it, `parts.at` says where one is. `choose` is
-   called with a candidate that is clicked. */
+   called with a candidate that is clicked; `spell` says how a token is shown after the text before
+   it. */
 export class Tokens {
-  constructor(parts, choose) {
-    Object.assign(this, { parts, choose, text: null, at: 0, pinned: 0, settings: null });
+  constructor(parts, choose, spell = (before, token) => token) {
+    Object.assign(this, { parts, choose, spell, text: null, at: 0, pinned: 0, settings: null });
     parts.strip.addEventListener("keydown", (event) => this.press(event));
     parts.strip.addEventListener("mouseleave", () => this.select(this.pinned));
     parts.against.addEventListener("change", () => this.draw());
@@ -127,9 +128,11 @@ export class Tokens {
 
   draw() {
     const { strip, against } = this.parts;
+    let before = "";
     strip.replaceChildren(
       ...this.text.tokens.map((token, place) => {
-        const made = element("span", "", token.end ? "end" : token.text);
+        const made = element("span", "", token.end ? "end" : this.spell(before, token.text));
+        before += token.text;
         const moved = this.difference(token, against.value);
         if (moved) made.classList.add(moved > 0 ? "up" : "down");
         made.style.setProperty("--d", String(Math.min(1, Math.abs(moved ?? 0) / FULL)));
@@ -164,13 +167,14 @@ export class Tokens {
     const moved = this.difference(token, "final");
     const times = moved === -Infinity ? ", cut" : `, ${Math.exp(moved).toFixed(2)} times as likely as under the expert`;
     at.textContent = `token ${this.at + 1} of ${this.text.tokens.length}${moved === null ? "" : times}`;
-    rows.replaceChildren(...this.candidates(token).map((each) => this.row(each, token)));
+    const before = this.text.tokens.slice(0, this.at).map((each) => each.text).join("");
+    rows.replaceChildren(...this.candidates(token).map((each) => this.row(each, token, before)));
   }
 
-  row(candidate, token) {
+  row(candidate, token, before) {
     const made = element("tr", candidate.id === token.id ? "chosen" : "");
     made.classList.toggle("cut", !candidate.kept);
-    const shown = candidate.text === "" ? "end" : candidate.text.replace(/^ /, "␣");
+    const shown = candidate.text === "" ? "end" : this.spell(before, candidate.text).replace(/^ /, "␣");
     const name = element(this.choose ? "button" : "code", "", shown);
     if (this.choose) {
       name.type = "button";

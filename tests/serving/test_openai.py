@@ -155,6 +155,19 @@ def test_log_probabilities_are_those_of_the_guided_distribution(client) -> None:
     assert [each.logprob for each in chat] == found.token_logprobs
 
 
+def test_a_stream_tells_the_same_log_probabilities(client) -> None:
+    whole = write(client, logprobs=2, n=2)
+    for choice in whole.choices:
+        told = [
+            chunk.choices[0].logprobs
+            for chunk in write(client, logprobs=2, n=2, stream=True)
+            if chunk.choices[0].index == choice.index and chunk.choices[0].logprobs
+        ]
+        for name in ("tokens", "token_logprobs", "text_offset"):
+            parts = [value for each in told for value in getattr(each, name)]
+            assert parts == getattr(choice.logprobs, name)
+
+
 def test_a_trace_has_the_candidates_of_every_token(client) -> None:
     ours = {"trace": True, "gamma": 1, "eta": 0.5, "alpha": 0.1}
     found = write(client, ours=ours)

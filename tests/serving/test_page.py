@@ -1,16 +1,19 @@
 """The page in a real browser: needs the package playwright and an installed Chromium."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from steer.data.corpus import Corpus
 from steer.errors import SteerError
 from steer.runs.store import Run
 from steer.serving.experts import Served
 from steer.serving.server import load
 from steer.serving.settings import ServeSettings
+from tests import tiny
 from tests.browser import needs_axe, needs_browser, violations, visit, wait_until
 from tests.serving.conftest import Running, running, spec
 from tests.serving.test_shapes import REAL, adapted
@@ -279,6 +282,55 @@ def test_texts_are_shown_as_they_are(browser: Any, served: list[Served], monkeyp
         page.click("#tab-texts")
         assert page.inner_text("#real label") == evil
         assert all("401" in each for each in page.problems)
+        page.close()
+
+
+SEEN = """
+[...document.querySelectorAll('#guided p, #plain p, #strip [role=option], #candidates button,'
+  + '#real span:not(.tag), #beside p, #judged, #judged-beside p, #moved li, #reading li')]
+  .map((each) => each.textContent).join('\\n')
+"""
+
+
+def test_texts_that_may_insult_are_masked_until_somebody_unmasks_them(
+    browser: Any, tiny_label_expert: Path
+) -> None:
+    expert = adapted(tiny_label_expert, "insults", task_name="comments")
+    real = Corpus(texts=tiny.TEXTS, labels=tiny.LABELS, source="tiny")
+    with running(load([expert], real, ServeSettings(), spec), ServeSettings()) as server:
+        page = visit(browser, server.address, SCREENS["desktop"])
+        write(page, **{"dial-gamma": "1"})
+        page.locator("#guided button", has_text="Keep").first.click()
+        page.locator("#guided button", has_text="Away").first.click()
+        page.click("#reads summary")
+        wait_until(page, "document.querySelectorAll('#reading li').length > 0")
+        page.locator("#guided button", has_text="See").first.click()
+        open_texts(page)
+        page.locator("#real input").first.check()
+        wait_until(page, "document.querySelectorAll('#beside .pair').length === 2")
+        page.click("#tab-judge")
+        wait_until(page, "document.querySelectorAll('#judged-beside .pair').length === 1")
+        masked = page.evaluate(SEEN)
+        words = [each for each in re.findall(r"[^\W_]{2,}", masked) if each != "end"]
+        assert "W·· d··· t·· m···" in masked and words == []
+        assert "·" in page.text_content("#as-request")
+        page.click("#unmask")
+        whole = page.evaluate(SEEN)
+        assert "Why does the moon" in whole
+        assert len(whole) == len(masked) and "·" not in page.text_content("#as-request")
+        page.click("#unmask")
+        assert page.evaluate(SEEN) == masked
+        assert page.problems == []
+        page.close()
+
+
+@needs_axe
+def test_axe_finds_nothing_on_a_masked_page(browser: Any, served: list[Served]) -> None:
+    with running(served, ServeSettings(mask=True)) as server:
+        page = visit(browser, server.address, SCREENS["phone"], "dark")
+        write(page)
+        assert page.is_visible("#masked") and "·" in page.inner_text("#guided")
+        assert violations(page) == []
         page.close()
 
 

@@ -52,6 +52,8 @@ READABLE = ASKED | {"structured_outputs": {"regex": "[a-z]{3,20}"}}
         ({"label": "how"}, None, "there are none"),
         ({"away": ["a"], "eta": 0}, "away", "eta is 0"),
         ({"towards": ["a"], "rho": 0}, "towards", "rho is 0"),
+        ({"away": ["", " "]}, "away", "every text is blank"),
+        ({"towards": [""]}, "towards", "every text is blank"),
         ({"away": ["real:200"]}, "away", "no real text 'real:200'"),
         ({"away": ["x" * 5000]}, None, "the longest context"),
         ({"label": "\ud800"}, "label", "string"),

@@ -1,5 +1,6 @@
 /* The texts that are chosen, on the map or in the list, and what is done with them. */
 
+import { shown } from "./mask.js";
 import { beside, place } from "./places.js";
 import { button, byId, changed, element, onChange, state, textOf } from "./state.js";
 
@@ -40,9 +41,10 @@ function showMoved() {
     head.append(button("Clear", undefined, clear(() => false)));
     const items = element("ul");
     for (const each of state[where]) {
-      const item = element("li", "", each.text.slice(0, 140));
+      const words = shown(each.text);
+      const item = element("li", "", words.slice(0, 140));
       const drop = button("×", undefined, clear((other) => other !== each));
-      drop.setAttribute("aria-label", `Leave out: ${each.text.slice(0, 60)}`);
+      drop.setAttribute("aria-label", `Leave out: ${words.slice(0, 60)}`);
       item.prepend(drop);
       items.append(item);
     }
@@ -75,6 +77,8 @@ export function startChosen() {
   onChange("chosen", showChosen);
   onChange("focus", showFocus);
   onChange("places", showFocus);
+  onChange("mask", showFocus);
+  onChange("mask", showMoved);
   onChange("moved", () => {
     showMoved();
     changed("settings");

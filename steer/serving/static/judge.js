@@ -1,6 +1,7 @@
 /* Judge: one text after the other, kept or rejected by hand. */
 
 import { post } from "./api.js";
+import { shown } from "./mask.js";
 import { beside, place as findPlace } from "./places.js";
 import { markedText } from "./shared.js";
 import { byId, changed, element, focusOn, onChange, questionOf, state } from "./state.js";
@@ -16,8 +17,8 @@ function show() {
   const verdict = text && state.verdicts.get(all[at]);
   const marks = state.places.get(all[at])?.marks;
   byId("judged").replaceChildren(
-    ...(text?.answers ? [element("p", "asks", questionOf(text.answers))] : []),
-    marks ? markedText(text.text, marks[0]) : text ? text.text : "Write some texts first.",
+    ...(text?.answers ? [element("p", "asks", shown(questionOf(text.answers)))] : []),
+    marks ? markedText(shown(text.text), marks[0]) : text ? shown(text.text) : "Write some texts first.",
   );
   beside(byId("judged-beside"), all[at]);
   if (text && !byId("judge").hidden) {
@@ -85,7 +86,7 @@ export function startJudge() {
   byId("download").addEventListener("click", download);
   document.addEventListener("keydown", press);
   onChange("verdicts", show);
-  for (const what of ["written", "places", "tab"]) onChange(what, show);
+  for (const what of ["written", "places", "tab", "mask"]) onChange(what, show);
   byId("join").addEventListener("change", () => changed("settings"));
   show();
 }

@@ -4,6 +4,7 @@ import { get, remember } from "./api.js";
 import { startChosen } from "./chosen.js";
 import { startJudge } from "./judge.js";
 import { startMap } from "./map.js";
+import { startMask } from "./mask.js";
 import { startSee } from "./see.js";
 import { byId, changed, DIALS, element, model, problem, state } from "./state.js";
 import { startTabs } from "./tabs.js";
@@ -43,6 +44,8 @@ function chooseModel() {
   byId("method").replaceChildren(...methods.map((each) => new Option(each.name)));
   byId("method").value = "steer";
   chooseMethod();
+  changed("model");
+  changed("mask");
   loadTexts();
 }
 
@@ -70,7 +73,7 @@ async function start() {
 }
 
 makeDials();
-for (const begin of [startWrite, startSee, startMap, startChosen, startTexts, startJudge, startTake]) {
+for (const begin of [startMask, startWrite, startSee, startMap, startChosen, startTexts, startJudge, startTake]) {
   begin();
 }
 startTabs();

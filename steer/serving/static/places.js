@@ -1,6 +1,7 @@
 /* Where texts lie on the map, and the real text nearest to each, as the server finds them. */
 
 import { get, post } from "./api.js";
+import { shown } from "./mask.js";
 import { markedText } from "./shared.js";
 import { changed, element, state } from "./state.js";
 
@@ -48,7 +49,7 @@ export function beside(where, id, named) {
   const part = (title, text, marks) => {
     const made = element("div", "card pair");
     const read = element("p");
-    read.append(marks ? markedText(text, marks) : text);
+    read.append(marks ? markedText(shown(text), marks) : shown(text));
     made.append(element("h2", "side", title), read);
     pair.push(made);
   };

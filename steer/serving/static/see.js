@@ -1,6 +1,7 @@
 /* See: a text as its tokens, and the candidates for each. */
 
 import { stream } from "./api.js";
+import { shownAfter } from "./mask.js";
 import { reweigh, Tokens } from "./shared.js";
 import { byId, changed, dials, focusOn, model, onChange, problem, state } from "./state.js";
 import { open } from "./tabs.js";
@@ -77,9 +78,10 @@ async function force(candidate) {
 
 export function startSee() {
   const [strip, against, at] = ["strip", "against", "at"].map(byId);
-  view = new Tokens({ strip, against, at, heads: byId("streams"), rows: byId("candidates") }, force);
+  view = new Tokens({ strip, against, at, heads: byId("streams"), rows: byId("candidates") }, force, shownAfter);
   byId("live").addEventListener("change", tune);
   onChange("settings", tune);
+  onChange("mask", tune);
   byId("back").addEventListener("click", () => {
     running?.abort();
     const before = past.pop();

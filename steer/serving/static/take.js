@@ -1,9 +1,7 @@
 /* Take away: the settings as a command, as Python, and as a request. */
 
+import { shown } from "./mask.js";
 import { body, button, byId, dials, onChange, state } from "./state.js";
-
-/* Written texts by their words: another server does not know their ids. */
-const spelled = (ids) => ids.map((id) => state.written.get(id)?.text ?? id);
 
 const quoted = (text) => (/^[\w./:-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);
 const python = (value) => JSON.stringify(value);
@@ -35,24 +33,36 @@ function script(asked) {
   return lines.join("\n");
 }
 
+/* The three forms by the ids of their places. Written texts are there by their words, as `spell` has
+   them: another server does not know their ids. */
+function forms(spell) {
+  const asked = body(false);
+  const words = (id) => (state.written.has(id) ? spell(state.written.get(id).text) : id);
+  for (const name of ["away", "towards", "kept"]) if (asked[name]) asked[name] = asked[name].map(words);
+  const request = `POST ${location.origin}/v1/completions\n\n${JSON.stringify(asked, null, 2)}`;
+  return { "as-command": command(asked), "as-python": script(asked), "as-request": request };
+}
+
+const whole = (text) => text;
+
 function show() {
   if (!state.models.length) return;
+  const [seen, copied] = [forms(shown), forms(whole)];
+  for (const [place, text] of Object.entries(seen)) byId(place).textContent = text;
+  byId("copy-note").hidden = seen["as-request"] === copied["as-request"];
   const asked = body(false);
-  for (const name of ["away", "towards", "kept"]) if (asked[name]) asked[name] = spelled(asked[name]);
-  byId("as-command").textContent = command(asked);
-  byId("as-python").textContent = script(asked);
-  byId("as-request").textContent = `POST ${location.origin}/v1/completions\n\n${JSON.stringify(asked, null, 2)}`;
   byId("as-note").hidden = !(asked.away || asked.towards);
 }
 
 export function startTake() {
   for (const each of document.querySelectorAll(".copied")) {
     const copy = button("Copy", undefined, async () => {
-      await navigator.clipboard.writeText(each.querySelector("pre").textContent);
+      await navigator.clipboard.writeText(forms(whole)[each.querySelector("pre").id]);
       copy.textContent = "Copied";
     });
     each.append(copy);
   }
   onChange("settings", show);
+  onChange("mask", show);
   show();
 }

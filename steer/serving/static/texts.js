@@ -3,6 +3,7 @@
 import { get } from "./api.js";
 import { choose } from "./chosen.js";
 import { highlight, openMap } from "./map.js";
+import { shown } from "./mask.js";
 import { byId, changed, element, focusOn, onChange, problem, state } from "./state.js";
 
 const MOST = 100; // texts that are listed at a time
@@ -37,7 +38,7 @@ function item(text) {
     focusOn(text.id);
     changed("chosen");
   });
-  label.append(box, element("span", "", text.text));
+  label.append(box, element("span", "", shown(text.text)));
   made.append(label);
   made.dataset.id = text.id;
   const sent = ["away", "towards"].filter((where) => state[where].some((each) => each.id === text.id));
@@ -72,6 +73,7 @@ export function startTexts() {
   onChange("chosen", () => (byId("kind").value === "chosen" ? list() : mark()));
   onChange("focus", mark);
   onChange("moved", list);
+  onChange("mask", list);
   onChange("written", () => byId("kind").value !== "real" && list());
   onChange("tab", () => byId("texts").hidden || openMap());
 }

@@ -2,6 +2,7 @@
 
 import { post, stream } from "./api.js";
 import { send } from "./chosen.js";
+import { shown } from "./mask.js";
 import { see } from "./see.js";
 import { body, button, byId, changed, element, onChange, problem, questionOf, state } from "./state.js";
 
@@ -29,14 +30,14 @@ function verdictButtons(id) {
   );
 }
 
-function finish(shown, id) {
+function finish(made, id) {
   const text = state.written.get(id);
-  delete shown.dataset.busy;
-  shown.dataset.id = id;
-  shown.className = `verdict-${state.verdicts.get(id) ?? "none"}`;
+  delete made.dataset.busy;
+  made.dataset.id = id;
+  made.className = `verdict-${state.verdicts.get(id) ?? "none"}`;
   const away = button("Away", undefined, () => send("away", [id]));
   const ended = text.ended === "length" ? "cut off" : `${text.tokens.length} tokens`;
-  shown
+  made
     .querySelector(".row")
     .replaceChildren(
       button("See", undefined, () => see(id)),
@@ -57,12 +58,12 @@ async function column(list, asked, signal) {
         const answers = event.steer.asked?.[choice.index];
         const about = { asked, place: choice.index, streams, weights, answers };
         state.written.set(id, { ...about, text: "", tokens: [], begun: 0, ended: null });
-        if (answers) cards[choice.index].prepend(element("p", "asks", questionOf(answers)));
+        if (answers) cards[choice.index].prepend(element("p", "asks", shown(questionOf(answers))));
       }
       const text = state.written.get(id);
       text.text += choice.text;
       text.tokens.push(...(choice.steer?.tokens ?? []));
-      cards[choice.index].querySelector(".text").textContent = text.text;
+      cards[choice.index].querySelector(".text").textContent = shown(text.text);
       if (choice.finish_reason) {
         text.ended = choice.finish_reason;
         finish(cards[choice.index], id);
@@ -110,7 +111,7 @@ async function showReads() {
         const [made, items] = [element("div", "stream"), element("ol")];
         const who = each.adapter ? "the expert" : "the base model";
         made.append(element("h2", "side", `${each.name}: ${who}, weight ${each.weight}`));
-        items.append(...each.texts.map((text) => element("li", "", text)));
+        items.append(...each.texts.map((text) => element("li", "", shown(text))));
         if (each.texts.length) made.append(items);
         made.append(element("p", "muted", each.prompt));
         return made;
@@ -132,6 +133,14 @@ export function startWrite() {
   document.addEventListener("steer-verdicts", () => {
     for (const each of document.querySelectorAll(".written [data-id]")) finish(each, each.dataset.id);
     changed("settings"); // kept texts join the pool
+  });
+  onChange("mask", () => {
+    for (const each of document.querySelectorAll(".written [data-id]")) {
+      const { text, answers } = state.written.get(each.dataset.id);
+      each.querySelector(".text").textContent = shown(text);
+      if (answers) each.querySelector(".asks").textContent = shown(questionOf(answers));
+    }
+    showReads();
   });
   onChange("focus", () => {
     for (const each of document.querySelectorAll(".written [data-id]")) {
