@@ -13,7 +13,7 @@ from typing import TypeVar
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from steer.engines.hf.live import Wrote
+from steer.engines.live import Wrote
 from steer.serving.bodies import Asked, ChatBody
 from steer.serving.experts import Served
 from steer.serving.metrics import Metrics

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from steer.engines.hf.live import Wrote
+from steer.engines.live import Wrote
 from steer.engines.spelling import Spelling, finite
 from steer.serving.experts import Served
 from steer.serving.ordering import Ordered
