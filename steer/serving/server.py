@@ -11,7 +11,6 @@ import uvicorn
 
 from steer.data.corpus import Corpus
 from steer.engines.choice import EngineSpec
-from steer.engines.hf.engine import HFEngine
 from steer.errors import SteerError
 from steer.models.expert import Expert
 from steer.serving.app import make_app
@@ -34,6 +33,11 @@ def load(
     groups: dict[str, list[Expert]] = {}
     for each in experts:
         groups.setdefault(each.base_fingerprint, []).append(each)
+    if len(groups) > 1 and spec(experts[0]).name == "vllm":
+        raise SteerError(
+            f"the experts have {len(groups)} base models, and --engine vllm serves those of one; "
+            "start a server for each, or leave --engine out"
+        )
     served = [one for group in groups.values() for one in _load(group, real, spec, settings)]
     return sorted(served, key=lambda one: names.index(one.name))
 
@@ -89,13 +93,7 @@ def _load(
 ) -> list[Served]:
     """Loads experts of one base model."""
     how = replace(spec(experts[0]), beside=tuple(Path(each.path) for each in experts[1:]))
-    if how.name != "hf":
-        raise SteerError(
-            f"--engine is {how.name!r}: requests join and leave a server's batch while it runs, "
-            "which only the hf engine's can; choose hf"
-        )
     engine = how.load()
-    assert isinstance(engine, HFEngine)
     batch = name_of(experts[0])
     served = [
         Served(name_of(each), each, engine, real, settings.longest, batch, number)
