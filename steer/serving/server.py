@@ -9,9 +9,13 @@ from pathlib import Path
 
 import uvicorn
 
+from steer.config import Sampling
 from steer.data.corpus import Corpus
 from steer.engines.choice import EngineSpec
+from steer.engines.interface import Request
+from steer.engines.live import LiveEngine, Order
 from steer.errors import SteerError
+from steer.guidance import Stream
 from steer.models.expert import Expert
 from steer.serving.app import make_app
 from steer.serving.experts import Served
@@ -94,6 +98,7 @@ def _load(
     """Loads experts of one base model."""
     how = replace(spec(experts[0]), beside=tuple(Path(each.path) for each in experts[1:]))
     engine = how.load()
+    _warm(engine)
     batch = name_of(experts[0])
     served = [
         Served(name_of(each), each, engine, real, settings.longest, batch, number)
@@ -102,3 +107,11 @@ def _load(
     for one in served:
         one.require()
     return served
+
+
+def _warm(engine: LiveEngine) -> None:
+    """Lets the engine write: for what it compiles at its first tokens, no client should wait."""
+    live, streams = engine.live(2), (Stream("expert", 1.0, True, "A"),)
+    live.add([Order(Request(0, streams, seed=0), Sampling(max_new_tokens=2))])
+    while live.busy:
+        live.step()
