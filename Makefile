@@ -44,7 +44,7 @@ test-avx2: $(READY)
 
 # One thread, for the same reason; and one process, as each engine takes memory for its cache.
 test-vllm: $(VLLM)/.ready
-	OMP_NUM_THREADS=1 $(VLLM)/bin/python -m pytest tests/engines/vllm
+	OMP_NUM_THREADS=1 $(VLLM)/bin/python -m pytest tests/engines/vllm tests/serving/test_vllm.py
 
 # Flipped bits, edited and made-up files, kills, full disks: docs/reliability.md has the table.
 soak: $(READY)
@@ -125,5 +125,5 @@ $(VLLM)/.vllm: constraints-vllm.txt | $(VLLM)/.venv
 	touch $@
 
 $(VLLM)/.ready: pyproject.toml $(VLLM)/.vllm
-	$(VLLM_PIP) --editable '.[ray]' pytest hypothesis
+	$(VLLM_PIP) --editable '.[ray,serve]' pytest hypothesis openai
 	touch $@

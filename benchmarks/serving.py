@@ -74,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--texts", type=int, default=64, help="texts for each number (64)")
     parser.add_argument("--tokens", type=int, default=32, help="tokens of a text at most (32)")
     parser.add_argument("--break-off", type=float, default=0.0, help="share of clients that do (0)")
+    parser.add_argument("--engine", default="hf", help="hf or vllm (hf)")
     parser.add_argument("--out", type=Path, help="file for the figures, JSON")
     options = parser.parse_args(arguments)
     return run(lambda: _run(options), Console(stderr=True))
@@ -104,10 +105,13 @@ def _tiny(folder: Path) -> tuple[Expert, Corpus]:
 
 def _measure(options: argparse.Namespace, expert: Expert, real: Corpus) -> dict[str, Any]:
     settings = ServeSettings(queue=100_000, timeout=3600)
-    (served,) = load([expert], real, settings, lambda each: EngineSpec(each.base, each.path))
+    (served,) = load(
+        [expert], real, settings, lambda each: EngineSpec(each.base, each.path, options.engine)
+    )
     where = machine("cpu")
     print(f"{options.texts} texts of at most {options.tokens} tokens; {where}")
-    asked = {"texts": options.texts, "tokens": options.tokens, "break_off": options.break_off}
+    names = ("engine", "texts", "tokens", "break_off")
+    asked = {name: getattr(options, name) for name in names}
     figures = []
     with serving(served, settings) as address, _clients() as others:
         warm = _bodies(served, 8, options.tokens)

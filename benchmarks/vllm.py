@@ -139,7 +139,7 @@ def unlinked(engine: VLLMEngine, wanted: Sequence[Request], tokens: int) -> Run:
                 f"{request.id}.{number}",
                 tokens_input(ids[stream.context]),
                 settings,
-                lora_request=engine.lora if stream.adapter else None,
+                lora_request=engine.loras[0] if stream.adapter else None,
             )
     while llm.has_unfinished_requests():
         made += sum(len(output.outputs[0].token_ids) for output in llm.step())

@@ -59,9 +59,11 @@ def serve(
             rich_help_panel=options.SPEED,
         ),
     ] = None,
+    engine: options.EngineOption = "hf",
     rows: options.Rows = None,
     dtype: options.DTypeOption = "auto",
     device: options.Device = "auto",
+    gpus: options.Gpus = 1,
     threads: options.Threads = None,
     *,
     reading: ReadingOptions,
@@ -83,7 +85,8 @@ def serve(
         settings = ServeSettings(host=host, port=port, api_key=api_key, **limits, **shown)
         settings.require_key()
         texts = reading.load_for(loaded[0].task, real)
-        how = parsing.given({"rows": rows, "dtype": dtype, "device": device, "threads": threads})
+        speed = {"rows": rows, "dtype": dtype, "device": device, "gpus": gpus, "threads": threads}
+        how = parsing.given({"name": engine, **speed})
         with console.Meter() as meter:
             meter.update("loading")
             served = server.load(

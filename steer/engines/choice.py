@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from steer.config import Sampling
-from steer.engines.interface import Engine
+from steer.engines.live import LiveEngine
 from steer.errors import SteerError
 from steer.models.base import INT8, DType
 from steer.models.fingerprints import adapter_fingerprint
@@ -19,7 +19,7 @@ class EngineSpec:
     """Name and settings of an engine to load; see `steer.engines.hf.engine.HFEngine` and
     `steer.engines.vllm.engine.VLLMEngine`. `threads` are those of the CPU (None: one a processor,
     or as OMP_NUM_THREADS says). The adapters `beside` the first are those of other experts that a
-    server's rows choose from; only hf has them. Raises `SteerError` for a name or dtype that does
+    server's rows choose from. Raises `SteerError` for a name or dtype that does
     not exist, and for several GPUs with hf."""
 
     base: str
@@ -54,18 +54,18 @@ class EngineSpec:
 
             require_drawing(sampling)
 
-    def load(self) -> Engine:
+    def load(self) -> LiveEngine:
         """Loads the engine. Raises `SteerError` when the engine, the model or the adapter cannot be
         used."""
         use_cpus(self.threads)
         settings: dict[str, Any] = {"rows": self.rows, "dtype": self.dtype, "device": self.device}
+        adapters = [each for each in (self.adapter, *self.beside) if each]
         if self.name == "vllm":
             from steer.engines.vllm.engine import VLLMEngine
 
-            return VLLMEngine(self.base, self.adapter, gpus=self.gpus, **settings)
+            return VLLMEngine(self.base, adapters, gpus=self.gpus, **settings)
         from steer.engines.hf.engine import HFEngine
 
-        adapters = [each for each in (self.adapter, *self.beside) if each]
         return HFEngine(self.base, adapters, **settings)
 
     def adapter_fingerprint(self) -> str:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from steer.config import Sampling
 from steer.engines.interface import Request
@@ -78,6 +78,13 @@ class Rows:
         self.adaptive, self.alpha = self.adaptive[kept], self.alpha[kept]
         self.draws, self.counts = self.draws[kept], self.counts[kept]
 
+    def widen(self, streams: int) -> None:
+        """Makes room for rows of so many streams."""
+        more = max(0, streams - self.streams)
+        self.weights = nn.functional.pad(self.weights, (0, 0, 0, more))
+        self.pooled = nn.functional.pad(self.pooled, (0, 0, 0, more))
+        self.streams += more
+
     def table(self, lanes: Sequence[Sequence[object]], numbers: Iterable[int]) -> Tensor:
         """Arranges `numbers`, one for each of the rows' lanes, as a table (streams, rows); a stream
         that a row lacks points at the row's first."""
@@ -130,7 +137,7 @@ class Rows:
         beside the likeliest token that is allowed. The log-probabilities know no shape.
         """
         weights, alpha, pooled = self.weights[:, rows], self.alpha[rows], self.pooled[:, rows]
-        allowed, adaptive = self._allowed_of(rows), self.adaptive[rows]
+        allowed, adaptive = self.allowed_of(rows), self.adaptive[rows]
         tokens = _plausible(_held(logits[0], allowed), alpha)
         if tokens is None or adaptive.any():
             log_probs = logits.log_softmax(dim=-1, dtype=torch.float32)
@@ -151,8 +158,8 @@ class Rows:
     def _start(self, request: Request) -> Written | None:
         return self.masks.start(request.shape) if self.masks and request.shape else None
 
-    def _allowed_of(self, rows: slice) -> Tensor | None:
-        """Which tokens the shapes of `rows` allow, bool (rows, vocab); None where none has one."""
+    def allowed_of(self, rows: slice) -> Tensor | None:
+        """Tells which tokens the shapes of `rows` allow, bool (rows, vocab); None: all."""
         if not self.masks or not any(self.written[rows]):
             return None
         if self._allowed is None:  # of all rows at once, so that threads share them

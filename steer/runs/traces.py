@@ -8,8 +8,8 @@ from typing import Any
 from steer.config import Guidance, Sampling
 from steer.data.corpus import Corpus
 from steer.engines.hf.engine import HFEngine
-from steer.engines.hf.live import Order
 from steer.engines.interface import Request
+from steer.engines.live import Order
 from steer.engines.spelling import Spelling
 from steer.errors import SteerError
 from steer.guidance import Contexts, Stream, build_streams

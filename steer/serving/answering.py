@@ -14,7 +14,7 @@ from typing import TypeVar
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from steer.engines.hf.live import Wrote
+from steer.engines.live import Wrote
 from steer.serving.bodies import Asked, ChatBody
 from steer.serving.delivery import Inbox, Post
 from steer.serving.experts import Served

@@ -6,8 +6,7 @@ from functools import cached_property
 
 from steer.data.corpus import Corpus
 from steer.data.tasks import Task
-from steer.engines.hf.engine import HFEngine
-from steer.engines.hf.live import Live
+from steer.engines.live import Live, LiveEngine
 from steer.engines.spelling import Spelling
 from steer.models.expert import Expert
 from steer.models.prompts import text_prompts
@@ -23,7 +22,7 @@ class Served:
 
     name: str
     expert: Expert
-    engine: HFEngine
+    engine: LiveEngine
     real: Corpus
     longest: int
     batch: str
@@ -33,7 +32,7 @@ class Served:
         """Raises `SteerError` where texts cannot be held to the shape of the expert's records, or
         the real texts are no answers in chats and its are."""
         if self.task.shape:
-            self.engine.lane_model.masks(self.engine.ends).check(self.task.shape)
+            self.engine.masks().check(self.task.shape)
         if self.task.chats:
             _ = self.prompts
 

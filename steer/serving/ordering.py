@@ -7,8 +7,8 @@ from functools import cached_property
 
 from steer.config import Guidance
 from steer.data.tasks import Task
-from steer.engines.hf.live import Order
 from steer.engines.interface import Request
+from steer.engines.live import Order
 from steer.errors import SteerError
 from steer.guidance import Contexts, Shown, Stream, build_streams
 from steer.methods import STEERED, Method, adjust, find_method, usual_method
@@ -114,7 +114,7 @@ class _Ordering:
             return own and replace(own, lead=self._lead)
         field, shape = given
         try:
-            self.served.engine.lane_model.masks(self.served.engine.ends).check(shape)
+            self.served.engine.masks().check(shape)
         except SteerError as error:
             raise Refusal(400, f"{field}: {error}"[:300], param=field) from None
         return replace(shape, lead=self._lead)
@@ -189,7 +189,7 @@ class _Ordering:
     def _begin(self, given: str | list[int], prompt: str) -> tuple[int, ...]:
         """Token ids that a text begins with."""
         if not isinstance(given, str):
-            known = self.served.engine.lane_model.known
+            known = self.served.engine.known
             for id in given:
                 if id >= known.size or id in known.holes:
                     raise Refusal(400, f"there is no token {id}", param="prompt")

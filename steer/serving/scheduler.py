@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from steer.engines.hf.live import Live, Order, Wrote
+from steer.engines.live import Live, Order, Wrote
 from steer.serving.refusal import Refusal
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class Scheduler:
     @property
     def running(self) -> int:
         """Rows that are in a batch."""
-        return sum(len(live.batch.requests) for live in list(self._lives.values()))
+        return sum(live.count for live in list(self._lives.values()))
 
     def submit(self, batch: str, orders: Sequence[Order], deliver: Deliver) -> list[int]:
         """Lets the orders join a batch; gives their ids, in order. Raises `Refusal` when too

@@ -9,10 +9,13 @@ from pathlib import Path
 
 import uvicorn
 
+from steer.config import Sampling
 from steer.data.corpus import Corpus
 from steer.engines.choice import EngineSpec
-from steer.engines.hf.engine import HFEngine
+from steer.engines.interface import Request
+from steer.engines.live import LiveEngine, Order
 from steer.errors import SteerError
+from steer.guidance import Stream
 from steer.models.expert import Expert
 from steer.serving.app import make_app
 from steer.serving.experts import Served
@@ -34,6 +37,11 @@ def load(
     groups: dict[str, list[Expert]] = {}
     for each in experts:
         groups.setdefault(each.base_fingerprint, []).append(each)
+    if len(groups) > 1 and spec(experts[0]).name == "vllm":
+        raise SteerError(
+            f"the experts have {len(groups)} base models, and --engine vllm serves those of one; "
+            "start a server for each, or leave --engine out"
+        )
     served = [one for group in groups.values() for one in _load(group, real, spec, settings)]
     return sorted(served, key=lambda one: names.index(one.name))
 
@@ -89,13 +97,8 @@ def _load(
 ) -> list[Served]:
     """Loads experts of one base model."""
     how = replace(spec(experts[0]), beside=tuple(Path(each.path) for each in experts[1:]))
-    if how.name != "hf":
-        raise SteerError(
-            f"--engine is {how.name!r}: requests join and leave a server's batch while it runs, "
-            "which only the hf engine's can; choose hf"
-        )
     engine = how.load()
-    assert isinstance(engine, HFEngine)
+    _warm(engine)
     batch = name_of(experts[0])
     served = [
         Served(name_of(each), each, engine, real, settings.longest, batch, number)
@@ -104,3 +107,11 @@ def _load(
     for one in served:
         one.require()
     return served
+
+
+def _warm(engine: LiveEngine) -> None:
+    """Lets the engine write: for what it compiles at its first tokens, no client should wait."""
+    live, streams = engine.live(2), (Stream("expert", 1.0, True, "A"),)
+    live.add([Order(Request(0, streams, seed=0), Sampling(max_new_tokens=2))])
+    while live.busy:
+        live.step()

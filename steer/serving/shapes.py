@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from steer.engines.hf.live import Wrote
+from steer.engines.live import Wrote
 from steer.engines.spelling import Spelling, finite
 from steer.serving.experts import Served
 from steer.serving.ordering import Ordered

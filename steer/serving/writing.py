@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from steer.engines.hf.live import Wrote
 from steer.engines.interface import FinishReason
+from steer.engines.live import Wrote
 
 _BROKEN = "\ufffd"
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from peft import LoraConfig, PeftModel, get_peft_model
 
 from steer.config import Guidance, Sampling
+from steer.engines.drawing import Drawing
 from steer.engines.interface import Completion, Engine, Request, Step
 from steer.engines.scoring import Rows
 from steer.errors import SteerError
@@ -76,7 +77,7 @@ def recorded() -> Iterator[tuple[dict, dict]]:
     """Scores by (request id, step) and drawn tokens by request id and step, of all engines."""
     scores: dict[tuple[int, int], torch.Tensor] = {}
     tokens: dict[int, dict[int, int]] = {}
-    original_score, original_pick = Rows.score, Rows.pick
+    original_score, original_pick, original_choose = Rows.score, Rows.pick, Drawing.choose
 
     def score(batch, rows, logits):
         result = original_score(batch, rows, logits)
@@ -87,16 +88,25 @@ def recorded() -> Iterator[tuple[dict, dict]]:
             scores[request.id, int(batch.counts[rows][row])] = whole[row].clone()
         return result
 
-    def pick(batch, rows, logits):
-        result = original_pick(batch, rows, logits)
-        numbers = batch.counts[rows].tolist(), result[0].tolist()
+    def note(batch, rows, drawn):
+        numbers = batch.counts[rows].tolist(), drawn.tolist()
         for request, count, token in zip(batch.requests[rows], *numbers, strict=True):
             tokens.setdefault(request.id, {})[count] = token
+
+    def pick(batch, rows, logits):
+        result = original_pick(batch, rows, logits)
+        note(batch, rows, result[0])
+        return result
+
+    def choose(drawing, rows, logits):
+        result = original_choose(drawing, rows, logits)
+        note(drawing.rows, rows, result[0])
         return result
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Rows, "score", score)
         patch.setattr(Rows, "pick", pick)
+        patch.setattr(Drawing, "choose", choose)
         yield scores, tokens
 
 

@@ -15,6 +15,8 @@ import pytest
 
 from steer.cli.main import main
 from steer.data.characters import find_control
+from steer.data.corpus import Corpus
+from steer.engines.hf.live import Live
 from steer.errors import SteerError
 from steer.models.embedder import Embedder
 from steer.models.expert import Expert
@@ -421,3 +423,12 @@ def test_the_command_says_what_is_wrong(
     real.write_text("one\ntwo\n")
     assert main(["serve", str(tiny_expert), "--real", str(real), *options]) == 2
     assert says in capsys.readouterr().err
+
+
+def test_an_engine_has_written_before_a_client_can_ask(
+    tiny_expert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrote, step = [], Live.step
+    monkeypatch.setattr(Live, "step", lambda live: wrote.extend(found := step(live)) or found)
+    load([Expert.load(tiny_expert)], Corpus.of(tiny.TEXTS), ServeSettings(), spec)
+    assert wrote and wrote[-1].finish

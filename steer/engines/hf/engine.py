@@ -20,7 +20,8 @@ from steer.engines.hf.linear import merged_bytes
 from steer.engines.hf.live import Live
 from steer.engines.hf.model import LaneModel
 from steer.engines.interface import Arithmetic, Completion, Request, Step, most_streams
-from steer.engines.tokens import arithmetic, end_tokens
+from steer.engines.masks import Masks
+from steer.engines.tokens import Known, arithmetic, end_tokens
 from steer.errors import SteerError
 from steer.models.machine import total_memory, use_cpus
 
@@ -71,6 +72,15 @@ class HFEngine:
     def arithmetic(self) -> Arithmetic:
         """Dtype of the weights, and on a CPU the number of threads."""
         return arithmetic(self.lane_model.dtype, self.model.device.type)
+
+    @property
+    def known(self) -> Known:
+        """Ids that may be drawn."""
+        return self.lane_model.known
+
+    def masks(self) -> Masks:
+        """Masks for records with shapes. Raises `SteerError` as `Masks` does."""
+        return self.lane_model.masks(self.ends)
 
     def rows_for(self, streams: int, sampling: Sampling) -> int:
         """Number of records of `streams` streams that decode together."""

@@ -1,24 +1,21 @@
-"""A generation that requests join and leave while it runs, for a server: each has a sampling of its
-own, and what each row writes is told token by token."""
+"""A generation of the hf engine that requests join and leave while it runs."""
 
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from steer.config import Sampling
+from steer.engines.drawing import Drawing
 from steer.engines.hf.batch import Batch
 from steer.engines.hf.generation import Generation
 from steer.engines.hf.lanes import Context
 from steer.engines.hf.model import LaneModel
 from steer.engines.interface import FinishReason, Request, most_streams
-from steer.engines.sampling import Sampler
+from steer.engines.live import Order, Told, Wrote
 from steer.engines.tokens import require_room
-from steer.engines.trace import Candidate, Setting, candidates, guided
 from steer.errors import SteerError
 from steer.guidance import Shown, Stream
 
@@ -32,152 +29,37 @@ FEW = 8
 """Lanes that there is room for at first."""
 
 
-@dataclass(frozen=True)
-class Order:
-    """A request as a server has it: `sampling` is its own and draws tokens (no search). The record
-    begins with the token ids `begun`, which are read and not drawn. `top` is how many of the
-    likeliest tokens are told at each step (None: not even the chosen one's log-probability), and
-    `trace` tells the candidates as `steer.engines.trace` finds them. Where the engine has several
-    adapters, `adapter` is the number of the one whose streams these are, from 1."""
-
-    request: Request
-    sampling: Sampling
-    begun: tuple[int, ...] = ()
-    top: int | None = None
-    trace: bool = False
-    adapter: int = 1
-
-    @property
-    def longest(self) -> int:
-        """Most tokens of the record."""
-        return len(self.begun) + self.sampling.max_new_tokens
-
-    @cached_property
-    def sampler(self) -> Sampler:
-        """Sampler that orders of the same sampling share, however long their records may be."""
-        return _sampler(self.sampling.model_copy(update={"max_new_tokens": 1}))
-
-
-@dataclass(frozen=True)
-class Wrote:
-    """One token of one row. `log_prob` is its guided log-probability (nats, before temperature and
-    cuts), `top` the likeliest tokens with theirs. `finish` is set on a row's last token;
-    `failed` where the streams rule out every token, which ends the row without one. `means` are,
-    with the last token, the mean log-probabilities under each stream by name."""
-
-    id: int
-    token: int
-    log_prob: float | None = None
-    top: tuple[tuple[int, float], ...] = ()
-    trace: tuple[Candidate, ...] = ()
-    finish: FinishReason | None = None
-    failed: bool = False
-    means: Mapping[str, float] | None = None
-
-
-@dataclass(frozen=True)
-class Told:
-    """Facts of one step of one row that are only computed where an order asks for them."""
-
-    log_prob: float
-    top: tuple[tuple[int, float], ...]
-    trace: tuple[Candidate, ...]
-
-
 class LiveBatch(Batch):
     """Rows with a sampling, a length and a beginning each, as their `orders` (by id) say. One that
     cannot go on fails, and no other."""
 
-    strict = False
-
     def __init__(self, longest: int, ends: Tensor, orders: Mapping[int, Order]) -> None:
         super().__init__(1, Sampling(max_new_tokens=longest), ends)
         self.orders = orders
-        self.failed: set[int] = set()
-        self.told: dict[int, Told] = {}
+        self.drawing = Drawing(self, orders)
 
     def widen(self, streams: int) -> None:
         """Makes room for rows of so many streams."""
         if (more := streams - self.streams) <= 0:
             return
-        for name in ("weights", "pooled", "sums"):
-            held: Tensor = getattr(self, name)
-            setattr(self, name, torch.cat([held, held.new_zeros(more, held.shape[1])]))
+        super().widen(streams)
+        self.sums = torch.cat([self.sums, self.sums.new_zeros(more, self.sums.shape[1])])
         self.reads = [
             (logits, torch.cat([table, table[:1].expand(more, -1)])) for logits, table in self.reads
         ]
-        self.streams = streams
 
     def append(self, tokens: Tensor) -> Tensor:
         """Writes the next token of every row. Returns which rows are done, (rows,) bool."""
         super().append(tokens)
         ids = [request.id for request in self.requests]
         longest = torch.tensor([self.orders[id].longest for id in ids], device=tokens.device)
-        failed = torch.tensor([id in self.failed for id in ids], device=tokens.device)
+        failed = torch.tensor([id in self.drawing.failed for id in ids], device=tokens.device)
         return torch.isin(tokens, self.ends) | (self.counts >= longest) | failed
 
     def _draw(self, rows: slice, logits: Tensor) -> Tensor:
-        scores, log_probs, tokens = self.score(rows, logits)
-        orders = [self.orders[request.id] for request in self.requests[rows]]
-        counts = self.counts[rows].tolist()
-        forced = {
-            row: order.begun[count]
-            for row, (order, count) in enumerate(zip(orders, counts, strict=True))
-            if count < len(order.begun)
-        }
-        place = self._places(rows, orders, self._possible(orders, forced, scores)).unsqueeze(-1)
-        drawn = log_probs.gather(-1, place.expand(self.streams, -1, 1)).squeeze(-1)
-        chosen = (place if tokens is None else tokens.gather(1, place)).squeeze(-1)
-        for row, token in forced.items():
-            chosen[row] = token
-            drawn[:, row] = logits[:, row].log_softmax(dim=-1, dtype=torch.float32)[:, token]
-        self.sums[:, rows] += drawn
-        self._tell(rows, orders, logits, chosen.tolist())
+        chosen, log_probs = self.drawing.choose(rows, logits)
+        self.sums[:, rows] += log_probs
         return chosen
-
-    def _possible(
-        self, orders: Sequence[Order], forced: Mapping[int, int], scores: Tensor
-    ) -> Tensor:
-        """Scores in which a row without any token left has some: it fails, and no other row."""
-        lost = ~torch.isfinite(scores.amax(dim=-1))
-        for row in lost.nonzero().flatten().tolist():
-            if row not in forced:
-                self.failed.add(orders[row].request.id)
-        return torch.where(lost.unsqueeze(-1), 0.0, scores)
-
-    def _places(self, rows: slice, orders: Sequence[Order], scores: Tensor) -> Tensor:
-        """Places (rows,) that each row's own sampler draws from its scores."""
-        groups: defaultdict[Sampler, list[int]] = defaultdict(list)
-        for row, order in enumerate(orders):
-            groups[order.sampler].append(row)
-        draws, counts = self.next_draws(rows), self.counts[rows]
-        if len(groups) == 1:
-            return next(iter(groups))(scores, draws, counts)
-        places = torch.empty_like(counts)
-        for sampler, members in groups.items():
-            places[members] = sampler(scores[members], draws[members], counts[members])
-        return places
-
-    def _tell(
-        self, rows: slice, orders: Sequence[Order], logits: Tensor, chosen: Sequence[int]
-    ) -> None:
-        allowed = self._allowed_of(rows)
-        for row, (order, token) in enumerate(zip(orders, chosen, strict=True)):
-            if order.top is None and not order.trace:
-                continue
-            own, place = logits[: len(order.request.streams), row], rows.start + row
-            setting = Setting(
-                self.weights[: len(own), place],
-                self.pooled[: len(own), place],
-                order.request.alpha,
-                order.request.adaptive,
-                None if allowed is None else allowed[row],
-            )
-            log_probs, final = guided(own, setting)
-            best = final.topk(order.top or 0)
-            top = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-            found = candidates(log_probs, final, token) if order.trace else ()
-            self.told[order.request.id] = Told(float(final[token]), tuple(top), found)
 
     def wrote(self, done: Tensor) -> list[Wrote]:
         """What each row wrote in the last step; `done` (rows,) says which rows end with it."""
@@ -187,20 +69,20 @@ class LiveBatch(Batch):
         for row, (request, over) in enumerate(zip(self.requests, done.tolist(), strict=True)):
             means = _means(request, sums[row], counts[row]) if over else None
             finish: FinishReason = "stop" if last[row] in ends else "length"
-            told = self.told.get(request.id, _NOTHING)
+            told = self.drawing.told.get(request.id, Told())
             found.append(
                 Wrote(
                     id=request.id,
                     token=last[row],
-                    log_prob=told.log_prob if told is not _NOTHING else None,
+                    log_prob=told.log_prob,
                     top=told.top,
                     trace=told.trace,
                     finish=finish if over else None,
-                    failed=request.id in self.failed,
+                    failed=request.id in self.drawing.failed,
                     means=means,
                 )
             )
-        self.told, self.failed = {}, set()
+        self.drawing.told, self.drawing.failed = {}, set()
         return found
 
 
@@ -225,13 +107,14 @@ class Live(Generation):
         """Whether a step would write anything."""
         return bool(self.waiting or self.batch.requests)
 
+    @property
+    def count(self) -> int:
+        """Number of rows that decode together now."""
+        return len(self.batch.requests)
+
     def check(self, order: Order) -> None:
         """Raises `SteerError` for an order that could never be served."""
-        if order.longest > self.longest:
-            raise SteerError(
-                f"the record may have {order.longest} tokens, but the longest is {self.longest}; "
-                "ask for fewer new tokens"
-            )
+        order.require_at_most(self.longest)
         if len(order.request.streams) > self.rows:
             raise SteerError(f"the setting has {len(order.request.streams)} streams; use fewer")
         contexts = {stream.context for stream in order.request.streams}
@@ -325,14 +208,6 @@ class Live(Generation):
         while sum(each.length for each in self.contexts.values()) > KEPT and len(self.contexts) > 1:
             del self.contexts[next(iter(self.contexts))]
         return found
-
-
-_NOTHING = Told(0.0, (), ())
-
-
-@lru_cache(maxsize=256)
-def _sampler(sampling: Sampling) -> Sampler:
-    return Sampler(sampling)
 
 
 def _means(request: Request, sums: Sequence[float], count: int) -> dict[str, float]:

@@ -1,7 +1,7 @@
-"""One adapter on a CPU, as two products.
+"""Adapters on a CPU, each as two products.
 
 vLLM's own LoRA for CPUs, meant for many adapters, copies an adapter's matrices for every token that
-it reads, which is most of a step's time. Ours is the only adapter, so its matrices are used as they
+it reads, which is most of a step's time. Ours are few, so the matrices of each are used as they
 are, for the tokens of the sequences that have it. Where vLLM's stays in use (the processes of
 tensor parallelism), the results are the same.
 """
@@ -13,7 +13,7 @@ from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
 from vllm.platforms.cpu import CpuPlatform
 
 
-class OneAdapter(PunicaWrapperCPU):
+class Products(PunicaWrapperCPU):
     """LoRA layers for vLLM on a CPU, which it finds by the name that the platform gives."""
 
     def add_lora_linear(
@@ -26,22 +26,22 @@ class OneAdapter(PunicaWrapperCPU):
         output_slices: tuple[int, ...],
         **others: Any,
     ) -> None:
-        """Adds the adapter to `y` (tokens, outputs) of `x` (tokens, inputs), in place. The stacked
+        """Adds the adapters to `y` (tokens, outputs) of `x` (tokens, inputs), in place. The stacked
         matrices are (adapters, 1, rank, inputs) and (adapters, 1, outputs, rank), each pair for
-        one of the slices of the outputs."""
+        one of the slices of the outputs. The last place for an adapter is always empty."""
         places = self.token_lora_indices
-        on = (places >= 0).nonzero().flatten()
-        if not len(on):
-            return
-        adapter, read = places[on[0]], x[on]
-        start = 0
-        for down, up, width in zip(lora_a_stacked, lora_b_stacked, output_slices, strict=True):
-            update = read @ down[adapter, 0].T @ up[adapter, 0].T
-            y[on, start : start + width] += scale * update.to(y.dtype)
-            start += width
+        for adapter in range(len(lora_a_stacked[0]) - 1):
+            on = (places == adapter).nonzero().flatten()
+            if not len(on):
+                continue
+            read, start = x[on], 0
+            for down, up, width in zip(lora_a_stacked, lora_b_stacked, output_slices, strict=True):
+                update = read @ down[adapter, 0].T @ up[adapter, 0].T
+                y[on, start : start + width] += scale * update.to(y.dtype)
+                start += width
 
 
-def use_one_adapter() -> None:
-    """Makes the engines loaded in this process from now on use `OneAdapter`."""
-    name = f"{OneAdapter.__module__}.{OneAdapter.__qualname__}"
+def use_products() -> None:
+    """Makes the engines loaded in this process from now on use `Products`."""
+    name = f"{Products.__module__}.{Products.__qualname__}"
     CpuPlatform.get_punica_wrapper = classmethod(lambda cls: name)

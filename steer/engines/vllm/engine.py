@@ -12,13 +12,14 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
 
 from steer.config import Sampling
 from steer.engines.interface import Arithmetic, Completion, Request, Step
+from steer.engines.masks import Masks
 from steer.engines.tokens import arithmetic, encode, end_tokens, known_ids
 from steer.engines.vllm.parts import CPU_PARTS
 from steer.engines.vllm.room import Capacity
@@ -27,6 +28,9 @@ from steer.errors import SteerError
 from steer.guidance import Shown
 from steer.models.base import load_tokenizer, model_fingerprint, pick_dtype, resolve_model
 from steer.models.machine import use_cpus
+
+if TYPE_CHECKING:
+    from steer.engines.vllm.live import Live
 
 ROWS = {"cpu": 64, "cuda": 256}
 STREAMS = 4  # streams of a record that sequences suffice for; with more, fewer records run
@@ -42,7 +46,8 @@ RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # ranks that vLLM can make room 
 
 
 class VLLMEngine:
-    """Guided decoding on vLLM, with a base model and a LoRA adapter.
+    """Guided decoding on vLLM, with a base model and a LoRA adapter, or several: a call of
+    `generate` reads with the first, an `Order` of a `live` generation with the one of its number.
 
     `rows` is how many records decode together; None is 64 on a CPU and 256 on a GPU. `dtype` "auto"
     is as for the hf engine. `device` "auto" is what the installed vLLM was built for; over `gpus`
@@ -57,7 +62,7 @@ class VLLMEngine:
     def __init__(
         self,
         base: str,
-        adapter: Path | None = None,
+        adapter: Path | Sequence[Path] | None = None,
         *,
         rows: int | None = None,
         dtype: str = "auto",
@@ -71,6 +76,7 @@ class VLLMEngine:
         self.kind = kind = _platform(device)
         self.base = base
         self.rows = rows or ROWS[kind]
+        adapters = [adapter] if isinstance(adapter, Path) else list(adapter or ())
         self.tokenizer = load_tokenizer(base)
         self.base_fingerprint = model_fingerprint(base)
         chosen = pick_dtype(dtype, torch.device(kind))
@@ -81,12 +87,12 @@ class VLLMEngine:
             "max_num_seqs": self.rows * STREAMS,
             "tensor_parallel_size": gpus,
             "max_num_batched_tokens": max(STEP_TOKENS[kind], self.rows * STREAMS),
-            **_lora_options(adapter),
-            **(_cpu_options(adapter) if kind == "cpu" else {"gpu_memory_utilization": GPU_SHARE}),
+            **_lora_options(adapters),
+            **(_cpu_options(adapters) if kind == "cpu" else {"gpu_memory_utilization": GPU_SHARE}),
         }
         with _loading(base):
             self.llm = _llm(options)
-            self.lora = _add_lora(self.llm, adapter)
+            self.loras = [_add_lora(self.llm, *each) for each in enumerate(adapters, 1)]
         self.capacity = _capacity(self.llm)
         generation = self.llm.model_config.try_get_generation_config()
         self.ends = torch.tensor(end_tokens(self.tokenizer, generation.get("eos_token_id")))
@@ -112,6 +118,12 @@ class VLLMEngine:
         """Token ids of a context."""
         return encode(self.tokenizer, context)
 
+    def masks(self) -> Masks:
+        """Masks for records with shapes. Raises `SteerError` as `Masks` does."""
+        from steer.engines.vllm.processor import find_masks
+
+        return find_masks(self.base, self.known.size, tuple(self.ends.tolist()))
+
     def generate(
         self,
         requests: Sequence[Request],
@@ -127,6 +139,13 @@ class VLLMEngine:
         # What was read before must not decide what is computed: equal calls, equal answers.
         self.llm.reset_prefix_cache()
         return Generation(self, requests, sampling).run(on_step)
+
+    def live(self, longest: int) -> "Live":
+        """Makes a generation that requests join and leave while it runs; no record has more than
+        `longest` tokens, or than the model reads."""
+        from steer.engines.vllm.live import Live
+
+        return Live(self, min(longest, self.max_context))
 
 
 def require_drawing(sampling: Sampling) -> None:
@@ -161,32 +180,35 @@ def _prepare() -> None:
     logging.getLogger("vllm").setLevel(logging.ERROR)  # until it reads its own setting
 
 
-def _cpu_options(adapter: Path | None) -> dict[str, Any]:
+def _cpu_options(adapters: Sequence[Path]) -> dict[str, Any]:
     """Options for a CPU. There vLLM gives a sequence without an adapter the last of its places for
-    adapters (index -1), so one place stays empty: with a single one, the base model would be the
-    expert."""
+    adapters (index -1), so one place stays empty: else the base model would be an expert."""
     require_parts(CPU_PARTS)
-    from steer.engines.vllm.cpu import use_one_adapter
+    from steer.engines.vllm.cpu import use_products
 
-    use_one_adapter()
+    use_products()
     options = {"kv_cache_memory_bytes": CPU_CACHE, "block_size": CPU_BLOCK, "enforce_eager": True}
-    return options if adapter is None else options | {"max_loras": 2}
+    return options | {"max_loras": len(adapters) + 1} if adapters else options
 
 
-def _lora_options(adapter: Path | None) -> dict[str, Any]:
-    if adapter is None:
+def _lora_options(adapters: Sequence[Path]) -> dict[str, Any]:
+    if not adapters:
         return {}
-    config = json.loads((adapter / "adapter_config.json").read_text())
-    needed = max([config["r"], *(config.get("rank_pattern") or {}).values()])
+    configs = [json.loads((each / "adapter_config.json").read_text()) for each in adapters]
+    patterns = [config.get("rank_pattern") or {} for config in configs]
+    needed = max(
+        max([config["r"], *own.values()]) for config, own in zip(configs, patterns, strict=True)
+    )
     fitting = [rank for rank in RANKS if rank >= needed]
     if not fitting:
         raise SteerError(f"the adapter's rank is {needed}; vLLM takes {RANKS[-1]} at most")
-    options = {"enable_lora": True, "max_loras": 1, "max_lora_rank": fitting[0]}
-    targets = config["target_modules"]
-    if isinstance(targets, str):  # an expression, for PEFT to match
+    options = {"enable_lora": True, "max_loras": len(adapters), "max_lora_rank": fitting[0]}
+    targets = [config["target_modules"] for config in configs]
+    if any(isinstance(each, str) for each in targets):  # an expression, for PEFT to match
         return options
     # Else vLLM would add empty adapters to the embeddings and the output layer too.
-    return options | {"lora_target_modules": sorted({name.split(".")[-1] for name in targets})}
+    names = {name.split(".")[-1] for each in targets for name in each}
+    return options | {"lora_target_modules": sorted(names)}
 
 
 def _llm(options: dict[str, Any]) -> Any:
@@ -211,13 +233,13 @@ def _llm(options: dict[str, Any]) -> Any:
     return LLMEngine(config, executor, log_stats=False, multiprocess_mode=False)
 
 
-def _add_lora(llm: Any, adapter: Path | None) -> Any:
-    """Loads the adapter at once, so that one that does not fit is found out now."""
-    if adapter is None:
-        return None
+def _add_lora(llm: Any, number: int, adapter: Path) -> Any:
+    """Loads an adapter at once, so that one that does not fit is found out now."""
     from vllm.lora.request import LoRARequest
 
-    request = LoRARequest(lora_name="expert", lora_int_id=1, lora_path=str(adapter.resolve()))
+    request = LoRARequest(
+        lora_name=f"expert{number}", lora_int_id=number, lora_path=str(adapter.resolve())
+    )
     llm.add_lora(request)
     return request
 

@@ -50,7 +50,7 @@ PARTS = (
         "temperature max_tokens ignore_eos stop_token_ids logprobs detokenize output_kind "
         "extra_args",
     ),
-    Part("vllm.sampling_params", "RequestOutputKind", "FINAL_ONLY"),
+    Part("vllm.sampling_params", "RequestOutputKind", "FINAL_ONLY DELTA"),
     Part("vllm.config.model", "LogprobsMode", strings=("processed_logits",)),
     Part("vllm.outputs", "RequestOutput", "request_id outputs"),
     Part("vllm.outputs", "CompletionOutput", "token_ids logprobs cumulative_logprob"),
@@ -96,6 +96,7 @@ PARTS = (
             "add_request(request_id, prompt, params, *, lora_request)",
             "abort_request(request_ids)",
             "add_lora(lora_request)",
+            "collective_rpc(method)",
             "reset_prefix_cache()",
             "step()",
         ),

@@ -22,11 +22,12 @@ from vllm.v1.sample.logits_processor.builtin import process_dict_updates
 from vllm.v1.sample.logits_processor.interface import BatchUpdate, LogitsProcessor
 
 from steer.config import Sampling
-from steer.engines.interface import Request
+from steer.engines.drawing import Drawing
+from steer.engines.interface import most_streams
+from steer.engines.live import Order, Told
 from steer.engines.masks import Masks
 from steer.engines.scoring import Rows, parts
 from steer.engines.tokens import Known
-from steer.errors import SteerError
 from steer.models.base import load_tokenizer
 
 KEY = "steer"  # names a sequence's link in `SamplingParams.extra_args`
@@ -34,44 +35,53 @@ OUT_OF_STEP, NO_TOKEN = 1.0, 2.0
 NEVER = -1e30  # stands for -inf: a sequence whose logits are all -inf has no argmax
 
 
+_TOLD: dict[int, Told] = {}
+"""What orders asked to be told of the last step, by request, in the process that drew."""
+
+
 @dataclass(frozen=True)
 class Call:
-    """Settings that all sequences of one call of the engine share. `streams` is the most that a
-    record has; `ends` the tokens that end a sequence; only `known` ids are drawn. Where a record
-    has a shape, `base` names the model whose tokenizer it is written with."""
+    """Settings that all sequences of one call of the engine, or of one server, share. A record has
+    `longest` tokens at the most; `ends` are the tokens that end it; only `known` ids are drawn.
+    `base` names the model whose tokenizer records with a shape are written with."""
 
-    sampling: Sampling
-    streams: int
+    longest: int
     ends: tuple[int, ...]
     known: Known
-    base: str | None = None
+    base: str
 
     @property
     def end(self) -> int:
         """One of the ends."""
         return self.ends[0]
 
-    def masks(self) -> Masks | None:
-        """Masks of the shapes; None where no record has one. Raises `SteerError` as `Masks`
-        does."""
-        return _masks(self.base, self.known.size, self.ends) if self.base else None
+    def masks(self) -> Masks:
+        """Masks of the shapes. Raises `SteerError` as `Masks` does."""
+        return find_masks(self.base, self.known.size, self.ends)
 
 
 @lru_cache(maxsize=4)
-def _masks(base: str, size: int, ends: tuple[int, ...]) -> Masks:
+def find_masks(base: str, size: int, ends: tuple[int, ...]) -> Masks:
     """Makes the masks that this process has for a model: a tokenizer takes long to read."""
     return Masks(load_tokenizer(base), size, ends)
 
 
 @dataclass(frozen=True)
 class Link:
-    """Makes a sequence the stream `stream` of `request`. Sequences of the same `group`, one for
-    each stream, get their tokens together."""
+    """Makes a sequence the stream `stream` of what is ordered. Sequences of the same `group`, one
+    for each stream, get their tokens together."""
 
     call: Call
     group: int
     stream: int
-    request: Request
+    order: Order
+
+
+def take_told(worker: object = None) -> dict[int, Told]:
+    """Takes what was told of the last step, by request; vLLM calls it in its workers."""
+    told = dict(_TOLD)
+    _TOLD.clear()
+    return told
 
 
 class _Sequence(NamedTuple):
@@ -81,7 +91,7 @@ class _Sequence(NamedTuple):
 
 class _Group(NamedTuple):
     number: int
-    request: Request
+    order: Order
     places: list[int]  # in vLLM's batch, in the order of the streams
     written: list[list[int]]
 
@@ -91,7 +101,7 @@ class _Group(NamedTuple):
         only part of the way through its prefill falls behind by this step's token, and is found
         out in the next."""
         lengths = {len(written) for written in self.written}
-        return len(self.places) == len(self.request.streams) and len(lengths) == 1
+        return len(self.places) == len(self.order.request.streams) and len(lengths) == 1
 
 
 class LinkedSequences(LogitsProcessor):
@@ -103,8 +113,8 @@ class LinkedSequences(LogitsProcessor):
         self.groups: list[_Group] = []
         self.linked = torch.empty(0, dtype=torch.long, device=device)  # their places
         self.call: Call | None = None
-        self.rows: Rows | None = None
-        self.numbers: list[int] = []  # group numbers, in the order of `rows`
+        self.orders: dict[int, Order] = {}  # of the rows, by request
+        self.numbers: list[int] = []  # group numbers, in the order of the rows
 
     def is_argmax_invariant(self) -> bool:
         return False
@@ -139,31 +149,46 @@ class LinkedSequences(LogitsProcessor):
         places = [group.places for group in groups]
         table = rows.table(places, chain.from_iterable(places))
         rows.follow([group.written[0] for group in groups])
-        try:
-            picked = [rows.pick(some, part) for some, part in parts(logits, table)]
-        except SteerError:
-            end = torch.full((len(groups),), self._current().end, device=self.device)
-            return table, end, torch.full(table.shape, NO_TOKEN, device=self.device)
+        picked = [self.drawing.choose(some, part) for some, part in parts(logits, table)]
         tokens = torch.cat([tokens for tokens, _ in picked])
-        values = torch.cat([log_probs for _, log_probs in picked], dim=1)
-        return table, tokens, values.clamp(min=NEVER)
+        values = torch.cat([log_probs for _, log_probs in picked], dim=1).clamp(min=NEVER)
+        if failed := self.drawing.failed:
+            lost = torch.tensor([each.id in failed for each in rows.requests], device=self.device)
+            tokens[lost], values[:, lost] = self._current().end, NO_TOKEN
+        _TOLD.update(self.drawing.told)
+        self.drawing.failed, self.drawing.told = set(), {}
+        return table, tokens, values
 
     def _rows(self, groups: list[_Group]) -> Rows:
         """Finds the rows of `groups`, in their order: old ones kept, new ones added."""
-        call = self._current()
-        if self.rows is None or call != self.call:
-            self.call, self.numbers = call, []
-            self.rows = Rows(call.streams, call.sampling, self.device, call.masks())
-        numbers = [group.number for group in groups]
+        self._begin(self._current())
+        rows, numbers = self.drawing.rows, [group.number for group in groups]
         if numbers != self.numbers:
             row = {number: row for row, number in enumerate(self.numbers)}
-            if added := [group.request for group in groups if group.number not in row]:
-                self.rows.add(added)
-            new = iter(range(len(row), len(self.rows.requests)))
+            if added := [group.order for group in groups if group.number not in row]:
+                self._add(added)
+            new = iter(range(len(row), len(rows.requests)))
             kept = [row[number] if number in row else next(new) for number in numbers]
-            self.rows.keep(torch.tensor(kept, device=self.device))
+            rows.keep(torch.tensor(kept, device=self.device))
             self.numbers = numbers
-        return self.rows
+            for gone in self.orders.keys() - {request.id for request in rows.requests}:
+                del self.orders[gone]
+        return rows
+
+    def _begin(self, call: Call) -> None:
+        """Makes the rows anew for another call."""
+        if call != self.call:
+            self.call, self.orders, self.numbers = call, {}, []
+            most = Sampling(max_new_tokens=call.longest)
+            self.drawing = Drawing(Rows(1, most, self.device), self.orders)
+
+    def _add(self, orders: list[Order]) -> None:
+        rows, requests = self.drawing.rows, [order.request for order in orders]
+        self.orders |= {order.request.id: order for order in orders}
+        if any(request.shape for request in requests):
+            rows.masks = self._current().masks()
+        rows.widen(most_streams(requests))
+        rows.add(requests)
 
 
 def _sequence(params: Any, prompt: list[int] | None, written: list[int]) -> _Sequence | None:
@@ -179,7 +204,7 @@ def _groups(sequences: dict[int, _Sequence]) -> list[_Group]:
     groups = []
     for number, linked in sorted(members.items()):
         linked.sort(key=lambda member: member[0])
-        first = linked[0][2].link.request
+        first = linked[0][2].link.order
         places = [place for _, place, _ in linked]
         groups.append(_Group(number, first, places, [one.written for *_, one in linked]))
     return groups

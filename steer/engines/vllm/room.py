@@ -28,11 +28,18 @@ class Capacity:
 
 @dataclass(frozen=True)
 class SequencePlan:
-    """A sequence of a group before it starts: its context, and how many tokens that has."""
+    """A sequence of a group before it starts: the number of its adapter (0: none), its context, how
+    many tokens that has, and how many it may come to write."""
 
-    adapter: bool
+    adapter: int
     context: str | Shown
     length: int
+    new_tokens: int
+
+    @property
+    def read(self) -> tuple[int, str | Shown]:
+        """What sequences share that read the same."""
+        return self.adapter, self.context
 
 
 class Room:
@@ -40,12 +47,11 @@ class Room:
     full ones of a context, without its last token, which vLLM always reads again) are taken
     once."""
 
-    def __init__(self, capacity: Capacity, new_tokens: int) -> None:
+    def __init__(self, capacity: Capacity) -> None:
         self.capacity = capacity
-        self.new_tokens = new_tokens  # the most that a record may have
         self.sequences = 0
         self.blocks = 0
-        self.readers: Counter[tuple[bool, str | Shown]] = Counter()
+        self.readers: Counter[tuple[int, str | Shown]] = Counter()
         self.step_tokens = 0  # tokens taken of the next step
 
     def begin_step(self) -> None:
@@ -59,17 +65,17 @@ class Room:
             self.blocks += self._blocks(plan)
             self.step_tokens += plan.length - self._cached(plan)
             self.sequences += 1
-            self.readers[plan.adapter, plan.context] += 1
+            self.readers[plan.read] += 1
         if self._within():
             return True
-        self.readers -= Counter((plan.adapter, plan.context) for plan in group)
+        self.readers -= Counter(plan.read for plan in group)
         self.sequences, self.blocks, self.step_tokens = before
         return False
 
     def release(self, group: Sequence[SequencePlan]) -> None:
         """Gives back the room that a group took."""
         for plan in group:
-            self.readers -= Counter([(plan.adapter, plan.context)])
+            self.readers -= Counter([plan.read])
             self.blocks -= self._blocks(plan)
             self.sequences -= 1
 
@@ -87,11 +93,10 @@ class Room:
 
     def _cached(self, plan: SequencePlan) -> int:
         """Counts the tokens that are not read again, as another running one has read them."""
-        read = self.readers[plan.adapter, plan.context] > 0
-        return self._shared(plan) * self.capacity.block if read else 0
+        return self._shared(plan) * self.capacity.block if self.readers[plan.read] > 0 else 0
 
     def _blocks(self, plan: SequencePlan) -> int:
         """Counts the blocks that this sequence adds to those of its present co-readers, at its
         longest."""
-        whole = -(-(plan.length + self.new_tokens) // self.capacity.block)
+        whole = -(-(plan.length + plan.new_tokens) // self.capacity.block)
         return (whole * self.capacity.layouts) - self._cached(plan) // self.capacity.block

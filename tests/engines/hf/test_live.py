@@ -11,8 +11,9 @@ import torch
 from steer.config import Guidance, Sampling
 from steer.engines.hf import live as live_module
 from steer.engines.hf.engine import HFEngine
-from steer.engines.hf.live import Live, Order, Wrote
+from steer.engines.hf.live import Live
 from steer.engines.interface import Request
+from steer.engines.live import Order, Wrote
 from steer.errors import SteerError
 from steer.guidance import Shown, steer_streams
 from steer.shapes import Shape

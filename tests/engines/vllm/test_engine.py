@@ -1,7 +1,6 @@
 """The vllm engine on vLLM's CPU build; `make test-vllm` runs these in an environment of its own."""
 
 import os
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -28,6 +27,7 @@ from tests.engines.contract import (
     reference,
     save_padded_model,
 )
+from tests.engines.vllm.disturbed import preempt_the_last_sequence, resume
 from tests.tiny import fit_tiny_expert
 
 if find_spec("vllm") is None:
@@ -89,15 +89,13 @@ def test_shared_panels_are_read_once_and_exact(engine, slow):
 
 
 def test_a_group_that_is_preempted_is_begun_again(engine, slow, caplog):
-    from vllm.v1.core.sched.interface import PauseState
-
-    scheduler, before = engine.llm.engine_core.engine_core.scheduler, engine.restarts
+    before = engine.restarts
 
     def split(step: Step) -> None:
         if step.tokens == 4 * 3:  # after the third step, for one step
             preempt_the_last_sequence(engine)
         else:
-            scheduler.set_pause_state(PauseState.UNPAUSED)
+            resume(engine)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine, "rows", 4)
@@ -147,10 +145,12 @@ class Part:
 )
 def test_each_sign_of_a_group_taken_apart_counts_alone(parts, together):
     """Forced splits show several at once."""
-    from steer.engines.vllm.generation import Generation, _Group
+    from steer.engines.live import Order
+    from steer.engines.vllm.groups import Group
 
-    group = _Group(many(1)[0], (SequencePlan(True, "a", 1), SequencePlan(False, "a", 1)))
-    assert Generation._together(None, group, parts) is together
+    plans = (SequencePlan(1, "a", 1, 1), SequencePlan(0, "a", 1, 1))
+    group = Group(Order(many(1)[0], Sampling()), plans)
+    assert group.together(parts) is together
 
 
 def test_a_group_that_cannot_stay_together_is_an_error(engine, monkeypatch):
@@ -208,7 +208,7 @@ def test_a_record_too_large_is_an_error(engine, monkeypatch):
 def test_the_adapter_is_added_by_our_products(engine):
     """Which are exact, as all tests here with one process use them."""
     layer = runner(engine).model.model.layers[0].self_attn.qkv_proj
-    assert type(layer.punica_wrapper).__name__ == "OneAdapter"
+    assert type(layer.punica_wrapper).__name__ == "Products"
 
 
 def test_infinite_logits_are_an_error_and_not_a_dead_engine(engine):
@@ -291,15 +291,6 @@ def broken(folder: Path) -> Path:
 
 def runner(engine):
     return engine.llm.engine_core.engine_core.model_executor.driver_worker.worker.model_runner
-
-
-def preempt_the_last_sequence(engine) -> None:
-    """As vLLM does when its cache is full; in the next step there is no room for it yet."""
-    from vllm.v1.core.sched.interface import PauseState
-
-    scheduler = engine.llm.engine_core.engine_core.scheduler
-    scheduler._preempt_request(scheduler.running.pop(), time.monotonic())
-    scheduler.set_pause_state(PauseState.PAUSED_NEW)
 
 
 def restore_after(steps: int, patch: pytest.MonkeyPatch) -> Callable[[Step], None]:

@@ -7,9 +7,10 @@ from steer.engines.vllm.room import Capacity, Room, SequencePlan
 
 LENGTHS = {"prompt": 5, "panel": 70, "other panel": 64, "long": 200}
 plans = st.builds(
-    lambda adapter, context: SequencePlan(adapter, context, LENGTHS[context]),
-    st.booleans(),
+    lambda adapter, context, new: SequencePlan(adapter, context, LENGTHS[context], new),
+    st.integers(0, 2),
     st.sampled_from(sorted(LENGTHS)),
+    st.integers(1, 40),
 )
 groups = st.lists(plans, min_size=1, max_size=4).map(tuple)
 capacities = st.builds(
@@ -22,13 +23,11 @@ capacities = st.builds(
 )
 
 
-def most_blocks(
-    running: list[tuple[SequencePlan, ...]], capacity: Capacity, new_tokens: int
-) -> int:
+def most_blocks(running: list[tuple[SequencePlan, ...]], capacity: Capacity) -> int:
     """Blocks in use when every running record is at its longest: shared ones once."""
     shared, own = set(), 0
     for plan in (plan for group in running for plan in group):
-        whole = -(-(plan.length + new_tokens) // capacity.block)
+        whole = -(-(plan.length + plan.new_tokens) // capacity.block)
         common = (plan.length - 1) // capacity.block if capacity.shares else 0
         shared |= {(plan.adapter, plan.context, block) for block in range(common)}
         own += whole - common
@@ -51,8 +50,7 @@ def first_tokens(
 
 @given(capacities, st.lists(groups, max_size=12), st.data())
 def test_a_group_starts_if_and_only_if_all_of_it_fits(capacity, waiting, data):
-    new_tokens = 20
-    room, running = Room(capacity, new_tokens), []
+    room, running = Room(capacity), []
     while waiting:
         room.begin_step()
         new: list[tuple[SequencePlan, ...]] = []
@@ -61,7 +59,7 @@ def test_a_group_starts_if_and_only_if_all_of_it_fits(capacity, waiting, data):
             together = [*running, *new, group]
             fits = (
                 sum(map(len, together)) <= capacity.sequences
-                and most_blocks(together, capacity, new_tokens) <= capacity.blocks
+                and most_blocks(together, capacity) <= capacity.blocks
                 and first_tokens(running, [*new, group], capacity) <= capacity.step_tokens
             )
             assert room.take(group) == fits
@@ -70,13 +68,13 @@ def test_a_group_starts_if_and_only_if_all_of_it_fits(capacity, waiting, data):
         running += new
         for _ in range(data.draw(st.integers(0, len(running)))):
             room.release(running.pop(data.draw(st.integers(0, len(running) - 1))))
-        assert room.blocks == most_blocks(running, capacity, new_tokens)
+        assert room.blocks == most_blocks(running, capacity)
         assert room.sequences == sum(map(len, running))
 
 
 def test_caches_of_several_layouts_share_nothing_and_cost_each():
-    room = Room(Capacity(9, 100, 16, 1000, shares=False, layouts=2), new_tokens=10)
-    plan = SequencePlan(True, "panel", 70)
+    room = Room(Capacity(9, 100, 16, 1000, shares=False, layouts=2))
+    plan = SequencePlan(1, "panel", 70, 10)
     room.begin_step()
     assert room.take((plan, plan))
     assert (room.blocks, room.step_tokens) == (2 * 2 * 5, 140)
