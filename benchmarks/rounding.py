@@ -33,8 +33,8 @@ from benchmarks.table import Talk, keep
 from steer.config import RunConfig, Sampling
 from steer.data.corpus import Corpus, load_corpus
 from steer.engines.hf.engine import HFEngine
-from steer.engines.live import Order
 from steer.engines.interface import Request
+from steer.engines.live import Order
 from steer.evaluation.evaluate import evaluate
 from steer.evaluation.settings import EvaluationSettings
 from steer.guidance import Stream
