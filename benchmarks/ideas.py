@@ -1,7 +1,8 @@
-"""Two ideas for fewer passes, and the most that they could give: `python -m benchmarks.ideas`.
+r"""Two ideas for fewer passes, and the most that they could give: `python -m benchmarks.ideas`.
 
     make demo
-    .venv/bin/python -m benchmarks.ideas --expert build/demo/made/expert --real build/demo/real.jsonl
+    .venv/bin/python -m benchmarks.ideas --expert build/demo/made/expert \
+        --real build/demo/real.jsonl
 
 Both depend on what an expert writes, so they take a fitted one.
 

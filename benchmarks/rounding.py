@@ -1,4 +1,4 @@
-"""What weights of int8 give and cost on a CPU: `python -m benchmarks.rounding`.
+r"""What weights of int8 give and cost on a CPU: `python -m benchmarks.rounding`.
 
     make demo
     .venv/bin/python -m benchmarks.rounding --expert build/demo/made/expert \
