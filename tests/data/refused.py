@@ -531,7 +531,14 @@ BAD = [
     bad("csv: header only", "x.csv", "text,kind\n", "", "is empty"),
     bad("parquet: no rows", "x.parquet", parquet(arrow(text=[])), "", "is empty"),
     bad("xlsx: empty", "x.xlsx", book([]), "", "is empty"),
-    bad("jsonl: all left out", "x.jsonl", jsonl(rows([" "])), "--skip-blank", "is empty", "1 rows"),
+    bad(
+        "jsonl: all left out",
+        "x.jsonl",
+        jsonl(rows([" "])),
+        "--skip-blank",
+        "is empty",
+        "but 1 row, left out",
+    ),
     bad(
         "xlsx: two sheets",
         "x.xlsx",
