@@ -228,7 +228,8 @@ def test_what_int8_gives_and_costs(tiny_expert: Path, tmp_path: Path) -> None:
     # The expert as a judge reads the same tokens, each text in one piece.
     read = load_judge(str(tiny_expert)).read(TEXTS[: rounding.TINY.texts])
     nats = -(read.mean * read.tokens).sum() / read.tokens.sum()
-    assert found["nats"]["auto"] == pytest.approx(nats, abs=1e-4)
+    exact = found["machine"]["dtype"] == "float32"
+    assert found["nats"]["auto"] == pytest.approx(nats, abs=1e-4 if exact else 0.05)
 
 
 def test_speculation_makes_the_kept_tokens_and_one_more() -> None:

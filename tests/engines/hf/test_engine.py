@@ -1,6 +1,7 @@
 """The hf engine against the naive reference: fp32 scores of every row and step to 1e-4."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from steer.engines.hf import lanes as hf_lanes
 from steer.engines.hf.engine import HFEngine
 from steer.engines.hf.linear import join, joints, merge, pack
 from steer.engines.interface import Request
+from steer.engines.live import Order
 from steer.errors import SteerError
 from steer.guidance import steer_streams
 from steer.models import machine
@@ -206,16 +208,24 @@ def test_layers_with_an_adapter_are_the_same_layers(tiny_model, adapter, lanes, 
     torch.testing.assert_close(*found, atol=0.05, rtol=0.05)
 
 
-def test_weights_of_int8(tiny_model, adapter, engine):
-    """One row, and more than read them as they are, write about as likely texts as in fp32."""
+@pytest.mark.parametrize("count", [1, machine.FEW_ROWS])
+def test_weights_of_int8(tiny_model, adapter, engine, count):
+    """A text is about as likely as in fp32, alone and beside more than are read at once."""
     rounded = HFEngine(str(tiny_model), adapter, dtype="int8", device="cpu")
     assert rounded.arithmetic.dtype == "int8"
     assert rounded.model.dtype == pick_dtype("auto", torch.device("cpu"))
     assert not any(isinstance(layer, torch.nn.Linear) for layer in rounded.model.modules())
-    for count in (1, machine.FEW_ROWS):
-        requests = many(count, gamma=0.1, eta=0.1)
-        means = [
-            sum(each.log_probs["expert"] for each in used.generate(requests, Sampling()))
-            for used in (engine, rounded)
-        ]
-        assert math.isclose(means[0] / count, means[1] / count, abs_tol=0.3)
+    text = (*range(10, 40), int(engine.ends[0]))
+    means = []
+    for used in (engine, rounded):
+        live = used.live(64)
+        live.add(
+            Order(replace(request, id=number), Sampling(max_new_tokens=1), text)
+            for number, request in enumerate(many(count, gamma=0.1, eta=0.1))
+        )
+        ended = []
+        while live.busy:
+            ended += [wrote.means for wrote in live.step() if wrote.means]
+        means.append([sum(each[name] for each in ended) / count for name in ended[0]])
+    assert len(ended) == count
+    torch.testing.assert_close(*map(torch.tensor, means), atol=0.2, rtol=0)
