@@ -15,6 +15,7 @@ from steer.cli.making import Given, Job, begin
 from steer.cli.reading import ReadingOptions
 from steer.cli.signals import STOPPED
 from steer.cli.terminal import say
+from steer.data.reading.settings import Reading
 from steer.errors import SteerError
 from steer.files import disk_errors, write_atomic
 from steer.methods import CANDIDATES
@@ -67,7 +68,7 @@ def make(
             raise SteerError("found both of --task and --prompt; give one of them")
         given = Given(data, held_out, prompt, task, n, seed)
         job = begin(out, given, reading)
-        _try_judges(out, judge or ())
+        _try_judges(out, judge or (), job)
         more: dict[str, dict[str, Any]] = {
             "look": {"--base": base},
             "fit": {"--base": base, "--epochs": epochs, "--seed": seed or None},
@@ -92,14 +93,14 @@ def _judges_at_hand() -> list[str]:
     return [GEMMA] if is_installed(GEMMA) else []
 
 
-def _try_judges(out: Path, judges: Sequence[str]) -> None:
-    """Loads the judges that were named, so that one that cannot be is known before the work
-    begins. Raises `SteerError`."""
+def _try_judges(out: Path, judges: Sequence[str], job: Job) -> None:
+    """Loads the judges that were named as `evaluate` will, so that one that cannot be is known
+    before the work begins. Raises `SteerError`."""
     from steer.models.judge import load_judge
 
     if not (out / "table.json").exists():
         for judge in judges:
-            load_judge(judge)
+            load_judge(judge, reading=Reading().of_shape(job.shape))
 
 
 def _run(context: typer.Context, out: Path, job: Job, more: dict[str, list[str]]) -> int:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, TypeAdapter
 from steer.cli.reading import ReadingOptions
 from steer.errors import SteerError
 from steer.files import reading, write_atomic, write_json
+from steer.shapes import Shape
 from steer.values import check_values
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ class Given:
 class Job:
     """What the folder is for: `data` as it was read with `reading` options, what a record is
     (words for fit), where its labels and columns are in the folder's own files (words), the records
-    wanted (words for generate), and the number of texts to measure against."""
+    wanted (words for generate), the number of texts to measure against, and the shape of records
+    that are objects."""
 
     data: str
     reading: tuple[str, ...]
@@ -49,6 +51,7 @@ class Job:
     columns: tuple[str, ...]
     wanted: tuple[str, ...]
     held_out: int
+    shape: Shape | None
 
 
 def begin(out: Path, given: Given, chosen: ReadingOptions) -> Job:
@@ -79,6 +82,7 @@ def begin(out: Path, given: Given, chosen: ReadingOptions) -> Job:
         columns,
         tuple(wanted or ("--n", str(given.n))),
         int(known["held"]),
+        corpus.shape,
     )
 
 

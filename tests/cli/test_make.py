@@ -174,7 +174,10 @@ def test_rows_with_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     ]
     data, out = tmp_path / "rows.csv", tmp_path / "made"
     pandas.DataFrame(rows).assign(kind=tiny.LABELS).to_csv(data, index=False)
+    judge = tmp_path / "judge.jsonl"  # of the same columns, and read as evaluate reads it
+    judge.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
     words = ["make", str(data), "--out", str(out), "--prompt", "A {label} question:", "--n", "12"]
+    words += ["--judge", f"ngrams:{judge}"]
     assert main([*words, "--columns", "question,stars,label", "--label-column", "kind"]) == 130
     _, fit, generate, _, report, *_ = map(shlex.split, (out / "commands.sh").open())
     assert fit[-4:-2] == ["--schema", str(out / "schema.json")]

@@ -21,7 +21,7 @@ from steer.guidance import Contexts, Shown, Stream, build_streams, steer_streams
 from steer.models.base import load_model
 from steer.seeds import derive
 from tests import naive
-from tests.tiny import make_model, make_tokenizer
+from tests.tiny import PROMPT, TEXTS, make_model, make_tokenizer
 
 PROMPTS = ("Q:", "Write one question about the sky.\nQuestion:")
 PANELS = (
@@ -192,6 +192,21 @@ def many(count: int, **guidance) -> list[Request]:
         Request(i, steer_streams(settings, PROMPTS[1], PANELS[i % 2]), derive(0, i), settings.alpha)
         for i in range(count)
     ]
+
+
+PANEL = Shown(tuple(f" {text}" for text in TEXTS[:6]), PROMPT)
+
+
+def varied(number: int, **settings: float) -> Request:
+    """A request whose settings differ from those of others, for generations that are joined."""
+    guidance = Guidance(
+        gamma=settings.get("gamma", 0.2 * (number % 3)),
+        eta=settings.get("eta", 0.3 * (number % 2)),
+        alpha=settings.get("alpha", 0.01 * (number % 2)),
+        adaptive=number % 5 == 3,
+    )
+    streams = steer_streams(guidance, PROMPT, PANEL)
+    return Request(number, streams, 100 + number, guidance.alpha, guidance.adaptive)
 
 
 class EngineContract:

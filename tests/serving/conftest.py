@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -133,3 +134,11 @@ def server(served: list[Served], tmp_path_factory: pytest.TempPathFactory) -> It
     settings = ServeSettings(save=tmp_path_factory.mktemp("saved"), queue=64, grace=5)
     with running(served, settings) as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def client(server: Running) -> Iterator[Any]:
+    """OpenAI's own, on the module's server."""
+    openai = pytest.importorskip("openai", reason="the client is a test dependency")
+    with openai.OpenAI(base_url=f"{server.address}/v1", api_key="none", max_retries=0) as made:
+        yield made

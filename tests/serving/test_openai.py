@@ -11,12 +11,6 @@ openai = pytest.importorskip("openai", reason="the client is a test dependency")
 PLAIN = {"method": "plain"}
 
 
-@pytest.fixture(scope="module")
-def client(server: Running):
-    with openai.OpenAI(base_url=f"{server.address}/v1", api_key="none", max_retries=0) as client:
-        yield client
-
-
 def write(client, **asked):
     """The texts of one request, with the extra fields in `ours`."""
     ours = asked.pop("ours", {})

@@ -74,12 +74,6 @@ def server(served: list[Served], tmp_path_factory: pytest.TempPathFactory) -> It
         yield found
 
 
-@pytest.fixture(scope="module")
-def client(server: Running):
-    with openai.OpenAI(base_url=f"{server.address}/v1", api_key="none", max_retries=0) as client:
-        yield client
-
-
 def texts(client, **asked) -> list[str]:
     """Texts that ended by themselves."""
     asked = {"prompt": "", "max_tokens": 60, "seed": 1, "n": 6} | asked

@@ -57,12 +57,6 @@ def server(served: list[Served]) -> Iterator[Running]:
         yield found
 
 
-@pytest.fixture(scope="module")
-def client(server: Running):
-    with openai.OpenAI(base_url=f"{server.address}/v1", api_key="none", max_retries=0) as client:
-        yield client
-
-
 def write(client, **asked):
     """The choices of one request, with the extra fields in `ours`."""
     ours = asked.pop("ours", {})

@@ -43,7 +43,10 @@ class Product:
 
     PyTorch's CPU kernels reorder bf16 weights at every call; for few rows that takes longer than
     the product. Where the processor can, they are reordered once, as PyTorch's compiler does it.
+    `rounds` says whether a weight's rows lose what is small beside their largest value.
     """
+
+    rounds = False
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self.packed = machine.can_pack(weight)
@@ -64,10 +67,12 @@ class Product:
 class Int8Product(Product):
     """The same with the weight in int8, a quarter of what fp32 reads from memory."""
 
+    rounds = True
+
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self.packed = False
         self.weight, self.scales = machine.to_int8(weight)
-        self.bias, self.like = bias, weight[:0]
+        self.bias, self.columns, self.dtype = bias, weight.shape[1], weight.dtype
 
     def __call__(self, x: Tensor) -> Tensor:
         product = machine.int8_linear(x, self.weight, self.scales)
@@ -76,8 +81,7 @@ class Int8Product(Product):
     @property
     def dense(self) -> Tensor:
         """The weight (out, in), as it was rounded."""
-        weight = machine.from_int8(self.weight, self.scales, self.like.shape[1])
-        return weight.to(self.like.dtype)
+        return machine.from_int8(self.weight, self.scales, self.columns).to(self.dtype)
 
 
 @dataclass(slots=True)
@@ -110,9 +114,12 @@ class Joint:
         weights, downs = [torch.cat([base.weight.detach() for base in bases])], []
         for adapter in adapters:
             own, ups = zip(*(_low_rank(layer, adapter) for layer in layers), strict=True)
-            sizes = _sizes(torch.block_diag(*ups), weights[0])
-            downs.append(torch.cat(own) * sizes.unsqueeze(1))
-            weights.append(torch.block_diag(*ups) / sizes)
+            down, up = torch.cat(own), torch.block_diag(*ups)
+            if product.rounds:
+                sizes = _sizes(up, weights[0])
+                down, up = down * sizes.unsqueeze(1), up / sizes
+            downs.append(down)
+            weights.append(up)
         down = torch.cat(downs) if downs else weights[0][:0]
         self.down = Product(down, None) if len(down) else None
         self.both = product(torch.cat(weights, dim=1), _bias(bases))

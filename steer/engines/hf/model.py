@@ -13,7 +13,14 @@ from steer.engines.masks import Masks
 from steer.engines.tokens import encode, known_ids
 from steer.errors import SteerError
 from steer.guidance import Shown
-from steer.models.base import INT8, context_length, load_model, load_tokenizer, model_fingerprint
+from steer.models.base import (
+    INT8,
+    context_length,
+    load_model,
+    load_tokenizer,
+    model_fingerprint,
+    pick_device,
+)
 
 
 class LaneModel:
@@ -28,10 +35,10 @@ class LaneModel:
 
     def __init__(self, base: str, adapters: Sequence[Path], dtype: str, device: str) -> None:
         product = Int8Product if dtype == INT8 else Product
+        if dtype == INT8 and pick_device(device).type != "cpu":
+            raise SteerError("--dtype int8 is for a CPU: use --device cpu, or --dtype bfloat16")
         loaded = "auto" if dtype == INT8 else dtype
         self.module = load_model(base, dtype=loaded, device=device).eval()
-        if dtype == INT8 and self.module.device.type != "cpu":
-            raise SteerError("--dtype int8 is for a CPU: use --device cpu, or --dtype bfloat16")
         self.dtype = dtype if dtype == INT8 else str(self.module.dtype).removeprefix("torch.")
         self.tokenizer = load_tokenizer(base)
         self.fingerprint = model_fingerprint(base)

@@ -215,6 +215,8 @@ def test_weights_of_int8(tiny_model, adapter, engine, count):
     assert rounded.arithmetic.dtype == "int8"
     assert rounded.model.dtype == pick_dtype("auto", torch.device("cpu"))
     assert not any(isinstance(layer, torch.nn.Linear) for layer in rounded.model.modules())
+    kept = [t for joint in joints(rounded.model) for t in vars(joint.both).values()]
+    assert all(t.dtype == torch.int8 or t.dim() < 2 for t in kept if isinstance(t, torch.Tensor))
     text = (*range(10, 40), int(engine.ends[0]))
     means = []
     for used in (engine, rounded):

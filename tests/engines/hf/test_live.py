@@ -8,21 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from steer.config import Guidance, Sampling
+from steer.config import Sampling
 from steer.engines.hf import live as live_module
 from steer.engines.hf.engine import HFEngine
 from steer.engines.hf.live import Live
-from steer.engines.interface import Request
 from steer.engines.live import Order, Wrote
 from steer.errors import SteerError
-from steer.guidance import Shown, steer_streams
 from steer.shapes import Shape
 from tests import naive
-from tests.engines.contract import assert_same, reference, save_adapter
+from tests.engines.contract import assert_same, reference, save_adapter, varied
 from tests.engines.shaped import SHAPES
-from tests.tiny import PROMPT, TEXTS
-
-PANEL = Shown(tuple(f" {text}" for text in TEXTS[:6]), PROMPT)
+from tests.tiny import PROMPT
 
 
 @pytest.fixture(scope="module")
@@ -37,21 +33,9 @@ def engine(tiny_model: Path, adapter: Path) -> HFEngine:
 
 def order(number: int, **settings: float) -> Order:
     """Settings, lengths and samplings differ from order to order."""
-    guidance = Guidance(
-        gamma=settings.get("gamma", 0.2 * (number % 3)),
-        eta=settings.get("eta", 0.3 * (number % 2)),
-        alpha=settings.get("alpha", 0.01 * (number % 2)),
-        adaptive=number % 5 == 3,
-    )
-    request = Request(
-        number,
-        steer_streams(guidance, PROMPT, PANEL),
-        100 + number,
-        guidance.alpha,
-        guidance.adaptive,
-    )
     temperature = (1.0, 0.7, 0.0)[number % 3]
-    return Order(request, Sampling(temperature=temperature, max_new_tokens=10 + 3 * number))
+    sampling = Sampling(temperature=temperature, max_new_tokens=10 + 3 * number)
+    return Order(varied(number, **settings), sampling)
 
 
 def run(live: Live, orders: list[Order]) -> dict[int, list[Wrote]]:

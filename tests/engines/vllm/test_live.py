@@ -9,24 +9,19 @@ from importlib.util import find_spec
 
 import pytest
 
-from steer.config import Guidance, Sampling
+from steer.config import Sampling
 from steer.engines.choice import EngineSpec
 from steer.engines.hf.engine import HFEngine
-from steer.engines.interface import Request
 from steer.engines.live import Order, Wrote
 from steer.errors import SteerError
-from steer.guidance import Shown, steer_streams
 from steer.shapes import Shape
 from tests import naive
-from tests.engines.contract import reference, save_adapter
+from tests.engines.contract import reference, save_adapter, varied
 from tests.engines.shaped import SHAPES
 from tests.engines.vllm.disturbed import preempt_the_last_sequence, resume
-from tests.tiny import PROMPT, TEXTS
 
 if find_spec("vllm") is None:
     pytest.skip("vLLM is not installed: make test-vllm", allow_module_level=True)
-
-PANEL = Shown(tuple(f" {text}" for text in TEXTS[:6]), PROMPT)
 
 pytestmark = pytest.mark.usefixtures("small_caches")
 
@@ -49,18 +44,10 @@ def engine(model, adapters, small_caches):
 
 def order(number: int, **settings: float) -> Order:
     """Settings, lengths and samplings differ from order to order."""
-    guidance = Guidance(
-        gamma=settings.get("gamma", 0.2 * (number % 3)),
-        eta=settings.get("eta", 0.3 * (number % 2)),
-        alpha=settings.get("alpha", 0.01 * (number % 2)),
-        adaptive=number % 5 == 3,
-    )
-    streams = steer_streams(guidance, PROMPT, PANEL)
-    request = Request(number, streams, 100 + number, guidance.alpha, guidance.adaptive)
     cuts = ({}, {"top_k": 9}, {"min_p": 0.05}, {"top_p": 0.8})[number % 4]
     temperature = (1.0, 0.7, 0.0)[number % 3]
     sampling = Sampling(temperature=temperature, max_new_tokens=8 + 2 * number, **cuts)
-    return Order(request, sampling)
+    return Order(varied(number, **settings), sampling)
 
 
 def shaped(number: int, shape: Shape | None, **settings: float) -> Order:
