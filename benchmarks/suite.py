@@ -5,8 +5,9 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+from benchmarks.llamacpp import LlamaCpp, missing
 from benchmarks.memory import Peak, peak
-from benchmarks.ours import Ours
+from benchmarks.ours import Endless, Ours
 from benchmarks.pairs import Comparison, Group, Load, Ratio, Side
 from benchmarks.peers import Peers
 from benchmarks.plan import Plan, repeat_doubtful
@@ -24,6 +25,7 @@ TARGETS = {
     "steer_over_plain_1": (">=", 0.6),
     "steer_over_plain_4": (">=", 0.6),
     "plain_over_transformers_1": (">=", 2.0),
+    "plain_over_llamacpp_1": (">=", 1.0),
     "steer_over_plain_llama_1b_32": (">=", 0.75),
     "steer_over_plain_llama_1b_256": (">=", 0.45),
     "steer_over_plain_llama_8b_32": (">=", 0.75),
@@ -48,6 +50,9 @@ MEANINGS = {
     "steer_over_plain_one_copy_4": "the same, plain sampling from the weights that STEER reads",
     "plain_over_transformers_1": "our plain sampling over Transformers generate (PEFT), 1 row",
     "plain_over_transformers_merged_1": "the same with the adapter merged",
+    "plain_int8_over_plain_1": "our plain sampling, weights of int8 over those as they are, 1 row",
+    "plain_over_llamacpp_1": "our plain sampling, weights of int8, over llama.cpp's Q4_0, 1 row",
+    "plain_auto_over_llamacpp_1": "the same with our weights as they are",
 }
 """Each ratio in words; ratios are of tokens a second unless they say otherwise."""
 
@@ -106,7 +111,25 @@ class Suite:
         ]
         theirs = ("transformers", "transformers merged")
         against = [_comparison("plain engine", side, 1) for side in theirs]
-        return Group("1 row", sides, [*_against_plain(load), *against])
+        rounded, more = self._rounded(load)
+        return Group("1 row", [*sides, *rounded], [*_against_plain(load), *against, *more])
+
+    def _rounded(self, load: Load) -> tuple[list[Side], list[Comparison]]:
+        """Sides whose weights are rounded, on a CPU: ours to int8, and llama.cpp's to four bits."""
+        if self.lab.device != "cpu":
+            return [], []
+        ours = Ours(self.lab, Endless(self.lab.base, self.lab.adapter, dtype="int8", device="cpu"))
+        sides = [Side("plain engine int8", ours.plain_engine, load)]
+        wanted = [Comparison("plain_int8_over_plain_1", "plain engine int8", "plain engine")]
+        if why := missing(self.peers.merged.config.model_type):
+            self.notes["llama.cpp"] = why
+            return sides, wanted
+        sides.append(Side("llama.cpp Q4_0", LlamaCpp(self.lab, self.peers.merged).run, load))
+        wanted += [
+            Comparison("plain_over_llamacpp_1", "plain engine int8", "llama.cpp Q4_0"),
+            Comparison("plain_auto_over_llamacpp_1", "plain engine", "llama.cpp Q4_0"),
+        ]
+        return sides, wanted
 
     def at_4(self) -> Group:
         """Group at 4 rows: both our own kinds of plain sampling."""

@@ -3,7 +3,7 @@
     cut --data FOLDER   cut FOLDER/TASK.jsonl into parts (benchmarks/study/parts.py)
     fit                 experts, with their adapters on the way
     candidates          candidates of every proposal, as ordinary runs
-    tuning --data ...   temperatures tried on rows that no cell reads
+    tuning --data ...   settings of every family tried on rows that no cell reads
     weights             the weights under which real texts are likeliest, and contrasts screened
     panels              experts that read panels, and the gate they have to pass
     reading             what else a selector could read
@@ -64,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, help="folder of the real texts, TASK.jsonl each")
     parser.add_argument("--cell", choices=names, action="append", help="default: all")
     parser.add_argument("--method", action="append", help="default: every proposal")
+    parser.add_argument("--wide", action="store_true", help="panels: on 2,000 rows, not 500")
     return parser
 
 
@@ -84,13 +85,13 @@ def _step(options: argparse.Namespace, work: Path, cell: Cell) -> None:
         case "fit":
             plan.fit(work, cell)
         case "candidates":
-            plan.candidates(Lab(work, cell), options.method or plan.PROPOSALS)
+            plan.candidates(Lab(work, cell), options.method or plan.METHODS)
         case "tuning":
             tuning.measure(Lab(work, cell), _data(options.data))
         case "weights":
             weights.measure(work, cell)
         case "panels":
-            panels.measure(work, cell)
+            panels.measure(work, cell, options.wide)
         case "reading":
             reading.measure(Lab(work, cell))
         case "discriminative":

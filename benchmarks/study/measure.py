@@ -11,11 +11,12 @@ from typing import Any
 
 from benchmarks.study.lab import Lab
 from benchmarks.study.parts import Cell
-from benchmarks.study.plan import PROPOSALS, pool
-from benchmarks.study.selecting import SELECTORS, Task
+from benchmarks.study.plan import AS_USED, METHODS, pool
+from benchmarks.study.selecting import RANDOM, SELECTORS, Task, taken
 from steer.evaluation.estimate import Estimate
 from steer.evaluation.evaluate import evaluate
 from steer.evaluation.settings import EvaluationSettings
+from steer.evaluation.table import REAL as HALF
 from steer.evaluation.table import Evaluation
 from steer.files import write_atomic
 from steer.models.packaged import GEMMA
@@ -24,7 +25,7 @@ from steer.runs.store import Run
 from steer.seeds import derive
 
 REAL = "real texts"
-"""Set of real texts that nothing else reads: what a perfect method would come to."""
+"""Half of the report's real texts, measured as a method is: what a perfect one would come to."""
 
 CHARACTERS = "auroc_characters"
 """Detector that no selector knows anything of: logistic regression on character n-grams."""
@@ -40,14 +41,14 @@ def measure(lab: Lab) -> None:
     they are still all there are."""
     real, sets = lab.corpus("report"), chosen_sets(lab)
     path = measured(lab.work, lab.cell)
-    if path.exists() and set(json.loads(path.read_bytes())["sets"]) == set(sets):
+    if path.exists() and set(json.loads(path.read_bytes())["sets"]) == {REAL, *sets}:
         return
     found = evaluated(lab, sets, real.texts, lab.cell.seed)
-    rows = {row.name: row.estimates for row in found.rows}
+    rows = {REAL if row.name == HALF else row.name: row.estimates for row in found.rows}
     values: dict[str, Any] = {
         "n": found.n,
         "notes": list(found.notes),
-        "sets": {name: _json(rows[name]) for name in sets},
+        "sets": {name: _json(rows[name]) for name in (REAL, *sets)},
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, (json.dumps(values, indent=1) + "\n").encode())
@@ -69,14 +70,15 @@ def _json(estimates: Mapping[str, Estimate]) -> dict[str, Any]:
 def chosen_sets(lab: Lab) -> dict[str, list[str]]:
     """Chooses the texts of every selector and proposal, called "proposal / selector"."""
     real = lab.corpus("select").texts
-    found = {REAL: list(lab.corpus("validation").texts)}
-    for name in PROPOSALS:
+    found: dict[str, list[str]] = {}
+    for name in METHODS:
         records = candidates(lab, name)
         if not records:
             continue
-        task = Task(real, records, len(records) // 3, derive(lab.cell.seed, "select", name))
-        for selector, choose in SELECTORS.items():
-            found[f"{name} / {selector}"] = [records[row].text for row in choose(task)]
+        kept = len(records) // (1 if name in AS_USED else 3)
+        task = Task(real, records, kept, derive(lab.cell.seed, "select", name))
+        for selector in [RANDOM] if name in AS_USED else SELECTORS:
+            found[f"{name} / {selector}"] = taken(task, selector)
     return found
 
 

@@ -19,7 +19,6 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from benchmarks.study.parts import Cell, load_part
-from benchmarks.study.plan import EPOCHS
 from steer.data.catalog import load_task
 from steer.files import write_atomic
 from steer.models.base import encode_prompt, encode_texts, load_model, load_tokenizer
@@ -29,7 +28,7 @@ from steer.models.expert import FitSettings
 from steer.models.packaged import default_model
 from steer.seeds import derive
 
-LONGEST, PANEL, NEARBY = 8, 3, 2 / 3
+LONGEST, PANEL, NEARBY, EPOCHS = 8, 3, 2 / 3, 2
 READ = 60
 """Unseen texts that are read."""
 
@@ -67,18 +66,17 @@ class Texts:
     labels: Sequence[str | None]
 
 
-def measure(work: Path, cell: Cell, rows: int | None = None) -> None:
-    """Fits both experts on the cell's part `fit` (its first `rows`), reads with them, and writes
-    WORK/panels/EXPERT-ROWS.json."""
-    fit, unseen = (
-        _texts(work, cell, part, some) for part, some in (("fit", rows), ("report", READ))
-    )
+def measure(work: Path, cell: Cell, wide: bool = False) -> None:
+    """Fits both experts on the cell's part `fit`, or on `wide`, which is larger, reads with them,
+    and writes WORK/panels/EXPERT-ROWS.json."""
+    fit = _texts(work, cell, "wide" if wide else "fit", None)
+    unseen = _texts(work, cell, "report", READ)
     path = work / "panels" / f"{cell.expert}-{len(fit.pieces)}.json"
     if path.exists():
         return
     found = {}
     for name, longest in (("plain", 1), ("panels", LONGEST)):
-        model = _fitted(fit, longest, EPOCHS[cell.task], cell.seed)
+        model = _fitted(fit, longest, EPOCHS, cell.seed)
         found[name] = asdict(_read(model, fit, unseen, cell.seed))
         print(f"{cell.expert}, {len(fit.pieces)} texts, {name}: {found[name]}", flush=True)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,10 +7,13 @@ WORK/data/CELL/fit.jsonl         the cell's expert is fitted on these, and panel
 WORK/data/CELL/select.jsonl      what the selector reads
 WORK/data/CELL/judge.jsonl       what the judge reads before a text
 WORK/data/CELL/validation.jsonl  what the contrast is screened on
+WORK/data/CELL/wide.jsonl        2,000 rows for the experts that read panels; not of hypotheses
 WORK/data/CELL/report.jsonl      what is reported on
 
-Comments and questions: rows that the first study never read. There are 802 hypotheses, so two
-experts are fitted, each on half of them, and the other half's rows select once and report once.
+Comments and questions report on rows that no study has reported on, and that nothing was chosen by;
+the other parts are of the rows that the first study read, an expert's own 500 to fit it on. There
+are 802 hypotheses, so two experts are fitted, each on half of them, and the other half's rows
+select once and report once.
 """
 
 import json
@@ -27,30 +30,36 @@ from steer.files import write_atomic
 from steer.seeds import derive
 
 TASKS = ("hypotheses", "comments", "commonsense")
-FIT, SELECT, JUDGE, VALIDATION, REPORT = 500, 300, 16, 200, 300
-READ_BEFORE = 3800
-"""Rows of comments and of questions, in the first study's order, that it may have read."""
+FIT, SELECT, JUDGE, VALIDATION, WIDE, REPORT = 500, 300, 16, 200, 2000, 500
+READ_BEFORE, REPORTED_BEFORE = 3800, range(4816, 5416)
+"""Rows of comments and of questions, in the first study's order, that it may have read, and those
+that the second reported on."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Cell of the study: the expert called `expert` makes its candidates with `seed`."""
+    """Cell of the study: the expert `which` of its task, "a" or "b", makes its candidates with
+    `seed`. `place` says which of the task's parts to report on is the cell's."""
 
-    name: str
     task: str
-    expert: str
+    which: str
     seed: int
+    place: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.expert}{self.seed + 1}"
+
+    @property
+    def expert(self) -> str:
+        return f"{self.task}-{self.which}"
 
 
-CELLS = (
-    Cell("hypotheses-a1", "hypotheses", "hypotheses-a", 0),
-    Cell("comments-1", "comments", "comments", 0),
-    Cell("commonsense-1", "commonsense", "commonsense", 0),
-    Cell("hypotheses-b1", "hypotheses", "hypotheses-b", 0),
-    Cell("hypotheses-a2", "hypotheses", "hypotheses-a", 1),
-    Cell("comments-2", "comments", "comments", 1),
-    Cell("commonsense-2", "commonsense", "commonsense", 1),
-    Cell("hypotheses-b2", "hypotheses", "hypotheses-b", 1),
+CELLS = tuple(
+    Cell(task, which, seed, 2 * seed + (which == "b"))
+    for seed in (0, 1)
+    for which in ("a", "b")
+    for task in TASKS
 )
 """All cells, in the order in which they are made."""
 
@@ -75,14 +84,16 @@ def cut(source: Path, work: Path, cell: Cell) -> None:
 
 
 def _fresh(order: Sequence[int], cell: Cell) -> Rows:
-    """Takes rows that the first study never read; cells differ in what they report on."""
-    sizes = {"fit": FIT, "select": SELECT, "judge": JUDGE, "validation": VALIDATION}
-    found, first = {}, READ_BEFORE
+    """Fits each expert on rows of its own; cells differ in what they report on."""
+    found, first = {}, 2 * FIT
+    sizes = {"select": SELECT, "judge": JUDGE, "validation": VALIDATION, "wide": WIDE}
     for name, size in sizes.items():
         found[name] = order[first : first + size]
         first += size
-    first += REPORT * cell.seed
-    return found | {"report": order[first : first + REPORT]}
+    own = FIT * (cell.which == "b")
+    new = [row for i, row in enumerate(order) if i >= READ_BEFORE and i not in REPORTED_BEFORE]
+    report = new[REPORT * cell.place : REPORT * (cell.place + 1)]
+    return found | {"fit": order[own : own + FIT], "report": report}
 
 
 def _folds(order: Sequence[int], cell: Cell) -> Rows:
@@ -91,7 +102,7 @@ def _folds(order: Sequence[int], cell: Cell) -> Rows:
     selects, which is read before candidates are."""
     judge, rest = order[:JUDGE], order[JUDGE:]
     halves = rest[::2], rest[1::2]
-    fit, other = halves if cell.expert.endswith("a") else halves[::-1]
+    fit, other = halves if cell.which == "a" else halves[::-1]
     pair = other[::2], other[1::2]
     select, report = pair if cell.seed == 0 else pair[::-1]
     return {

@@ -4,8 +4,8 @@ WORK/experts/EXPERT               experts, fitted on the part `fit` of their cel
 WORK/early/EXPERT/1-8, 1-4, 1-2   adapters as they were after an eighth, a quarter, half the steps
 WORK/candidates/CELL/METHOD       candidates of a method, an ordinary run
 
-Settings are those that the first study chose on validation texts, tuned for every method as much;
-the temperature was chosen with this one's measures, on rows that no cell reads (docs/study.md).
+Settings were chosen by the step `tuning`, on rows that no cell reads, as many for every family
+(docs/study.md).
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,23 +27,28 @@ from steer.models.unfinished import Unfinished
 from steer.runs.generation import generate
 from steer.runs.store import Run
 
-EPOCHS = {"hypotheses": 2, "comments": 1, "commonsense": 1}
-CANDIDATES = {"hypotheses": 300, "comments": 450, "commonsense": 450}
+CANDIDATES = {"hypotheses": 300, "comments": 750, "commonsense": 750}
 """Candidates of a method and cell. A selector keeps one in three, as many as half of the rows that
 are reported on."""
 
+CHEAP = "top-k:top_k=1000"
 DEFAULT = "temperature:temperature=0.9"
 STEERED = "steer:gamma=0.1:eta=0.2:alpha=0.001"
-PROPOSALS = (
-    "top-k:top_k=1000",
-    STEERED,
-    DEFAULT,
+PROPOSALS = (CHEAP, STEERED, DEFAULT)
+"""Methods whose candidates every selector is tried on."""
+
+AS_USED = (
     "plain",
-    "few-shot",
     "nucleus:top_p=0.97",
     "min-p:min_p=0.001",
+    "contrastive-decoding:alpha=0.001:gamma=0.1",
+    "cfg:gamma=0.1",
+    "contrastive-search",
+    "few-shot",
 )
-"""Methods that make candidates, what matters most first."""
+"""Methods that are measured as people use them alone, so a third of the candidates will do."""
+
+METHODS = (*PROPOSALS, *AS_USED)
 
 SHARES = (8, 4, 2)
 
@@ -54,7 +59,7 @@ def fit(work: Path, cell: Cell) -> None:
     if out.exists():
         return
     out.parent.mkdir(parents=True, exist_ok=True)
-    settings = FitSettings(epochs=EPOCHS[cell.task])
+    settings = FitSettings(seed=int(cell.which == "b"))
     with _early_adapters(work / "early" / cell.expert):
         fitting.fit(load_part(work, cell, "fit"), load_task(cell.task), out, settings=settings)
     print(f"written: {out}", flush=True)
@@ -84,7 +89,7 @@ def _early_adapters(out: Path) -> Iterator[None]:
         yield
 
 
-def candidates(lab: Lab, methods: Sequence[str] = PROPOSALS) -> None:
+def candidates(lab: Lab, methods: Sequence[str] = METHODS) -> None:
     """Makes the candidates of each method."""
     for name in methods:
         run = make(lab, name)
@@ -98,14 +103,21 @@ def make(lab: Lab, name: str) -> Run:
 
 
 def make_with(
-    lab: Lab, name: str, expert: Expert, engine: Engine, out: Path, number: int | None = None
+    lab: Lab,
+    name: str,
+    expert: Expert,
+    engine: Engine,
+    out: Path,
+    number: int | None = None,
+    seed: int | None = None,
 ) -> Run:
     """Makes at `out` the candidates that `expert`, which `engine` runs, has by a method: `number`,
-    or as many as the plan says."""
-    number = number or CANDIDATES[lab.cell.task]
+    or as many as the plan says, with `seed`, or the cell's."""
+    number = number or CANDIDATES[lab.cell.task] // (3 if name in AS_USED else 1)
+    seed = lab.cell.seed if seed is None else seed
     method = find_method(name, bool(expert.labels))
     wanted = {"labels": spread(number, expert.labels)} if expert.labels else {"n": number}
-    config = method.configure(wanted | {"seed": lab.cell.seed}, expert.max_completion_tokens)
+    config = method.configure(wanted | {"seed": seed}, expert.max_completion_tokens)
     out.parent.mkdir(parents=True, exist_ok=True)
     return generate(config, lab.fit, expert, engine, out)
 

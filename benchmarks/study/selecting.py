@@ -56,7 +56,13 @@ def corrected(task: Task) -> np.ndarray:
 
 
 SELECTORS: Mapping[str, Callable[[Task], np.ndarray]] = {
-    "one in three at random": random,
+    "as used": random,
     "the likeliest third": likeliest,
     "corrected": corrected,
 }
+RANDOM, LIKELIEST, CORRECTED = SELECTORS
+
+
+def taken(task: Task, selector: str) -> list[str]:
+    """Gives the texts that the selector of that name keeps."""
+    return [task.candidates[row].text for row in SELECTORS[selector](task)]

@@ -1,9 +1,8 @@
-"""How hard to cut: temperatures and other cuts, beside what the first study chose, at random and
-corrected.
+"""Settings of every family, tried on comments and questions that no cell reads.
 
-Comments and questions have rows that no cell reads; hypotheses have none, so what is chosen here is
-tried there unseen. WORK/tuning/CELL/METHOD holds candidates, WORK/tuning/CELL.json what they came
-to, a mean over `DRAWS` draws, each against other real rows.
+Hypotheses have no such rows, so what is chosen here is tried there unseen. WORK/tuning/CELL/METHOD
+holds candidates, WORK/tuning/CELL.json what a random third came to, and what is left of those of
+`CORRECTED_TOO` after correction: means over `DRAWS` draws, each against other real rows.
 """
 
 import json
@@ -14,31 +13,50 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.study.lab import Lab
-from benchmarks.study.measure import candidates, evaluated
-from benchmarks.study.parts import Cell, cut, load_part
-from benchmarks.study.plan import DEFAULT, PROPOSALS, make_with
-from benchmarks.study.selecting import SELECTORS, Task, corrected, random
+from benchmarks.study.measure import evaluated
+from benchmarks.study.parts import CELLS, Cell, cut, load_part
+from benchmarks.study.plan import CHEAP, DEFAULT, STEERED, make_with
+from benchmarks.study.selecting import CORRECTED, RANDOM, Task, taken
 from steer.experiments.comparison import run_folder
 from steer.files import write_atomic
 from steer.runs.records import Record
 
-CUTS = (
-    DEFAULT,
-    "temperature:temperature=0.8",
-    "top-k:top_k=200",
-    "min-p:min_p=0.003",
-)
+FAMILIES = {
+    "temperature": ("plain", DEFAULT, "temperature:temperature=0.8"),
+    "top-k": (CHEAP, "top-k:top_k=200", "top-k:top_k=50"),
+    "nucleus": ("nucleus:top_p=0.97", "nucleus:top_p=0.95", "nucleus:top_p=0.9"),
+    "min-p": ("min-p:min_p=0.001", "min-p:min_p=0.003", "min-p:min_p=0.02"),
+    "contrastive-decoding": (
+        "contrastive-decoding:alpha=0.001:gamma=0.1",
+        "contrastive-decoding:alpha=0.01:gamma=0.3",
+        "contrastive-decoding",
+    ),
+    "cfg": ("cfg:gamma=0.1", "cfg:gamma=0.2:temperature=0.9", "cfg"),
+    "contrastive-search": (
+        "contrastive-search",
+        "contrastive-search:penalty=0.6",
+        "contrastive-search:candidates=8",
+    ),
+    "steer": (
+        STEERED,
+        "steer:gamma=0.1:eta=0.2:alpha=0:temperature=0.9",
+        "steer-positive:gamma=0:eta=0:rho=0.3:alpha=0:temperature=0.9",
+    ),
+}
+"""Families of settings, as many in each."""
+
+CORRECTED_TOO = ("temperature", "top-k", "steer")
 MOST = 300
-DRAWS, SEED = 2, 7  # of the rows and of the candidates: seeds that no cell has
+DRAWS, SEED = 2, 7  # of the rows and of the candidates: a seed that no cell has
 SHOWN = ("auroc", "auroc_characters", "vendi_1", "nonsense", "judge_gap", "summary")
 
 
 def measure(lab: Lab, data: Path) -> None:
-    """Makes and measures the candidates of a cell; nothing for one whose task has no other rows."""
-    if lab.cell.task == "hypotheses" or lab.cell.seed:
+    """Makes and measures the candidates of a cell; nothing for one whose task has no other rows, or
+    which is not the task's first."""
+    if lab.cell.task == "hypotheses" or lab.cell.place:
         return
-    made = {name: candidates(lab, name)[:MOST] for name in PROPOSALS[:2]}
-    made |= {name: _made(lab, name) for name in CUTS}
+    made = {name: _made(lab, name) for family in FAMILIES.values() for name in family}
     figures: dict[str, list[dict[str, float | None]]] = {}
     for draw, cell in enumerate(cells(lab.cell)):
         cut(data, lab.work, cell)
@@ -55,27 +73,29 @@ def measure(lab: Lab, data: Path) -> None:
 
 def cells(cell: Cell) -> list[Cell]:
     """Cells of the same expert, of whose real rows no cell of the study reports on any."""
-    seeds = range(SEED, SEED + DRAWS)
-    return [replace(cell, name=f"{cell.name}-{seed}", seed=seed) for seed in seeds]
+    first = 1 + max(each.place for each in CELLS)
+    return [replace(cell, seed=SEED + draw, place=first + draw) for draw in range(DRAWS)]
 
 
 def _made(lab: Lab, name: str) -> Sequence[Record]:
-    """Makes the candidates of a cut, or goes on with them."""
-    other = Lab(lab.work, replace(lab.cell, seed=SEED))
+    """Makes the candidates of a setting, or goes on with them."""
     out = lab.work / "tuning" / lab.cell.name / Path(run_folder(name)).name
-    return make_with(other, name, other.expert, other.engine, out, MOST).records
+    run = make_with(lab, name, lab.expert, lab.engine, out, MOST, SEED)
+    print(f"{lab.cell.name}, {name}: {len(run.records)} accepted, {len(run.rejects)} rejected")
+    return run.records
 
 
 def _sets(lab: Lab, made: dict[str, Sequence[Record]], draw: int) -> dict[str, list[str]]:
-    """Chooses a third of each, at random and corrected."""
+    """Chooses a third of each, at random, and corrected where that is asked."""
     real = lab.corpus("select").texts
-    return {
-        f"{name} / {selector}": [records[row].text for row in choose(task)]
-        for name, records in made.items()
-        for task in [Task(real, records, len(records) // 3, draw)]
-        for selector, choose in SELECTORS.items()
-        if choose in (random, corrected)
-    }
+    found = {}
+    for family, names in FAMILIES.items():
+        for name in names:
+            task = Task(real, made[name], MOST // 3, draw)
+            for selector in (RANDOM, CORRECTED) if family in CORRECTED_TOO else (RANDOM,):
+                if len(task.candidates) >= MOST // 3:
+                    found[f"{name} / {selector}"] = taken(task, selector)
+    return found
 
 
 def _mean(found: Sequence[dict[str, float | None]]) -> dict[str, float]:

@@ -11,7 +11,7 @@ import torch
 from benchmarks.study import pages, parts, tuning
 from benchmarks.study.measure import CHARACTERS, REAL, measured
 from benchmarks.study.parts import CELLS, cut, part
-from benchmarks.study.plan import DEFAULT, PROPOSALS, STEERED
+from benchmarks.study.plan import DEFAULT, METHODS, PROPOSALS, STEERED
 from benchmarks.study.results import Mean, Table, together
 from benchmarks.study.selecting import SELECTORS, Task, corrected, likeliest
 from benchmarks.study.streams import STREAMS, Text, inside
@@ -19,6 +19,7 @@ from benchmarks.study.weights import likeliest as likeliest_weights
 from steer.config import Guidance
 from steer.methods import PROPOSAL, find_methods
 from steer.runs.records import Record
+from steer.seeds import derive
 
 
 def estimate(value: float, half: float) -> dict[str, float]:
@@ -57,15 +58,22 @@ def test_the_default_of_the_study_is_that_of_the_product() -> None:
     (usual,) = find_methods(PROPOSAL, labelled=False)
     assert (default.guidance, default.sampling) == (usual.guidance, usual.sampling)
     assert steered.guidance == Guidance()
-    assert len(find_methods(",".join(PROPOSALS), labelled=False)) == len(PROPOSALS)
+    assert len(find_methods(",".join(METHODS), labelled=False)) == len(METHODS)
+
+
+def test_every_method_of_the_report_was_tuned_with_as_many_tries() -> None:
+    tried = tuning.FAMILIES.values()
+    assert len({len(family) for family in tried}) == 1
+    assert {*METHODS} - {"few-shot"} <= {name for family in tried for name in family}
 
 
 @pytest.fixture
 def few_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of real texts, 20 of which make a part."""
-    monkeypatch.setattr(parts, "READ_BEFORE", 10)
-    for name in ("FIT", "SELECT", "VALIDATION", "REPORT"):
+    monkeypatch.setattr(parts, "READ_BEFORE", 100)
+    for name in ("FIT", "SELECT", "VALIDATION", "WIDE", "REPORT"):
         monkeypatch.setattr(parts, name, 20)
+    monkeypatch.setattr(parts, "REPORTED_BEFORE", range(110, 130))
     for task in parts.TASKS:
         number = 140 if task == "hypotheses" else 300
         texts = "".join(json.dumps({"text": f"{task} {i}"}) + "\n" for i in range(number))
@@ -83,6 +91,10 @@ def test_no_step_shares_a_row_and_each_row_reports_once(few_rows: Path) -> None:
         assert len(set().union(*lines)) == sum(map(len, lines))
         reported += lines[3]
     assert len(set(reported)) == len(reported)
+    for task in ("comments", "commonsense"):
+        order = np.random.default_rng(derive(0, "study", task)).permutation(300)
+        known = [i for n, i in enumerate(order) if n < 100 or n in parts.REPORTED_BEFORE]
+        assert not {json.dumps({"text": f"{task} {i}"}) for i in known} & set(reported)
     assert len([line for line in reported if "hypotheses" in line]) == 140 - parts.JUDGE
     first, second = (rows(few_rows, cell, "fit") for cell in (CELLS[0], CELLS[3]))
     assert not set(first) & set(second)
