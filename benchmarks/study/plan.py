@@ -48,6 +48,7 @@ AS_USED = (
 )
 """Methods that are measured as people use them alone, so a third of the candidates will do."""
 
+UNTUNED = ("contrastive-search", "few-shot")
 METHODS = (*PROPOSALS, *AS_USED)
 
 SHARES = (8, 4, 2)

@@ -11,7 +11,7 @@ import torch
 from benchmarks.study import pages, parts, tuning
 from benchmarks.study.measure import CHARACTERS, REAL, measured
 from benchmarks.study.parts import CELLS, cut, part
-from benchmarks.study.plan import DEFAULT, METHODS, PROPOSALS, STEERED
+from benchmarks.study.plan import DEFAULT, METHODS, PROPOSALS, STEERED, UNTUNED
 from benchmarks.study.results import Mean, Table, together
 from benchmarks.study.selecting import SELECTORS, Task, corrected, likeliest
 from benchmarks.study.streams import STREAMS, Text, inside
@@ -64,7 +64,7 @@ def test_the_default_of_the_study_is_that_of_the_product() -> None:
 def test_every_method_of_the_report_was_tuned_with_as_many_tries() -> None:
     tried = tuning.FAMILIES.values()
     assert len({len(family) for family in tried}) == 1
-    assert {*METHODS} - {"few-shot"} <= {name for family in tried for name in family}
+    assert {*METHODS} - {*UNTUNED} <= {name for family in tried for name in family}
 
 
 @pytest.fixture
