@@ -27,9 +27,9 @@ from steer.models.unfinished import Unfinished
 from steer.runs.generation import generate
 from steer.runs.store import Run
 
-CANDIDATES = {"hypotheses": 300, "comments": 750, "commonsense": 750}
-"""Candidates of a method and cell. A selector keeps one in three, as many as half of the rows that
-are reported on."""
+CANDIDATES = {"hypotheses": 300, "comments": 600, "commonsense": 600}
+"""Candidates of a method and cell. A selector keeps one in three, at most half of the rows that are
+reported on."""
 
 CHEAP = "top-k:top_k=1000"
 DEFAULT = "temperature:temperature=0.9"
