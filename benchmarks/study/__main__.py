@@ -85,7 +85,7 @@ def _step(options: argparse.Namespace, work: Path, cell: Cell) -> None:
         case "fit":
             plan.fit(work, cell)
         case "candidates":
-            plan.candidates(Lab(work, cell), options.method or plan.METHODS)
+            plan.candidates(Lab(work, cell), options.method or plan.methods(cell.task))
         case "tuning":
             tuning.measure(Lab(work, cell), _data(options.data))
         case "weights":

@@ -24,7 +24,7 @@ from torch.nn.functional import softplus
 from benchmarks.correction import by_characters
 from benchmarks.study.lab import Lab
 from benchmarks.study.measure import candidates
-from benchmarks.study.plan import PROPOSALS, make_with, pool
+from benchmarks.study.plan import CHEAP, make_with, pool
 from benchmarks.study.reading import DRAWS, shown
 from steer.data.corpus import Corpus
 from steer.engines.choice import EngineSpec
@@ -59,10 +59,10 @@ def run(lab: Lab) -> None:
     fit(lab)
     changed = Expert.load(lab.work / "ddo" / lab.cell.expert)
     engine = EngineSpec(changed.base, changed.path).load()
-    made = make_with(lab, PROPOSALS[0], changed, engine, pool(lab.work, lab.cell, NAME)).records
+    made = make_with(lab, CHEAP, changed, engine, pool(lab.work, lab.cell, NAME)).records
     real = lab.corpus("report").texts
     print(f"real texts: {_words(real):.1f} words")
-    for name, records in ((NAME, made), (PROPOSALS[0], candidates(lab, PROPOSALS[0]))):
+    for name, records in ((NAME, made), (CHEAP, candidates(lab, CHEAP))):
         texts = [each.text for each in records]
         drawn = (random.Random(draw).sample(texts, len(texts) // 3) for draw in range(DRAWS))
         areas = [by_characters(real, some) for some in drawn]

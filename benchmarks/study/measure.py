@@ -11,8 +11,8 @@ from typing import Any
 
 from benchmarks.study.lab import Lab
 from benchmarks.study.parts import Cell
-from benchmarks.study.plan import AS_USED, METHODS, pool
-from benchmarks.study.selecting import RANDOM, SELECTORS, Task, taken
+from benchmarks.study.plan import AS_USED, CHEAP, DEFAULT, METHODS, pool
+from benchmarks.study.selecting import CORRECTED, RANDOM, SELECTORS, Task, taken
 from steer.evaluation.estimate import Estimate
 from steer.evaluation.evaluate import evaluate
 from steer.evaluation.settings import EvaluationSettings
@@ -77,9 +77,16 @@ def chosen_sets(lab: Lab) -> dict[str, list[str]]:
             continue
         kept = len(records) // (1 if name in AS_USED else 3)
         task = Task(real, records, kept, derive(lab.cell.seed, "select", name))
-        for selector in [RANDOM] if name in AS_USED else SELECTORS:
+        for selector in selectors(name):
             found[f"{name} / {selector}"] = taken(task, selector)
     return found
+
+
+def selectors(name: str) -> tuple[str, ...]:
+    """Selectors that are tried on the candidates of a method."""
+    if name in AS_USED:
+        return (RANDOM,)
+    return tuple(SELECTORS) if name in (DEFAULT, CHEAP) else (RANDOM, CORRECTED)
 
 
 def candidates(lab: Lab, name: str) -> Sequence[Record]:

@@ -14,7 +14,7 @@ import torch
 from benchmarks.correction import by_characters
 from benchmarks.study.lab import Lab
 from benchmarks.study.measure import candidates
-from benchmarks.study.plan import PROPOSALS
+from benchmarks.study.plan import CHEAP
 from steer.correction.acceptance import accept
 from steer.correction.selector import Sample, Selector, embedder_of
 from steer.data.corpus import Corpus
@@ -35,7 +35,7 @@ def measure(lab: Lab) -> None:
     """Measures a cell."""
     from sklearn.metrics import roc_auc_score
 
-    made, report = candidates(lab, PROPOSALS[0]), lab.corpus("report").texts
+    made, report = candidates(lab, CHEAP), lab.corpus("report").texts
     texts, ids = [each.text for each in made], [each.id for each in made]
     judge = load_judge(GEMMA, lab.prompt, cache=Cache())
     nonsense = judge.read(texts).mean < np.quantile(judge.read(report).mean, 0.05)
