@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.study.lab import Lab
 from benchmarks.study.parts import Cell
-from benchmarks.study.plan import AS_USED, CHEAP, DEFAULT, METHODS, pool
+from benchmarks.study.plan import AS_USED, CHEAP, DEFAULT, METHODS, pool, wanted
 from benchmarks.study.selecting import CORRECTED, RANDOM, SELECTORS, Task, taken
 from steer.evaluation.estimate import Estimate
 from steer.evaluation.evaluate import evaluate
@@ -90,7 +90,8 @@ def selectors(name: str) -> tuple[str, ...]:
 
 
 def candidates(lab: Lab, name: str) -> Sequence[Record]:
-    """Reads the candidates of a proposal; none where they are not whole."""
+    """Reads the candidates of a proposal, as many as the plan says; none where they are not
+    whole."""
     folder = pool(lab.work, lab.cell, name)
     run = Run.open(folder) if folder.exists() else None
-    return run.records if run and run.complete else ()
+    return run.records[: wanted(lab.cell.task, name)] if run and run.complete else ()

@@ -15,6 +15,7 @@ from benchmarks.study.parts import CELLS, TASKS
 from benchmarks.study.plan import CHEAP, DEFAULT, METHODS, PROPOSALS, STEERED
 from benchmarks.study.results import Mean, Table, read, together
 from benchmarks.study.selecting import CORRECTED, LIKELIEST, RANDOM, SELECTORS
+from benchmarks.study.tuning import FAMILIES
 from steer.files import write_atomic
 
 DOCS = ROOT / "docs"
@@ -61,7 +62,7 @@ def write(work: Path) -> None:
     write_atomic(DOCS / "study.json", (json.dumps(values, indent=1) + "\n").encode())
     parts = [_detected(tables), _questions(tables)] if tables else []
     parts += [_section(task, found) for task, found in tables.items()]
-    parts.append(_screen(work))
+    parts += [_tuned(work), _screen(work)]
     replace_section(DOCS / "study.md", "\n\n".join(part for part in parts if part))
 
 
@@ -179,6 +180,40 @@ def _front(found: Table) -> Figure:
 
 def _number(mean: Mean | None) -> float:
     return float("nan") if mean is None else mean.mean
+
+
+def _tuned(work: Path) -> str:
+    """Writes what was tried, by the mean summary of both tasks as used."""
+    paths = [work / "tuning" / f"{cell.name}.json" for cell in CELLS]
+    found = [json.loads(path.read_bytes()) for path in paths if path.exists()]
+    if not found:
+        return ""
+    tried = [name for family in FAMILIES.values() for name in family]
+
+    def summary(each: Mapping[str, Any], name: str, selector: str) -> float | None:
+        return each.get(f"{name} / {selector}", {}).get("summary")
+
+    def mean(name: str) -> float:
+        return sum(summary(each, name, RANDOM) or 0 for each in found) / len(found)
+
+    rows = [
+        [
+            f"`{name}`",
+            *(
+                "" if value is None else f"{value:.2f}"
+                for selector in (RANDOM, CORRECTED)
+                for value in (summary(each, name, selector) for each in found)
+            ),
+        ]
+        for name in sorted(tried, key=mean, reverse=True)
+    ]
+    tasks = [HEADINGS[cell.task] for cell, path in zip(CELLS, paths, strict=True) if path.exists()]
+    head = ["setting", *(f"{task}, {each}" for each in (RANDOM, CORRECTED) for task in tasks)]
+    what = (
+        "The summary, mean of two draws of 100, on rows that no cell reports on; the best by both\n"
+    )
+    what += "tasks comes first."
+    return f"### What was tuned\n\n{what}\n\n{table(head, rows)}"
 
 
 def _screen(work: Path) -> str:

@@ -27,25 +27,25 @@ from steer.models.unfinished import Unfinished
 from steer.runs.generation import generate
 from steer.runs.store import Run
 
-CANDIDATES = {"hypotheses": 300, "comments": 600, "commonsense": 600}
+CANDIDATES = {"hypotheses": 300, "comments": 450, "commonsense": 450}
 """Candidates of a method and cell. A selector keeps one in three, at most half of the rows that are
 reported on."""
 
 CHEAP = "top-k:top_k=1000"
 DEFAULT = "temperature:temperature=0.9"
 STEERED = "steer:gamma=0.1:eta=0.2:alpha=0:temperature=0.9"
-PROPOSALS = (
-    DEFAULT,
-    STEERED,
-    CHEAP,
-    "nucleus:top_p=0.9",
-    "min-p:min_p=0.001",
-    "contrastive-decoding:alpha=0.001:gamma=0.1",
-)
+PROPOSALS = (DEFAULT, STEERED, CHEAP, "nucleus:top_p=0.9")
 """Methods whose candidates are corrected as well, so that there are three for a record."""
 
 SEARCH, FEW_SHOT = "contrastive-search", "few-shot"
-AS_USED = ("plain", "cfg:gamma=0.2:temperature=0.9", SEARCH, FEW_SHOT)
+AS_USED = (
+    "min-p:min_p=0.001",
+    "contrastive-decoding:alpha=0.001:gamma=0.1",
+    "plain",
+    "cfg:gamma=0.2:temperature=0.9",
+    SEARCH,
+    FEW_SHOT,
+)
 """Methods that are measured as people use them alone, so a third of the candidates will do."""
 
 METHODS = (*PROPOSALS, *AS_USED)
@@ -56,6 +56,11 @@ def methods(task: str) -> tuple[str, ...]:
     """Methods of a task: contrastive search is slow, and three of four of its questions are not of
     the form asked for, so it writes hypotheses alone."""
     return tuple(name for name in METHODS if name != SEARCH or task == "hypotheses")
+
+
+def wanted(task: str, name: str) -> int:
+    """Number of candidates of a method in a cell of the task."""
+    return CANDIDATES[task] // (3 if name in AS_USED else 1)
 
 
 SHARES = (8, 4, 2)
@@ -121,11 +126,11 @@ def make_with(
 ) -> Run:
     """Makes at `out` the candidates that `expert`, which `engine` runs, has by a method: `number`,
     or as many as the plan says, with `seed`, or the cell's."""
-    number = number or CANDIDATES[lab.cell.task] // (3 if name in AS_USED else 1)
+    number = number or wanted(lab.cell.task, name)
     seed = lab.cell.seed if seed is None else seed
     method = find_method(name, bool(expert.labels))
-    wanted = {"labels": spread(number, expert.labels)} if expert.labels else {"n": number}
-    config = method.configure(wanted | {"seed": seed}, expert.max_completion_tokens)
+    sizes = {"labels": spread(number, expert.labels)} if expert.labels else {"n": number}
+    config = method.configure(sizes | {"seed": seed}, expert.max_completion_tokens)
     out.parent.mkdir(parents=True, exist_ok=True)
     return generate(config, lab.fit, expert, engine, out)
 

@@ -11,7 +11,7 @@ import torch
 from benchmarks.study import pages, parts, tuning
 from benchmarks.study.measure import CHARACTERS, REAL, measured
 from benchmarks.study.parts import CELLS, cut, part
-from benchmarks.study.plan import DEFAULT, METHODS, PROPOSALS, STEERED, UNTUNED
+from benchmarks.study.plan import CHEAP, DEFAULT, METHODS, STEERED, UNTUNED
 from benchmarks.study.results import Mean, Table, together
 from benchmarks.study.selecting import SELECTORS, Task, corrected, likeliest
 from benchmarks.study.streams import STREAMS, Text, inside
@@ -168,7 +168,7 @@ def test_the_likeliest_third_is_the_likeliest() -> None:
 def test_the_page_shows_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pages, "DOCS", tmp_path)
     (tmp_path / "study.md").write_text("<!-- results: begin -->\nold\n<!-- results: end -->\n")
-    names = [f"{proposal} / {each}" for proposal in PROPOSALS[:2] for each in SELECTORS]
+    names = [f"{proposal} / {each}" for proposal in (CHEAP, STEERED) for each in SELECTORS]
     auroc = dict(zip([REAL, *names], (0.5, 0.7, 0.8, 0.55, 0.72, 0.81, 0.61), strict=True))
     sets = {
         name: dict.fromkeys(pages.ASKED, estimate(1 - value, 0.1))
