@@ -42,10 +42,9 @@ test-avx2: $(READY)
 	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(PYTEST) --plain-processor \
 		tests/engines tests/models/test_machine.py tests/models/test_base.py tests/runs/test_generation.py
 
-# As above; two processes at most, as each starts engines of its own.
+# One thread, for the same reason; and one process, as each engine takes memory for its cache.
 test-vllm: $(VLLM)/.ready
-	OMP_NUM_THREADS=1 $(VLLM)/bin/python -m pytest --numprocesses logical --maxprocesses 2 --dist loadfile \
-		tests/engines/vllm tests/serving/test_vllm.py
+	OMP_NUM_THREADS=1 $(VLLM)/bin/python -m pytest tests/engines/vllm tests/serving/test_vllm.py
 
 # Flipped bits, edited and made-up files, kills, full disks: docs/reliability.md has the table.
 soak: $(READY)
@@ -126,5 +125,5 @@ $(VLLM)/.vllm: constraints-vllm.txt | $(VLLM)/.venv
 	touch $@
 
 $(VLLM)/.ready: pyproject.toml $(VLLM)/.vllm
-	$(VLLM_PIP) --editable '.[ray,serve]' pytest pytest-xdist hypothesis openai
+	$(VLLM_PIP) --editable '.[ray,serve]' pytest hypothesis openai
 	touch $@
