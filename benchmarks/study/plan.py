@@ -53,9 +53,10 @@ UNTUNED = (SEARCH, FEW_SHOT)
 
 
 def methods(task: str) -> tuple[str, ...]:
-    """Methods of a task: contrastive search is slow, and three of four of its questions are not of
-    the form asked for, so it writes hypotheses alone."""
-    return tuple(name for name in METHODS if name != SEARCH or task == "hypotheses")
+    """Methods of a task. Contrastive search is slow, and three of four of its questions are not of
+    the form asked for; few-shot comments seldom end."""
+    left_out = {"hypotheses": (), "comments": (SEARCH, FEW_SHOT), "commonsense": (SEARCH,)}
+    return tuple(name for name in METHODS if name not in left_out[task])
 
 
 def wanted(task: str, name: str) -> int:
