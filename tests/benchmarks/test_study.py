@@ -57,7 +57,7 @@ def test_the_default_of_the_study_is_that_of_the_product() -> None:
     default, steered = find_methods(f"{DEFAULT},{STEERED}", labelled=False)
     (usual,) = find_methods(PROPOSAL, labelled=False)
     assert (default.guidance, default.sampling) == (usual.guidance, usual.sampling)
-    assert steered.guidance == Guidance()
+    assert steered.guidance == Guidance(alpha=0)
     assert len(find_methods(",".join(METHODS), labelled=False)) == len(METHODS)
 
 
