@@ -17,7 +17,6 @@ Adds its ratios to the results of `make bench`, each as soon as it is measured.
 import argparse
 import json
 import os
-import random
 import subprocess
 import sys
 import tempfile
@@ -31,12 +30,11 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks.command import require_place, run
+from benchmarks.corpora import DEMO, docstrings, first_texts, prompt_of, read_corpora
 from benchmarks.machine import machine, results_file
-from benchmarks.measures import PROMPTS
 from benchmarks.pairs import Ratio
 from benchmarks.table import Talk, add, how, read, show
-from examples.demo import PROMPT, TO_FIT
-from examples.docstrings import stdlib_summaries, write_corpus
+from examples.docstrings import write_corpus
 from steer.data.corpus import load_corpus
 from steer.errors import SteerError
 from steer.models.base import pick_device
@@ -45,7 +43,6 @@ ROOT = Path(__file__).parent.parent
 PARTS = ("help", "start", "loss")
 SMALL = 40  # texts of the expert that is only to be started with
 MOST_TEXTS = 2000  # of more than these the newer version holds out a smaller share
-ANY_PROMPT = "A text:"
 SAME = 0.02  # nats: what rounding may change of the base model's loss
 
 
@@ -180,15 +177,14 @@ class Before:
     def loss(self, task: str, texts: Sequence[str]) -> tuple[dict[str, Ratio], dict[str, Any]]:
         """Compares fits on the texts."""
         corpus = self.folder / f"{task}.jsonl"
-        write_corpus(list(texts), corpus)
-        prompt = PROMPT if task == "demo" else PROMPTS.get(task, ANY_PROMPT)
+        write_corpus(first_texts(task, texts, self.plan.texts), corpus)
         pairs = []
         for repeat in range(self.plan.fits):
             fits = []
             for side in (self.old, self.new):
                 self.report(f"fit {repeat + 1} of {self.plan.fits} on {task}: {side.name}")
                 out = self.folder / f"{task}-{side.name}-{repeat}"
-                fits.append(fitted(side, corpus, prompt, out))
+                fits.append(fitted(side, corpus, prompt_of(task), out))
             require_same_test(task, *fits)
             pairs.append((fits[0], fits[1]))
         return compared(task, pairs)
@@ -213,7 +209,7 @@ class Before:
         self.report(f"a small expert: {self.old.name}")
         corpus, out = self.folder / "few.jsonl", self.folder / "small"
         write_corpus(list(load_corpus(str(real)).texts[:SMALL]), corpus)
-        fitted(self.old, corpus, ANY_PROMPT, out, "--epochs", 1)
+        fitted(self.old, corpus, prompt_of(""), out, "--epochs", 1)
         return out
 
 
@@ -326,7 +322,11 @@ def _run(options: argparse.Namespace, console: Console) -> None:
     parts = options.only.split(",")
     if unknown := set(parts) - set(PARTS):
         raise SteerError(f"--only is {', '.join(unknown)}; choose from {', '.join(PARTS)}")
-    corpora = dict(_corpus(each, plan.texts) for each in options.data) if "loss" in parts else {}
+    if plan.texts > MOST_TEXTS:
+        raise SteerError(
+            f"--texts is {plan.texts}; of more than {MOST_TEXTS} the versions hold out other ones"
+        )
+    corpora = read_corpora(options.data if "loss" in parts else ())
     device = pick_device("auto").type
     out = options.out or results_file(device)
     require_place(out)
@@ -337,7 +337,7 @@ def _run(options: argparse.Namespace, console: Console) -> None:
         before = Before(old, new, Path(name), plan, report)
         if options.real is None:
             options.real = Path(name) / "real.jsonl"
-            write_corpus(demo_texts(), options.real)
+            write_corpus(first_texts(DEMO, docstrings(), plan.texts), options.real)
         jobs = [(part, _job(before, part, options)) for part in parts if part != "loss"]
         jobs += [(f"loss, {task}", _fit(before, task, corpora[task])) for task in corpora]
         for part, job in jobs:
@@ -367,27 +367,6 @@ def _sides(old: Path) -> tuple[Side, Side]:
     if not python.is_file():
         raise SteerError(f"there is no {python}; give the bin/steer of a virtual environment")
     return Side("before", python.absolute()), Side("now", Path(sys.executable), ROOT)
-
-
-def _corpus(given: str, texts: int) -> tuple[str, Sequence[str]]:
-    """Name and texts of a corpus: TASK=FILE, or "demo" for what `make demo` fits on."""
-    if texts > MOST_TEXTS:
-        raise SteerError(
-            f"--texts is {texts}; of more than {MOST_TEXTS} the versions hold out other ones"
-        )
-    task, _, file = given.partition("=")
-    if file:
-        return task, load_corpus(file).texts[:texts]
-    if task != "demo":
-        raise SteerError(f"--data is {given}; give TASK=FILE, or demo")
-    return task, demo_texts()[:texts]
-
-
-def demo_texts() -> list[str]:
-    """Texts that `make demo` fits on."""
-    texts = stdlib_summaries()
-    random.Random(0).shuffle(texts)
-    return texts[:TO_FIT]
 
 
 if __name__ == "__main__":

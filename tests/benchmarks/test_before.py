@@ -88,7 +88,10 @@ def test_sides_take_turns_and_the_first_turn_is_not_counted(tmp_path: Path) -> N
     [
         (["--old", "nowhere/steer"], "there is no nowhere/python"),
         (["--old", f"{sys.executable}", "--only", "end"], "--only is end; choose from help"),
-        (["--old", f"{sys.executable}", "--data", "mine"], "--data is mine; give TASK=FILE"),
+        (
+            ["--old", f"{sys.executable}", "--data", "mine"],
+            "found the corpus 'mine'; give TASK",
+        ),
         (["--old", f"{sys.executable}", "--texts", "2001"], "--texts is 2001; of more than 2000"),
     ],
 )
