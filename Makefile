@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+# Not compiled: Python does so with what it imports, when it first does, and that is far from all.
+PIP := $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt
 READY := $(VENV)/.ready
 # A process for each core, of one thread: the tests' model is tiny, and more threads wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
@@ -105,6 +106,8 @@ $(VENV)/.steer: pyproject.toml $(VENV)/.torch $(VENV)/.models
 $(READY): $(VENV)/.steer
 	@echo "Set-up: what tests and development need ..."
 	@$(PIP) --editable '.[dev]'
+# The tests' processes would each compile the same; some packages have files that are no Python.
+	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true
 	@touch $@
 
 # Apart, so that what they need changes nothing in the list that they make.

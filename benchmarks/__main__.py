@@ -19,7 +19,7 @@ from benchmarks.ours import Ours
 from benchmarks.pairs import Ratio, Side
 from benchmarks.plan import CUDA, MINUTES, PROBED, QUICK, QUICK_MINUTES, Budget, choose, probe
 from benchmarks.suite import TARGETS, Suite
-from benchmarks.table import Talk, show, write
+from benchmarks.table import Talk, read, show, write
 from steer.errors import SteerError
 from steer.models.base import pick_device
 from steer.models.packaged import EMBEDDED, default_model
@@ -59,6 +59,7 @@ def _run(options: argparse.Namespace, console: Console) -> None:
     device = pick_device(options.device).type
     out = options.out or results_file(device)
     require_place(out)
+    read(out)  # what others added to it stays
     minutes = _minutes(options)
     budget = Budget(minutes)
     # The random shapes that follow on a GPU are not in the budget.

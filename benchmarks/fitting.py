@@ -4,7 +4,7 @@ Three sides in turns, on the same texts: `steer fit` with its tests and its savi
 forward and backward of 8 rows of 48 tokens without padding, as many tokens as the texts have; and
 what a user would write with PEFT and Transformers' Trainer (the same adapter, batches of 8 padded
 texts, a test at the end of each epoch). Loading the model counts for no side, and the prompt counts
-as part of every text. Writes benchmarks/results/fitting-MACHINE.json.
+as part of every text. Adds both ratios to the results of `make bench`.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from benchmarks.command import require_place, run
 from benchmarks.lab import PROMPT, Lab, prepare
 from benchmarks.machine import machine, results_file
 from benchmarks.pairs import Ratio
-from benchmarks.table import Talk, keep
+from benchmarks.table import Talk, add, how, read, show
 from steer.data.corpus import Corpus
 from steer.models.base import load_model, load_tokenizer, pick_device
 from steer.models.examples import Encoded, encode
@@ -141,8 +141,10 @@ class _Clock:
         self.tokens = max(self.tokens, progress.tokens)
 
 
-def measure(lab: Lab, plan: Plan, report: Callable[[str], None]) -> dict[str, Any]:
-    """Measures the sides in turns: both ratios, and tokens a second of each side."""
+def measure(
+    lab: Lab, plan: Plan, report: Callable[[str], None]
+) -> tuple[dict[str, Ratio], dict[str, Ratio]]:
+    """Measures the sides in turns: both ratios by name, and tokens a second of each side."""
     sides = Sides(lab, plan)
     rates: dict[str, list[float]] = {"steer": [], "steps": [], "trainer": []}
     for repeat in range(plan.repeats):
@@ -155,8 +157,7 @@ def measure(lab: Lab, plan: Plan, report: Callable[[str], None]) -> dict[str, An
         )
         for name in ("steps", "trainer")
     }
-    seconds = {f"{name}_tokens_per_second": Ratio.of(found) for name, found in rates.items()}
-    return {name: vars(found) for name, found in (ratios | seconds).items()}
+    return ratios, {name: Ratio.of(found) for name, found in rates.items()}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -175,15 +176,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(plan: Plan, model: str | None, given: Path | None, console: Console) -> None:
     device = pick_device("auto").type
-    out = given or results_file(device, "fitting")
+    out = given or results_file(device)
     require_place(out)
+    read(out)
     use_cpus()
-    talk = Talk(console)
+    talk, where = Talk(console), machine(device)
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(prepare(Path(folder), model, device), plan, talk)
-    for name, each in found.items():
-        console.print(f"{name}: {each['median']:.2f} ({each['low']:.2f} to {each['high']:.2f})")
-    keep(out, found, machine(device), plan, console)
+        ratios, rates = measure(prepare(Path(folder), model, device), plan, talk)
+    show(ratios, [], console)
+    said = how("python -m benchmarks.fitting", where, asdict(plan))
+    said["tokens_per_second"] = {name: asdict(rate) for name, rate in rates.items()}
+    add(out, "fitting", ratios, said)
+    console.print(f"Added to {out}", highlight=False, markup=False)
 
 
 if __name__ == "__main__":

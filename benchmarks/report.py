@@ -15,7 +15,8 @@ from typing import Any
 from benchmarks.levers import AS_IT_IS
 from benchmarks.pairs import Ratio
 from benchmarks.pictures import PICTURES, Picture, draw
-from benchmarks.suite import MEANINGS, TARGETS, met
+from benchmarks.suite import in_words, met, target
+from benchmarks.table import ADDED, is_ratio
 from steer.errors import SteerError
 
 ROOT = Path(__file__).parent.parent
@@ -48,7 +49,7 @@ class Results:
     @property
     def can(self) -> str:
         """Abilities of the processor, or the GPU's name."""
-        if gpu := self.found["machine"].get("gpu"):
+        if gpu := self.found.get("machine", {}).get("gpu"):
             return str(gpu)
         capability = self.path.stem.partition("cpu")[2].strip("-").replace("-", " ")
         return f"{capability.upper()}, fp32" if capability else "bf16 in hardware"
@@ -84,13 +85,14 @@ def main(results: Path = ROOT / "benchmarks" / "results", docs: Path = ROOT / "d
     """Rewrites the sections; returns the exit code."""
     try:
         runs, curves = Results.all(results), Results.all(results, "curves")
+        whole = [run for run in runs if "measurements" in run.found]
         replace_sections(
             docs / "performance.md",
             {
-                "expect": _expect(runs),
+                "expect": _expect(whole),
                 "compare": _ratios(runs),
                 "settings": _curves(curves),
-                "tables": _tables(runs, Results.all(results, "levers"), curves, docs),
+                "tables": _tables(whole, Results.all(results, "levers"), curves, docs),
                 "tried": _tried(results),
             },
         )
@@ -116,16 +118,19 @@ def _expected(rate: float | None) -> str:
 
 def _ratios(runs: Sequence[Results]) -> str:
     """Writes every ratio, a column a machine: median, lowest and highest, and a missed target."""
-    names = {name: None for run in runs for name in run.found if _is_ratio(run.found[name])}
+    names = {name: None for run in runs for name in run.found if is_ratio(run.found[name])}
     rows = [
         [
-            MEANINGS.get(name, f"`{name}`"),
-            " ".join(map(str, TARGETS.get(name, ()))),
+            in_words(name),
+            " ".join(map(str, target(name) or ())),
             *(_ratio(name, run.found.get(name)) for run in runs),
         ]
         for name in names
     ]
-    return table(["ratio", "target", *(run.can for run in runs)], rows)
+    lists = [found for run in runs if (found := _by_others(run))]
+    if lists:
+        lists.insert(0, "Not by `make bench`:")
+    return "\n\n".join([table(["ratio", "target", *(run.can for run in runs)], rows), *lists])
 
 
 def _ratio(name: str, value: Mapping[str, float] | None) -> str:
@@ -136,8 +141,18 @@ def _ratio(name: str, value: Mapping[str, float] | None) -> str:
     return f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f}){missed}"
 
 
-def _is_ratio(value: Any) -> bool:
-    return isinstance(value, dict) and set(value) == {"median", "low", "high"}
+def _by_others(run: Results) -> str:
+    """Says of each ratio that another command than `make bench` measured by which, where, and how
+    long both sides took: a line of a list for each measurement."""
+    lines = []
+    for name, entry in run.found.get(ADDED, {}).items():
+        machine, seconds = entry["machine"], entry.get("seconds", {})
+        parts = [f"*{run.can}, {name}*: `{entry['command']}`", machine["cpu"]]
+        parts += [f"{machine['threads']} threads", machine["dtype"]]
+        parts += [f"{side} {value['median']:.2g} s" for side, value in seconds.items()]
+        parts += [entry["note"]] if "note" in entry else []
+        lines.append(fill(f"- {', '.join(parts)}.", 95, subsequent_indent="  "))
+    return "\n".join(lines)
 
 
 def _curves(curves: Sequence[Results]) -> str:

@@ -30,8 +30,14 @@ TARGETS = {
     "steer_over_plain_llama_1b_256": (">=", 0.45),
     "steer_over_plain_llama_8b_32": (">=", 0.75),
     "steer_over_plain_llama_8b_256": (">=", 0.45),
+    "fit_over_steps": (">=", 0.9),
+    "fit_over_trainer": (">=", 1.5),
+    "fit_time_to_loss_over_before": ("<=", 0.5),
+    "steer_start_over_before": ("<=", 0.5),
+    "demo_over_before": ("<=", 0.6),
 }
-"""What each ratio should be; those of the Llamas are measured on a GPU."""
+"""What each ratio should be; those of the Llamas are measured on a GPU. Of ratios that are measured
+of several corpora, the name without the corpus."""
 
 MEANINGS = {
     "steer_over_plain_64": "STEER over our own plain sampling, 64 rows",
@@ -53,8 +59,22 @@ MEANINGS = {
     "plain_int8_over_plain_1": "our plain sampling, weights of int8 over those as they are, 1 row",
     "plain_over_llamacpp_1": "our plain sampling, weights of int8, over llama.cpp's Q4_0, 1 row",
     "plain_auto_over_llamacpp_1": "the same with our weights as they are",
+    "fit_over_steps": "a whole fit over bare training steps",
+    "fit_over_trainer": "a whole fit over PEFT with Transformers' Trainer",
+    "fit_time_to_loss_over_before": "time until the lowest held-out loss of the version before, "
+    "over that version's fit",
+    "fit_time_over_before": "time of the whole fit over that of the version before",
+    "steer_start_over_before": "time from the shell to the first token, over the version before",
+    "help_over_before": "time of steer --help over the version before",
+    "demo_over_before": "time of make demo from an empty folder, over the version before",
+    "demo_setup_over_before": "the same, its set-up alone",
+    "demo_run_over_before": "the same, without its set-up",
 }
-"""Each ratio in words; ratios are of tokens a second unless they say otherwise."""
+"""Each ratio in words; ratios are of tokens a second unless they say otherwise. Of ratios that are
+measured of several corpora, the name without the corpus."""
+
+OF_CORPORA = ("fit_time_to_loss_over_before", "fit_time_over_before")
+"""Ratios that have the name of a corpus after theirs."""
 
 
 class Suite:
@@ -208,9 +228,30 @@ def _comparison(ours: str, theirs: str, rows: int, start_share: float = 1.0) -> 
     return Comparison(name, ours, theirs, start_share)
 
 
+def in_words(name: str) -> str:
+    """Says what the ratio is of."""
+    kind, corpus = _kind(name)
+    words = MEANINGS.get(kind, f"`{name}`")
+    return f"{words}: {corpus}" if corpus else words
+
+
+def target(name: str) -> tuple[str, float] | None:
+    """Finds what the ratio should be, if anything."""
+    return TARGETS.get(_kind(name)[0])
+
+
 def met(name: str, ratio: Ratio) -> bool | None:
     """Whether the median reaches its target; None without a target."""
-    if name not in TARGETS:
+    wanted = target(name)
+    if wanted is None:
         return None
-    sign, target = TARGETS[name]
-    return ratio.median >= target if sign == ">=" else ratio.median <= target
+    sign, limit = wanted
+    return ratio.median >= limit if sign == ">=" else ratio.median <= limit
+
+
+def _kind(name: str) -> tuple[str, str]:
+    """Parts a ratio's name into what is measured and the corpus, "" where there is but one."""
+    for kind in OF_CORPORA:
+        if name.startswith(f"{kind}_"):
+            return kind, name.removeprefix(f"{kind}_")
+    return name, ""

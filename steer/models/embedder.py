@@ -2,7 +2,7 @@
 
 import hashlib
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -70,6 +70,27 @@ class Embedder:
         rows = self.model.encode(texts, batch_size=_BATCH, show_progress_bar=False)
         norms = np.linalg.norm(rows, axis=1, keepdims=True)
         return (rows / np.maximum(norms, np.finfo(np.float32).tiny)).astype(np.float32)
+
+
+class LateEmbedder:
+    """An embedder that `load` loads when it first embeds: its libraries take as long to import as a
+    short run takes to write. For one that is known to be there."""
+
+    def __init__(self, name: str, load: Callable[[], Embedder]) -> None:
+        self.name, self._load = name, load
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """Embeds texts as `Embedder.embed` does. Raises `SteerError` when it cannot be loaded."""
+        return self._loaded.embed(texts)
+
+    @cached_property
+    def _loaded(self) -> Embedder:
+        return self._load()
+
+
+def is_packaged(name: str | None) -> bool:
+    """Whether the embedder called `name` (None: the default) is in an installed package."""
+    return name in (None, PACKAGED) and _packaged_folder() is not None
 
 
 def load_embedder(name: str | None = None, cache: Cache | None = None) -> Embedder:

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Protocol
 
 from steer.config import RunConfig, Sources
+from steer.correction.features import Embeds
 from steer.correction.selector import enough
 from steer.data.corpus import Corpus, as_corpus
 from steer.engines.interface import Completion, Engine, Step, complete
 from steer.errors import SteerError
 from steer.models.cache import Cache
-from steer.models.embedder import Embedder, load_embedder
+from steer.models.embedder import PACKAGED, Embedder, LateEmbedder, is_packaged, load_embedder
 from steer.models.expert import Expert
 from steer.runs.asking import chats_for
 from steer.runs.growth import completed
@@ -207,9 +208,10 @@ def _make_runs(
         _make_rounds(runs, crew, on_progress)
 
 
-def _selector(jobs: Jobs, real: Corpus) -> Embedder | None:
-    """Loads the embedder that a selector reads, if one is asked for. It keeps nothing on disk: a
-    run's candidates are many and never come again."""
+def _selector(jobs: Jobs, real: Corpus) -> Embeds | None:
+    """Finds the embedder that a selector reads, if one is asked for. It keeps nothing on disk: a
+    run's candidates are many and never come again. It is loaded now where it may not be there, and
+    else after the first round."""
     names = {config.selector for config in jobs.values() if config.candidates > 1}
     if len(names) > 1:
         raise SteerError(
@@ -218,8 +220,15 @@ def _selector(jobs: Jobs, real: Corpus) -> Embedder | None:
         )
     if not names or not enough(real.texts):
         return None
+    name = names.pop()
+    if is_packaged(name):
+        return LateEmbedder(PACKAGED, lambda: _load_selector(name))
+    return _load_selector(name)
+
+
+def _load_selector(name: str | None) -> Embedder:
     try:
-        return load_embedder(names.pop())
+        return load_embedder(name)
     except SteerError as error:
         told = str(error).replace("--embedder", "--selector")
         raise SteerError(f"{told}; or correct nothing: --candidates 1") from None

@@ -151,12 +151,12 @@ def test_every_lever_is_turned_off_once(tmp_path: Path) -> None:
 
 
 def test_a_whole_fit_is_set_beside_bare_steps_and_a_trainer(lab: Lab) -> None:
-    found = fitting.measure(lab, fitting.Plan(texts=24, epochs=1, repeats=1), lambda text: None)
-    assert all(plausible(each) for each in found.values())
-    rates = {name: found[f"{name}_tokens_per_second"] for name in ("steer", "steps", "trainer")}
+    plan = fitting.Plan(texts=24, epochs=1, repeats=1)
+    ratios, rates = fitting.measure(lab, plan, lambda text: None)
+    assert all(rate.plausible for rate in rates.values())
     for other in ("steps", "trainer"):
-        expected = rates["steer"]["median"] / rates[other]["median"]
-        assert found[f"fit_over_{other}"]["median"] == pytest.approx(expected)
+        expected = rates["steer"].median / rates[other].median
+        assert ratios[f"fit_over_{other}"].median == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("part", levers.FREE, ids=lambda part: part.name)

@@ -211,3 +211,22 @@ def test_without_an_embedder_the_way_on_is_said(
     monkeypatch.setattr("steer.runs.generation.load_embedder", load)
     with pytest.raises(SteerError, match="--selector; or correct nothing: --candidates 1"):
         run(tmp_path / "run")
+
+
+def test_the_selectors_libraries_wait_until_a_round_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    def load(name: str | None) -> WordEmbedder:
+        done.append("loaded")
+        return WordEmbedder()
+
+    monkeypatch.setattr("steer.runs.generation.is_packaged", lambda name: True)
+    monkeypatch.setattr("steer.runs.generation.load_embedder", load)
+    run(
+        tmp_path / "run",
+        CONFIG.model_copy(update={"n": 60}),
+        on_progress=lambda progress: done.append("token") if progress.tokens else None,
+    )
+    assert done.count("loaded") == 1 and done[0] == "token"

@@ -163,8 +163,10 @@ class Joint:
         """Keeps a second copy of the weights, with the adapter added in; once."""
         if self.down and not self.merged:
             down, both = self.down.dense.float(), self.both.dense
-            weight, up = both.float().tensor_split((down.shape[1],), dim=1)
-            self.merged = self.product((weight + up @ down).to(both.dtype), self.both.bias)
+            base, up = both.tensor_split((down.shape[1],), dim=1)
+            # In place: new memory, page by page, takes longer than the product.
+            merged = base.to(torch.float32, copy=True).addmm_(up.float(), down)
+            self.merged = self.product(merged.to(both.dtype), self.both.bias)
 
 
 class Part(nn.Module):
