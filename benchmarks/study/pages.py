@@ -12,7 +12,7 @@ from benchmarks.pictures import draw_picture
 from benchmarks.report import ROOT, replace_section, table
 from benchmarks.study.measure import CHARACTERS, REAL
 from benchmarks.study.parts import CELLS, TASKS
-from benchmarks.study.plan import CHEAP, DEFAULT, METHODS, PROPOSALS, STEERED
+from benchmarks.study.plan import CHEAP, DEFAULT, METHODS, NUCLEUS, STEERED
 from benchmarks.study.results import Mean, Table, read, together
 from benchmarks.study.selecting import CORRECTED, LIKELIEST, RANDOM, SELECTORS
 from benchmarks.study.tuning import FAMILIES
@@ -38,6 +38,7 @@ PAIRS: Pairs = (
     ((DEFAULT, CORRECTED), (DEFAULT, LIKELIEST)),
     ((DEFAULT, CORRECTED), (CHEAP, LIKELIEST)),
     ((DEFAULT, CORRECTED), (CHEAP, CORRECTED)),
+    ((DEFAULT, CORRECTED), (NUCLEUS, CORRECTED)),
     ((DEFAULT, CORRECTED), (STEERED, CORRECTED)),
     ((STEERED, CORRECTED), (CHEAP, RANDOM)),
     ((STEERED, CORRECTED), (STEERED, RANDOM)),
@@ -82,7 +83,7 @@ def _detected(tables: Mapping[str, Table]) -> str:
     """Writes the table of selectors and proposals, by how well character n-grams detect them."""
     rows = []
     for task, found in tables.items():
-        for proposal in PROPOSALS:
+        for proposal in METHODS:
             names = [f"{proposal} / {selector}" for selector in SELECTORS]
             if names[0] in found.sets:
                 values = [_value(found.mean(CHARACTERS, name), 3) for name in names]
@@ -106,10 +107,7 @@ def _differences(tables: Mapping[str, Table], metric: str, what: str, pairs: Pai
     rows = []
     for (one, selector), (other, second) in pairs:
         names = f"{one} / {selector}", f"{other} / {second}"
-        gains = [
-            found.difference(metric, *names) if set(names) <= set(found.sets) else None
-            for found in tables.values()
-        ]
+        gains = [found.difference(metric, *names) for found in tables.values()]
         known = [gain for gain in gains if gain]
         mean = _signed(together(known) if known else None)
         ours, theirs = (f"{SHORT[p]}, {s}" for p, s in ((one, selector), (other, second)))
@@ -157,10 +155,11 @@ def _front(found: Table) -> Figure:
     axes = figure.add_subplot()
     real = found.mean("vendi_1", REAL)
     assert real is not None
-    for proposal in PROPOSALS:
+    for proposal in METHODS:
         ends = [f"{proposal} / {selector}" for selector in (RANDOM, CORRECTED)]
-        if not set(ends) <= set(found.sets):
+        if ends[0] not in found.sets:
             continue
+        ends = [name for name in ends if name in found.sets]
         x = [_number(found.mean("vendi_1", name)) / real.mean for name in ends]
         y = [_number(found.mean(CHARACTERS, name)) for name in ends]
         (line,) = axes.plot(x, y, lw=0.8, alpha=0.7, label=proposal)

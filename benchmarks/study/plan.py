@@ -34,7 +34,8 @@ reported on."""
 CHEAP = "top-k:top_k=1000"
 DEFAULT = "temperature:temperature=0.9"
 STEERED = "steer:gamma=0.1:eta=0.2:alpha=0:temperature=0.9"
-PROPOSALS = (DEFAULT, STEERED, CHEAP, "nucleus:top_p=0.9")
+NUCLEUS = "nucleus:top_p=0.9"
+PROPOSALS = (DEFAULT, STEERED, CHEAP, NUCLEUS)
 """Methods whose candidates are corrected as well, so that there are three for a record."""
 
 SEARCH, FEW_SHOT = "contrastive-search", "few-shot"

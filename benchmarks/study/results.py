@@ -41,8 +41,10 @@ class Table:
         return tuple(key for key in first if all(key in s for c in self.cells for s in c.values()))
 
     def mean(self, metric: str, name: str) -> Mean | None:
-        """Computes the mean over the cells; None where one has no value. The interval holds the
-        noise of the texts, not that of fitting another expert."""
+        """Computes the mean over the cells; None where one has no value or no such set. The
+        interval holds the noise of the texts, not that of fitting another expert."""
+        if name not in self.sets:
+            return None
         found = [cell[name][metric] for cell in self.cells]
         if any(each["value"] is None for each in found):
             return None
