@@ -54,10 +54,10 @@ UNTUNED = (SEARCH, FEW_SHOT)
 
 
 def methods(task: str) -> tuple[str, ...]:
-    """Methods of a task. Contrastive search is slow, and three of four of its questions are not of
-    the form asked for; few-shot comments seldom end."""
-    left_out = {"hypotheses": (), "comments": (SEARCH, FEW_SHOT), "commonsense": (SEARCH,)}
-    return tuple(name for name in METHODS if name not in left_out[task])
+    """Methods of a task. Contrastive search is slow and three of four of its questions are not of
+    the form asked for, and few-shot comments and questions seldom end: both write hypotheses
+    alone."""
+    return tuple(name for name in METHODS if task == "hypotheses" or name not in UNTUNED)
 
 
 def wanted(task: str, name: str) -> int:
