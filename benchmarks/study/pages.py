@@ -12,7 +12,7 @@ from benchmarks.pictures import draw_picture
 from benchmarks.report import ROOT, replace_section, table
 from benchmarks.study.measure import CHARACTERS, REAL
 from benchmarks.study.parts import CELLS, TASKS
-from benchmarks.study.plan import CHEAP, DEFAULT, METHODS, NUCLEUS, STEERED
+from benchmarks.study.plan import CHEAP, DEFAULT, METHODS, MIN_P, NUCLEUS, STEERED
 from benchmarks.study.results import Mean, Table, read, together
 from benchmarks.study.selecting import CORRECTED, LIKELIEST, RANDOM, SELECTORS
 from benchmarks.study.tuning import FAMILIES
@@ -39,6 +39,10 @@ PAIRS: Pairs = (
     ((DEFAULT, CORRECTED), (CHEAP, LIKELIEST)),
     ((DEFAULT, CORRECTED), (CHEAP, CORRECTED)),
     ((DEFAULT, CORRECTED), (NUCLEUS, CORRECTED)),
+    ((DEFAULT, CORRECTED), (MIN_P, CORRECTED)),
+    ((MIN_P, CORRECTED), (MIN_P, RANDOM)),
+    ((STEERED, CORRECTED), (MIN_P, RANDOM)),
+    ((STEERED, CORRECTED), (MIN_P, CORRECTED)),
     ((DEFAULT, CORRECTED), (STEERED, CORRECTED)),
     ((STEERED, CORRECTED), (CHEAP, RANDOM)),
     ((STEERED, CORRECTED), (STEERED, RANDOM)),

@@ -34,13 +34,12 @@ reported on."""
 CHEAP = "top-k:top_k=1000"
 DEFAULT = "temperature:temperature=0.9"
 STEERED = "steer:gamma=0.1:eta=0.2:alpha=0:temperature=0.9"
-NUCLEUS = "nucleus:top_p=0.9"
-PROPOSALS = (DEFAULT, STEERED, CHEAP, NUCLEUS)
+NUCLEUS, MIN_P = "nucleus:top_p=0.9", "min-p:min_p=0.001"
+PROPOSALS = (DEFAULT, STEERED, CHEAP, NUCLEUS, MIN_P)
 """Methods whose candidates are corrected as well, so that there are three for a record."""
 
 SEARCH, FEW_SHOT = "contrastive-search", "few-shot"
 AS_USED = (
-    "min-p:min_p=0.001",
     "contrastive-decoding:alpha=0.001:gamma=0.1",
     "plain",
     "cfg:gamma=0.2:temperature=0.9",
