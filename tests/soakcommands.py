@@ -140,7 +140,7 @@ def _done(arguments: list[str]) -> Ended:
 
 
 def _phases(folder: Path) -> dict[str, Phase]:
-    base = tiny.save_tiny_model(folder / "base")
+    base = tiny.save_tiny_model(folder / "base", readable=True)
     real = folder / "real.txt"
     real.write_text("\n".join(tiny.TEXTS[:40]), "utf-8")
     fit = ["fit", str(real), "--base", str(base), "--prompt", tiny.PROMPT, "--epochs", "1"]

@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from steer.data.corpus import Corpus
+from steer.engines.choice import EngineSpec
 from steer.engines.hf.engine import HFEngine
 from steer.errors import SteerError
 from steer.models.expert import Expert
 from steer.report.material import Material
+from steer.runs.launch import as_begun
 from steer.runs.traces import Trace, Tracer
 
 
@@ -17,7 +19,7 @@ def make_traces(
 ) -> Mapping[str, Sequence[Trace]]:
     """Traces the first `count` records of each method, by `expert` or that which its run names.
     Raises `SteerError` where one cannot be traced."""
-    found, loaded = dict[str, Sequence[Trace]](), dict[str, tuple[Expert, HFEngine]]()
+    found, loaded = dict[str, Sequence[Trace]](), dict[tuple[str, str], tuple[Expert, HFEngine]]()
     for method in material.methods:
         records = method.run.records[:count]
         # Few-shot prompting has no expert to compare with.
@@ -26,10 +28,13 @@ def make_traces(
         folder = expert or method.run.sources.expert
         if folder is None:
             raise SteerError(f"{method.name} does not say which expert wrote it; give --expert")
-        if str(folder) not in loaded:
-            own = Expert.load(Path(folder))
-            loaded[str(folder)] = own, HFEngine(own.base, own.path)
-        wrote, engine = loaded[str(folder)]
+        own = Expert.load(Path(folder))
+        # In the dtype that wrote the records, or a trace would not be theirs.
+        dtype = as_begun(EngineSpec(own.base, own.path), method.run.path).dtype
+        key = str(folder), dtype
+        if key not in loaded:
+            loaded[key] = own, HFEngine(own.base, own.path, dtype=dtype)
+        wrote, engine = loaded[key]
         found[method.name] = Tracer(method.run, wrote, real, engine).trace(records)
     return found
 

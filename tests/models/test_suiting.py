@@ -43,7 +43,7 @@ def test_fit_says_both_before_it_ends_and_keeps_them(
     tiny_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     corpus = Corpus(tuple(f"{HAN}{HAN[n % 11]}{n}" for n in range(30)), None, "han")
-    settings = FitSettings(epochs=1, rank=2, batch=16, lr=1e-7)
+    settings = FitSettings(epochs=1, rank=2, batch=16, lr=1e-4)
     with caplog.at_level(logging.WARNING):
         expert = fit(corpus, "写:", tmp_path / "out", base=str(tiny_model), settings=settings)
     for part in ("tokens a letter", "hardly falls"):

@@ -186,7 +186,7 @@ def test_a_broken_body_is_no_error_of_the_server(server: Running) -> None:
 
 
 def test_judged_texts_become_a_run(server: Running, served: list[Served]) -> None:
-    found = server.post(**ASKED | {"n": 3}).json()
+    found = server.post(**READABLE | {"n": 3}).json()
     ids = [f"{found['id']}/{each['index']}" for each in found["choices"]]
     verdicts = dict(zip(ids, ("keep", "reject", "keep"), strict=True))
     saved = server.post("/steer/runs", name="by-hand", verdicts=verdicts)
