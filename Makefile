@@ -18,7 +18,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 .PHONY: help setup demo test test-avx2 test-vllm soak sbom audit check bench format clean
 
 help:
-	@echo "make demo       fit, generate and evaluate on a small real corpus (5 to 25 minutes)"
+	@echo "make demo       fit, generate and evaluate on a small real corpus (3 to 25 minutes)"
 	@echo "make test       the tests"
 	@echo "make test-avx2  those of the engines, as a processor without AVX-512 runs them"
 	@echo "make test-vllm  those of the vllm engine, on vLLM's CPU build"
