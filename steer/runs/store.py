@@ -176,7 +176,12 @@ def open_store(out: Path | str, config: RunConfig, sources: Sources) -> Iterator
     if place.has(_IDENTITY):
         _read_identity(place)  # whatever else it is, it is left alone
     else:
-        place.refuse_foreign()
+        try:
+            place.refuse_foreign()
+        except SteerError:
+            # Another process may have begun the run since it was looked for.
+            if not place.has(_IDENTITY):
+                raise
     with place.hold():
         if not place.has(_IDENTITY):
             place.write(_IDENTITY, _identity(config, sources))
