@@ -10,6 +10,7 @@ import pytest
 
 from steer.cli.main import main
 from steer.data.corpus import load_corpus
+from steer.engines.hf.engine import HFEngine
 from steer.errors import SteerError
 from steer.guidance import Shown
 from steer.models.base import load_tokenizer
@@ -74,6 +75,20 @@ def test_a_trace_says_of_each_stream_what_the_reference_says(
                     assert each["streams"][number] == pytest.approx(
                         float(expected[each["id"]]), abs=1e-3
                     )
+
+
+def test_records_are_traced_in_the_dtype_that_wrote_them(
+    made: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def load(*given: Any, dtype: str = "auto") -> HFEngine:
+        asked.append(dtype)
+        return HFEngine(*given, dtype=dtype)
+
+    monkeypatch.setattr("steer.report.tracing.HFEngine", load)
+    write(made, tmp_path / "report.html", traces=1)
+    assert asked == ["float32"]
 
 
 def test_a_page_has_no_traces_unless_asked(made: tuple[Path, Path], tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from steer.config import Guidance, RunConfig, Sources
 from steer.errors import SteerError
 from steer.files import write_atomic
+from steer.runs.places import Folder
 from steer.runs.records import Record, Reject
 from steer.runs.store import Run, open_store
 from tests.stub import FIELDS
@@ -118,6 +119,17 @@ def test_foreign_folders_are_left_alone(tmp_path: Path) -> None:
         with pytest.raises(SteerError, match=message), open_store(path, CONFIG, SOURCES):
             pass
     assert files(tmp_path) == before
+
+
+def test_a_run_that_begins_while_it_is_looked_for_is_no_foreign_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_run(tmp_path / "run")
+    looks, has = iter([False]), Folder.has
+    monkeypatch.setattr(Folder, "has", lambda at, name: next(looks, has(at, name)))
+    with open_store(tmp_path / "run", CONFIG, SOURCES) as store:
+        assert list(store.rounds()) == ROUNDS
+    assert next(looks, "used") == "used"
 
 
 def test_a_run_of_another_format_names_the_version(tmp_path: Path) -> None:
