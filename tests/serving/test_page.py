@@ -314,9 +314,12 @@ def test_texts_that_may_insult_are_masked_until_somebody_unmasks_them(
         words = [each for each in re.findall(r"[^\W_]{2,}", masked) if each != "end"]
         assert "W·· d··· t·· m···" in masked and words == []
         assert "·" in page.text_content("#as-request")
+        page.route("**/steer/**", lambda route: None)  # no answer: a text is masked without one
+        read = page.locator("#reading li").all_inner_texts()
         page.click("#unmask")
         whole = page.evaluate(SEEN)
         assert "Why does the moon" in whole
+        assert page.locator("#reading li").all_inner_texts() != read
         assert len(whole) == len(masked) and "·" not in page.text_content("#as-request")
         page.click("#unmask")
         assert page.evaluate(SEEN) == masked

@@ -9,6 +9,8 @@ import { body, button, byId, changed, element, onChange, problem, questionOf, st
 const REST = 300; // ms without a change of the settings before the server is asked
 let running = null;
 let waiting = null;
+let reads = null; // what the streams read, as the server answered last
+let asking = null;
 
 function card(list, id, text) {
   const made = element("li");
@@ -101,32 +103,42 @@ export async function write() {
 }
 
 /* What each stream reads before the text: the panels as they are drawn. */
-async function showReads() {
+function listReads() {
+  if (!reads) return;
+  byId("reading").replaceChildren(
+    ...reads.map((each) => {
+      const [made, items] = [element("div", "stream"), element("ol")];
+      const who = each.adapter ? "the expert" : "the base model";
+      made.append(element("h2", "side", `${each.name}: ${who}, weight ${each.weight}`));
+      items.append(...each.texts.map((text) => element("li", "", shown(text))));
+      if (each.texts.length) made.append(items);
+      made.append(element("p", "muted", each.prompt));
+      return made;
+    }),
+  );
+}
+
+/* Asks the server for them; of answers that overtake each other the last question's counts. */
+async function askReads() {
   if (!byId("reads").open || !state.models.length) return;
-  const where = byId("reading");
+  const mine = (asking = {});
   try {
     const { streams } = await post("/steer/streams", body(false));
-    where.replaceChildren(
-      ...streams.map((each) => {
-        const [made, items] = [element("div", "stream"), element("ol")];
-        const who = each.adapter ? "the expert" : "the base model";
-        made.append(element("h2", "side", `${each.name}: ${who}, weight ${each.weight}`));
-        items.append(...each.texts.map((text) => element("li", "", shown(text))));
-        if (each.texts.length) made.append(items);
-        made.append(element("p", "muted", each.prompt));
-        return made;
-      }),
-    );
+    if (asking !== mine) return;
+    reads = streams;
+    listReads();
   } catch (error) {
-    where.replaceChildren(element("p", "muted", error.message));
+    if (asking !== mine) return;
+    reads = null;
+    byId("reading").replaceChildren(element("p", "muted", error.message));
   }
 }
 
 export function startWrite() {
-  byId("reads").addEventListener("toggle", showReads);
+  byId("reads").addEventListener("toggle", askReads);
   onChange("settings", () => {
     clearTimeout(waiting);
-    waiting = setTimeout(showReads, REST);
+    waiting = setTimeout(askReads, REST);
   });
   byId("go").addEventListener("click", write);
   byId("stop").addEventListener("click", () => running?.abort());
@@ -140,7 +152,7 @@ export function startWrite() {
       each.querySelector(".text").textContent = shown(text);
       if (answers) each.querySelector(".asks").textContent = shown(questionOf(answers));
     }
-    showReads();
+    listReads();
   });
   onChange("focus", () => {
     for (const each of document.querySelectorAll(".written [data-id]")) {
