@@ -351,6 +351,20 @@ def test_what_a_text_answers_stands_above_it(browser: Any, tiny_expert: Path) ->
         page.close()
 
 
+def test_what_a_text_answers_is_masked_too(browser: Any, tiny_expert: Path) -> None:
+    served = load(
+        [adapted(tiny_expert, "masked answers", prompt="{chat}")], REAL, ServeSettings(), spec
+    )
+    with running(served, ServeSettings(mask=True)) as server:
+        page = visit(browser, server.address, SCREENS["desktop"])
+        page.click("#reads summary")
+        wait_until(page, "document.querySelectorAll('#reading .muted').length > 0")
+        assert "Question" not in page.text_content("#reading")
+        page.click("#unmask")
+        assert "Question" in page.text_content("#reading")
+        page.close()
+
+
 def test_everything_is_reached_by_keyboard(opened: Any) -> None:
     wait_until(opened, "'ready' in document.documentElement.dataset")
     reached = set()

@@ -4,7 +4,7 @@ import { post, stream } from "./api.js";
 import { send } from "./chosen.js";
 import { shown } from "./mask.js";
 import { see } from "./see.js";
-import { body, button, byId, changed, element, onChange, problem, questionOf, state } from "./state.js";
+import { body, button, byId, changed, element, model, onChange, problem, questionOf, state } from "./state.js";
 
 const REST = 300; // ms without a change of the settings before the server is asked
 let running = null;
@@ -112,7 +112,8 @@ function listReads() {
       made.append(element("h2", "side", `${each.name}: ${who}, weight ${each.weight}`));
       items.append(...each.texts.map((text) => element("li", "", shown(text))));
       if (each.texts.length) made.append(items);
-      made.append(element("p", "muted", each.prompt));
+      // A prompt of the expert's own is nobody's text; what a chat's answers answer is.
+      made.append(element("p", "muted", model().steer.chats ? shown(each.prompt) : each.prompt));
       return made;
     }),
   );
