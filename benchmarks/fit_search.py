@@ -47,7 +47,7 @@ Setting = Mapping[str, float]
 """Values of some fields of `FitSettings`, by name."""
 
 VARIED: dict[str, Sequence[float]] = {
-    "lr": (FitSettings().lr, 6e-4, 1e-3, 2e-3),
+    "lr": (3e-4, 6e-4, 1e-3, 2e-3),
     "epochs": (2, 1),
     "batch": (FitSettings().batch, 4),
 }

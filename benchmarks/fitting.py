@@ -33,6 +33,7 @@ from steer.models.machine import use_cpus
 from steer.models.training import FitProgress
 
 ROWS, TOKENS = 8, 48
+RATE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Sides:
     def __init__(self, lab: Lab, plan: Plan) -> None:
         self.lab, self.plan = lab, plan
         self.texts = lab.corpus.texts[: plan.texts]
-        self.settings = FitSettings(epochs=plan.epochs, patience=plan.epochs)
+        self.settings = FitSettings(epochs=plan.epochs, patience=plan.epochs, lr=RATE)
         self.examples = encode(Corpus.of(self.texts), lab.task, load_tokenizer(lab.base))
         self.tested = round(plan.texts * self.settings.held_out)
 
@@ -85,7 +86,7 @@ class Sides:
                 output_dir=folder,
                 num_train_epochs=self.plan.epochs,
                 per_device_train_batch_size=self.settings.batch,
-                learning_rate=self.settings.lr,
+                learning_rate=RATE,
                 eval_strategy="epoch",
                 save_strategy="no",
                 report_to="none",

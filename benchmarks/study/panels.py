@@ -19,6 +19,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from benchmarks.study.parts import Cell, load_part
+from benchmarks.study.plan import RATE
 from steer.data.catalog import load_task
 from steer.files import write_atomic
 from steer.models.base import encode_prompt, encode_texts, load_model, load_tokenizer
@@ -137,9 +138,9 @@ def _fitted(texts: Texts, longest: int, epochs: int, seed: int) -> Any:
         )
     ]
     trained = [weight for weight in model.parameters() if weight.requires_grad]
-    optimiser = torch.optim.AdamW(trained, lr=settings.lr, weight_decay=0.0)
+    optimiser = torch.optim.AdamW(trained, lr=RATE, weight_decay=0.0)
     for step, update in enumerate(updates):
-        optimiser.param_groups[0]["lr"] = settings.lr * (1 - step / len(updates))
+        optimiser.param_groups[0]["lr"] = RATE * (1 - step / len(updates))
         tokens = sum(len(texts.pieces[row].completion) for chosen in update for row in chosen)
         for chosen in update:
             loss, _ = _loss(model, [texts.pieces[row] for row in chosen])

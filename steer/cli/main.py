@@ -152,11 +152,13 @@ def fit(
     epochs: Annotated[
         int | None,
         typer.Option(
-            help="At most; the learning rate falls to 0 by then. (default: 2, and up to 6 for "
+            help="At most; the learning rate falls to 0 by then. (default: 1, and up to 4 for "
             "fewer than 400 texts)"
         ),
     ] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
+    lr: Annotated[
+        float | None, typer.Option(help="Learning rate. (default: by the model's width)")
+    ] = None,
     rank: Annotated[int | None, typer.Option(help="Rank of the adapter (LoRA).")] = None,
     batch: Annotated[int | None, typer.Option(help="Texts in a training step.")] = None,
     held_out: Annotated[

@@ -19,15 +19,16 @@ CARD = "expert.json"
 
 
 class FitSettings(Config):
-    """Settings of a fit. `epochs` is the most, and where the learning rate reaches 0 (None: by the
-    number of texts): fitting stops once the held-out loss has not improved for `patience` epochs.
+    """Settings of a fit. `epochs` is the most, and where the learning rate `lr` reaches 0 (None: by
+    the number of texts; the rate by the model's width): fitting stops once the held-out loss has
+    not improved for `patience` epochs.
     `held_out` is the share of different texts kept for that, 200 of them at most;
     `max_tokens` limits prompt and text together. At most `pass_tokens` are read in one pass, unless
     a single text has more: fewer take less memory, and change nothing else."""
 
     epochs: int | None = Field(None, ge=1, le=1000)
     patience: int = Field(1, ge=1)
-    lr: float = Field(3e-4, gt=0, le=1)
+    lr: float | None = Field(None, gt=0, le=1)
     rank: int = Field(32, ge=1, le=1024)
     alpha: int = Field(64, ge=1)
     batch: int = Field(8, ge=1)

@@ -31,7 +31,7 @@ from steer.models.layouts import find_layout
 from steer.models.machine import total_memory
 from steer.models.packaged import default_model
 from steer.models.prompts import require_turns
-from steer.models.schedule import Schedule, default_epochs
+from steer.models.schedule import Schedule, default_epochs, default_rate
 from steer.models.splitting import FEWEST, Split, split_texts
 from steer.models.suiting import LEAST_FALL, costly, hardly_falls, rises
 from steer.models.training import FitProgress, OnFitProgress, Training
@@ -137,7 +137,9 @@ def _load(corpus: Corpus, task: Task, name: str, settings: FitSettings) -> _Job:
     for warning in (_costly(corpus, encoded, name), _left_out(split, encoded)):
         if warning:
             log.warning(warning)  # before the hours that follow
-    settings = settings.model_copy(update={"epochs": _epochs(settings, split.train)})
+    epochs = _epochs(settings, split.train)
+    decided = {"epochs": epochs, "lr": _rate(settings, base_model, epochs)}
+    settings = settings.model_copy(update=decided)
     model = _add_adapter(base_model, settings)
     return _Job(corpus, task, settings, name, model, int(tokenizer.pad_token_id), encoded, split)
 
@@ -146,11 +148,13 @@ def _train(job: _Job, kept: Unfinished, report: OnFitProgress) -> tuple[EpochLos
     examples, settings = job.pick(job.split.train), job.settings
     lengths = [len(example["input_ids"]) for example in examples]
     layout = find_layout(job.model, examples, job.pad)
+    epochs = _epochs(settings, examples)
+    rate = _rate(settings, job.model, epochs)
     training = Training(
         job.model,
         examples,
         job.pick(job.split.held_out),
-        Schedule(lengths, settings.batch, _epochs(settings, examples), settings.lr, settings.seed),
+        Schedule(lengths, settings.batch, epochs, rate, settings.seed),
         layout,
         settings.pass_tokens,
         settings.patience,
@@ -186,6 +190,10 @@ def _foretell(training: Training, report: OnFitProgress) -> None:
 
 def _epochs(settings: FitSettings, train: Sequence[object]) -> int:
     return settings.epochs or default_epochs(len(train))
+
+
+def _rate(settings: FitSettings, model: Any, epochs: int) -> float:
+    return settings.lr or default_rate(model.config.get_text_config().hidden_size, epochs)
 
 
 def _publish(job: _Job, losses: Sequence[EpochLoss], out: Path) -> Expert:
@@ -335,7 +343,7 @@ def _bad_end(losses: Sequence[EpochLoss], settings: FitSettings) -> str | None:
     if warning := rises(losses):
         return warning
     before = losses[-2].held_out
-    if last.epoch == settings.epochs and before - last.held_out > LEAST_FALL * before:
+    if 1 < last.epoch == settings.epochs and before - last.held_out > LEAST_FALL * before:
         return (
             f"The held-out loss was still falling at epoch {last.epoch}, the last one allowed: "
             f"from {before:.3f} to {last.held_out:.3f}. More epochs may fit better (--epochs)."

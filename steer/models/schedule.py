@@ -9,13 +9,22 @@ from steer.seeds import derive
 
 _WARM = 0.03  # share of the steps in which the learning rate rises
 _SORTED = 50  # steps whose texts are sorted by length together, for little padding
-_TEXTS, _FEWEST, _MOST = 800, 2, 6
+_TEXTS, _MOST = 400, 4
+_RATE, _WIDTH, _POWER, _HIGHEST = 5e-4, 2000, 0.781, 2e-3
 
 
 def default_epochs(texts: int) -> int:
-    """Number of epochs for so many texts to train on: two, and more where these would be few steps
+    """Number of epochs for so many texts to train on: one, and more where that would be few steps
     (docs/fitting.md has the losses)."""
-    return max(_FEWEST, min(_MOST, math.ceil(_TEXTS / texts)))
+    return min(_MOST, math.ceil(_TEXTS / texts))
+
+
+def default_rate(width: int, epochs: int) -> float:
+    """Learning rate of LoRA for a model with states of `width` numbers, by the formula for models
+    like Llama in *LoRA Without Regret* (Schulman et al., 2025), no higher than what was tried here,
+    over the root of `epochs`: texts that are read again are sooner known by heart
+    (docs/fitting.md)."""
+    return min(_HIGHEST, _RATE * (_WIDTH / width) ** _POWER) / math.sqrt(epochs)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ def test_every_combination_is_tried_the_defaults_first() -> None:
     settings = grid([])
     assert len(settings) == len({json.dumps(each) for each in settings}) == 16
     default = FitSettings()
-    assert (settings[0]["lr"], settings[0]["batch"]) == (default.lr, default.batch)
+    assert (settings[0]["lr"], settings[0]["batch"]) == (3e-4, default.batch)
     assert grid(["lr=1e-3", "epochs=1", "rank=8,16"])[1] == {
         "lr": 0.001,
         "epochs": 1,

@@ -1,4 +1,5 @@
 import json
+import math
 import resource
 from dataclasses import replace
 from pathlib import Path
@@ -84,13 +85,13 @@ def test_fitting_again_gives_the_same(
     assert first.held_out != other.held_out
 
 
-def test_the_number_of_epochs_follows_from_the_texts(
+def test_epochs_and_rate_follow_from_the_texts_and_the_model(
     tiny_model: Path, tiny_corpus: Corpus, tmp_path: Path
 ) -> None:
-    settings = FitSettings(**FAST.model_dump() | {"epochs": None, "patience": 9})
+    settings = FitSettings(**FAST.model_dump() | {"epochs": None, "lr": None, "patience": 9})
     expert = fit(tiny_corpus, tiny.PROMPT, tmp_path / "out", str(tiny_model), settings)
-    assert expert.settings.epochs == 5
-    assert len(expert.losses) == 6
+    assert (expert.settings.epochs, expert.settings.lr) == (3, 2e-3 / math.sqrt(3))
+    assert len(expert.losses) == 4
 
 
 def test_lengths_are_those_of_the_completions(tiny_expert: Path, tiny_model: Path) -> None:
@@ -190,6 +191,7 @@ def test_labels_with_few_texts_are_named() -> None:
         ((3, 2, 1.5, 1.75), ["overfits after epoch 2: the held-out loss rose from 1.500 to 1.750"]),
         ((3, 2, 1.5), ["still falling at epoch 2"]),
         ((3, 2, 1.95), []),
+        ((3, 2), []),
         ((3, 3.5), ["did not help: the held-out loss is 3.500 at best, 3.000 before"]),
         ((3, 2, 2), []),
     ],

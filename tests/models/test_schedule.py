@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from steer.models.schedule import Schedule, default_epochs
+from steer.models.schedule import Schedule, default_epochs, default_rate
 
 LENGTHS = random.Random(0).choices(range(1, 61), k=203)
 
@@ -48,4 +48,10 @@ def test_the_rate_rises_shortly_and_falls_to_nothing() -> None:
 
 def test_fewer_texts_are_read_more_often() -> None:
     found = [default_epochs(texts) for texts in (1, 100, 200, 300, 540, 10_000)]
-    assert found == [6, 6, 4, 3, 2, 2]
+    assert found == [4, 4, 2, 2, 1, 1]
+
+
+def test_wider_models_and_texts_read_again_are_fitted_at_lower_rates() -> None:
+    rates = [default_rate(width, 1) for width in (64, 576, 2000, 4096)]
+    assert rates == pytest.approx([2e-3, 1.322e-3, 5e-4, 2.857e-4], rel=1e-3)
+    assert default_rate(576, 4) == pytest.approx(6.61e-4, rel=1e-3)
