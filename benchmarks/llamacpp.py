@@ -7,10 +7,12 @@ else. Both compile or install in minutes:
 """
 
 import importlib.util
+import json
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -83,12 +85,27 @@ class LlamaCpp:
 
 
 def _load(path: Path) -> Any:
-    from llama_cpp import Llama
+    import llama_cpp
 
+    usual = llama_cpp.llama_model_default_params()
+    # On a processor with AMX the kernels for it end the process (llama-cpp-python 0.3.36).
+    usual.use_extra_bufts = "amx_int8" not in _flags()
     threads = torch.get_num_threads()
-    return Llama(
-        str(path), n_ctx=512, n_threads=threads, n_threads_batch=threads, seed=SEED, verbose=False
-    )
+    with patch.object(llama_cpp.llama_cpp, "llama_model_default_params", lambda: usual):
+        return llama_cpp.Llama(
+            str(path),
+            n_ctx=512,
+            n_threads=threads,
+            n_threads_batch=threads,
+            seed=SEED,
+            verbose=False,
+        )
+
+
+def _flags() -> set[str]:
+    """What the processor can do, where Linux says so."""
+    path = Path("/proc/cpuinfo")
+    return set(path.read_text().split()) if path.exists() else set()
 
 
 def write_file(model: Any, tokenizer: Any, path: Path) -> None:
@@ -115,8 +132,9 @@ def write_file(model: Any, tokenizer: Any, path: Path) -> None:
     out.add_token_list([word for word, _ in words])
     kinds = (TokenType.CONTROL if n in special else TokenType.NORMAL for _, n in words)
     out.add_token_types(list(kinds))
-    # The prompt is given as token ids, so no merge is ever used.
-    out.add_token_merges([])
+    # The prompt is given as token ids, so no merge is ever used, but no file loads without any.
+    merges = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["merges"]
+    out.add_token_merges([" ".join(merge) for merge in merges])
     out.add_eos_token_id(tokenizer.eos_token_id)
     for name, weight in model.state_dict().items():
         if name == "lm_head.weight" and config.tie_word_embeddings:
