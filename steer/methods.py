@@ -53,7 +53,8 @@ class Method(Config):
 def _steer(name: str, about: str, **settings: Any) -> Method:
     """Method STEER at its default strengths but for the `settings` of its guidance."""
     panels = {key: settings.pop(key) for key in list(settings) if key.startswith("panel_")}
-    return Method(name=name, about=about, guidance=Guidance(**settings), **panels)
+    guidance, sampling = Guidance(**settings), Sampling(temperature=0.9)
+    return Method(name=name, about=about, guidance=guidance, sampling=sampling, **panels)
 
 
 def _contrast(name: str, about: str, labelled: bool = False, **settings: Any) -> Method:
@@ -115,14 +116,21 @@ METHODS = (
         panel_form="raw",
     ),
     _steer("steer", "balanced weights at its default strengths"),
-    _steer("steer-negative", "negative prompting alone", gamma=0, alpha=0),
+    _steer("steer-negative", "negative prompting alone", gamma=0),
     _steer("steer-raw", "panels joined with spaces, as published", panel_form="raw"),
     _steer("steer-nearest", "away from what a draft is nearest to", panel_selection="nearest"),
     _steer("steer-crowded", "away from where texts are dense", panel_selection="crowded"),
     _steer("steer-diverse", "away from texts far from each other", panel_selection="diverse"),
     _steer("steer-min", "the least favourable of three panels", negatives=3),
     _steer("steer-positive", "also towards a panel of real texts", rho=0.2),
-    _steer("steer-adaptive", "as strong as streams disagree", gamma=1, eta=1, adaptive=True),
+    _steer(
+        "steer-adaptive",
+        "as strong as streams disagree",
+        gamma=1,
+        eta=1,
+        alpha=0.001,
+        adaptive=True,
+    ),
 )
 """After `plain`, the baselines, those of contrast, and STEER's kinds."""
 

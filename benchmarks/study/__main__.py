@@ -4,6 +4,7 @@
     fit                 experts, with their adapters on the way
     candidates          candidates of every proposal, as ordinary runs
     tuning --data ...   settings of every family tried on rows that no cell reads
+    presets --data ...  STEER's cut and temperature tried on the same rows
     weights             the weights under which real texts are likeliest, and contrasts screened
     panels              experts that read panels, and the gate they have to pass
     reading             what else a selector could read
@@ -31,6 +32,7 @@ STEPS = (
     "fit",
     "candidates",
     "tuning",
+    "presets",
     "weights",
     "panels",
     "reading",
@@ -86,8 +88,8 @@ def _step(options: argparse.Namespace, work: Path, cell: Cell) -> None:
             plan.fit(work, cell)
         case "candidates":
             plan.candidates(Lab(work, cell), options.method or plan.methods(cell.task))
-        case "tuning":
-            tuning.measure(Lab(work, cell), _data(options.data))
+        case "tuning" | "presets" as step:
+            tuning.measure(Lab(work, cell), _data(options.data), step)
         case "weights":
             weights.measure(work, cell)
         case "panels":
@@ -103,7 +105,7 @@ def _step(options: argparse.Namespace, work: Path, cell: Cell) -> None:
 def _data(given: Path | None) -> Path:
     if given is None:
         raise SteerError(
-            "cut and tuning need --data FOLDER with hypotheses.jsonl, comments.jsonl, ..."
+            "cut, tuning and presets need --data FOLDER with hypotheses.jsonl, comments.jsonl, ..."
         )
     return given
 

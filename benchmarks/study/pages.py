@@ -15,7 +15,7 @@ from benchmarks.study.parts import CELLS, TASKS
 from benchmarks.study.plan import CHEAP, DEFAULT, METHODS, MIN_P, NUCLEUS, STEERED
 from benchmarks.study.results import Mean, Table, read, together
 from benchmarks.study.selecting import CORRECTED, LIKELIEST, RANDOM, SELECTORS
-from benchmarks.study.tuning import FAMILIES
+from benchmarks.study.tuning import STEPS
 from steer.files import write_atomic
 
 DOCS = ROOT / "docs"
@@ -60,6 +60,9 @@ ASKED = {
 }
 
 
+TRIED = {"tuning": "What was tuned", "presets": "STEER's cut and temperature"}
+
+
 def write(work: Path) -> None:
     """Writes everything that can be written from the cells that are measured."""
     tables = {task: found for task in TASKS if (found := read(work, task))}
@@ -67,7 +70,7 @@ def write(work: Path) -> None:
     write_atomic(DOCS / "study.json", (json.dumps(values, indent=1) + "\n").encode())
     parts = [_detected(tables), _questions(tables)] if tables else []
     parts += [_section(task, found) for task, found in tables.items()]
-    parts += [_tuned(work), _screen(work)]
+    parts += [*(_tuned(work, step) for step in STEPS), _screen(work)]
     replace_section(DOCS / "study.md", "\n\n".join(part for part in parts if part))
 
 
@@ -185,13 +188,13 @@ def _number(mean: Mean | None) -> float:
     return float("nan") if mean is None else mean.mean
 
 
-def _tuned(work: Path) -> str:
-    """Writes what was tried, by the mean summary of both tasks as used."""
-    paths = [work / "tuning" / f"{cell.name}.json" for cell in CELLS]
+def _tuned(work: Path, step: str) -> str:
+    """Writes what a step tried, by the mean summary of both tasks as used."""
+    paths = [work / step / f"{cell.name}.json" for cell in CELLS]
     found = [json.loads(path.read_bytes()) for path in paths if path.exists()]
     if not found:
         return ""
-    tried = [name for family in FAMILIES.values() for name in family]
+    tried = [name for family in STEPS[step].values() for name in family]
 
     def summary(each: Mapping[str, Any], name: str, selector: str) -> float | None:
         return each.get(f"{name} / {selector}", {}).get("summary")
@@ -216,7 +219,7 @@ def _tuned(work: Path) -> str:
         "The summary, mean of two draws of 100, on rows that no cell reports on; the best by both\n"
     )
     what += "tasks comes first."
-    return f"### What was tuned\n\n{what}\n\n{table(head, rows)}"
+    return f"### {TRIED[step]}\n\n{what}\n\n{table(head, rows)}"
 
 
 def _screen(work: Path) -> str:

@@ -2,11 +2,12 @@
 
 Hypotheses have no such rows, so what is chosen here is tried there unseen. WORK/tuning/CELL/METHOD
 holds candidates, WORK/tuning/CELL.json what a random third came to, and what is left of those of
-`CORRECTED_TOO` after correction: means over `DRAWS` draws, each against other real rows.
+`CORRECTED_TOO` after correction: means over `DRAWS` draws, each against other real rows. The step
+`presets` does so in WORK/presets with STEER's cut and temperature, one by one.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,28 +42,39 @@ FAMILIES = {
 """Families of settings, as many in each, the first study's among them. Contrastive search is as
 it comes."""
 
+PRESETS = {
+    "steer": tuple(
+        f"steer:gamma=0.1:eta=0.2:alpha={alpha}:temperature={temperature}"
+        for temperature in (1, 0.9)
+        for alpha in (0, 0.001)
+    )
+}
+"""STEER at the product's strengths, with and without a cut and a lower temperature."""
+
+STEPS: dict[str, Mapping[str, Sequence[str]]] = {"tuning": FAMILIES, "presets": PRESETS}
+
 CORRECTED_TOO = ("temperature", "top-k", "steer")
 MOST = 300
 DRAWS, SEED = 2, 7  # of the rows and of the candidates: a seed that no cell has
 SHOWN = ("auroc", "auroc_characters", "vendi_1", "nonsense", "judge_gap", "summary")
 
 
-def measure(lab: Lab, data: Path) -> None:
-    """Makes and measures the candidates of a cell; nothing for one whose task has no other rows, or
-    which is not the task's first."""
+def measure(lab: Lab, data: Path, step: str) -> None:
+    """Makes and measures the candidates of a cell, of one of the `STEPS`; nothing for one whose
+    task has no other rows, or which is not the task's first."""
     if lab.cell.task == "hypotheses" or lab.cell.place:
         return
-    made = {name: _made(lab, name) for family in FAMILIES.values() for name in family}
+    out, families = lab.work / step, STEPS[step]
+    made = {name: _made(lab, name, out) for family in families.values() for name in family}
     figures: dict[str, list[dict[str, float | None]]] = {}
     for draw, cell in enumerate(cells(lab.cell)):
         cut(data, lab.work, cell)
         real = load_part(lab.work, cell, "report").texts
-        for row in evaluated(lab, _sets(lab, made, draw), real, draw).rows:
+        for row in evaluated(lab, _sets(lab, families, made, draw), real, draw).rows:
             values = {key: row.estimates[key].value for key in SHOWN}
             figures.setdefault(row.name, []).append(values)
     means = {name: _mean(found) for name, found in figures.items()}
-    path = lab.work / "tuning" / f"{lab.cell.name}.json"
-    write_atomic(path, (json.dumps(means, indent=1) + "\n").encode())
+    write_atomic(out / f"{lab.cell.name}.json", (json.dumps(means, indent=1) + "\n").encode())
     for name, found in sorted(means.items(), key=lambda item: -item[1]["summary"]):
         print(f"{name}: " + ", ".join(f"{key} {value:.3f}" for key, value in found.items()))
 
@@ -73,19 +85,24 @@ def cells(cell: Cell) -> list[Cell]:
     return [replace(cell, seed=SEED + draw, place=first + draw) for draw in range(DRAWS)]
 
 
-def _made(lab: Lab, name: str) -> Sequence[Record]:
+def _made(lab: Lab, name: str, out: Path) -> Sequence[Record]:
     """Makes the candidates of a setting, or goes on with them."""
-    out = lab.work / "tuning" / lab.cell.name / Path(run_folder(name)).name
-    run = make_with(lab, name, lab.expert, lab.engine, out, MOST, SEED)
+    pool = out / lab.cell.name / Path(run_folder(name)).name
+    run = make_with(lab, name, lab.expert, lab.engine, pool, MOST, SEED)
     print(f"{lab.cell.name}, {name}: {len(run.records)} accepted, {len(run.rejects)} rejected")
     return run.records
 
 
-def _sets(lab: Lab, made: dict[str, Sequence[Record]], draw: int) -> dict[str, list[str]]:
+def _sets(
+    lab: Lab,
+    families: Mapping[str, Sequence[str]],
+    made: Mapping[str, Sequence[Record]],
+    draw: int,
+) -> dict[str, list[str]]:
     """Chooses a third of each, at random, and corrected where that is asked."""
     real = lab.corpus("select").texts
     found = {}
-    for family, names in FAMILIES.items():
+    for family, names in families.items():
         for name in names:
             task = Task(real, made[name], MOST // 3, draw)
             for selector in (RANDOM, CORRECTED) if family in CORRECTED_TOO else (RANDOM,):

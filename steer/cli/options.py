@@ -147,7 +147,7 @@ WeightsOption = Annotated[
 Temperature = Annotated[
     float | None,
     typer.Option(
-        help="0 is greedy. (default: the method's; 0.9, or 1 with a setting of guidance)",
+        help="0 is greedy. (default: the method's; 0.9 for the default ones)",
         rich_help_panel=SAMPLING,
     ),
 ]

@@ -16,7 +16,6 @@ from benchmarks.study.results import Mean, Table, together
 from benchmarks.study.selecting import SELECTORS, Task, corrected, likeliest
 from benchmarks.study.streams import STREAMS, Text, inside
 from benchmarks.study.weights import likeliest as likeliest_weights
-from steer.config import Guidance
 from steer.methods import PROPOSAL, find_methods
 from steer.runs.records import Record
 from steer.seeds import derive
@@ -55,9 +54,10 @@ def test_what_has_no_value_or_no_interval_pretends_none() -> None:
 
 def test_the_default_of_the_study_is_that_of_the_product() -> None:
     default, steered = find_methods(f"{DEFAULT},{STEERED}", labelled=False)
+    (product,) = find_methods("steer", labelled=False)
     (usual,) = find_methods(PROPOSAL, labelled=False)
     assert (default.guidance, default.sampling) == (usual.guidance, usual.sampling)
-    assert steered.guidance == Guidance(alpha=0)
+    assert (steered.guidance, steered.sampling) == (product.guidance, product.sampling)
     assert len(find_methods(",".join(METHODS), labelled=False)) == len(METHODS)
 
 

@@ -14,7 +14,7 @@ from steer.runs.store import Run
 from tests import stub
 
 REAL = stub.corpus()
-CONFIG = RunConfig(n=60, round_size=16, rows_per_panel=4)
+CONFIG = RunConfig(n=60, round_size=16, rows_per_panel=4, guidance=Guidance(alpha=0.001))
 
 
 def run(out: Path, config: RunConfig = CONFIG, **settings: object) -> Run:
@@ -76,7 +76,8 @@ def test_panels_come_from_real_texts_and_earlier_rounds(finished: Run) -> None:
 
 def test_requests_carry_the_panel_and_the_guidance(tmp_path: Path) -> None:
     engine = stub.StubEngine(REAL)
-    config = RunConfig(n=4, round_size=4, panel_form="raw", panel_size=3)
+    guidance = Guidance(alpha=0.001)
+    config = RunConfig(n=4, round_size=4, panel_form="raw", panel_size=3, guidance=guidance)
     made = generate(config, REAL, stub.StubExpert(), engine, tmp_path / "run")
     first = (*made.records, *made.rejects)[0]
     texts = [REAL.texts[int(member.removeprefix("real:"))] for member in first.panel]
