@@ -119,6 +119,7 @@ class _Job:
     corpus: Corpus
     task: Task
     settings: FitSettings
+    schedule: Schedule
     base: str
     model: Any
     pad: int
@@ -137,24 +138,21 @@ def _load(corpus: Corpus, task: Task, name: str, settings: FitSettings) -> _Job:
     for warning in (_costly(corpus, encoded, name), _left_out(split, encoded)):
         if warning:
             log.warning(warning)  # before the hours that follow
-    epochs = _epochs(settings, split.train)
-    decided = {"epochs": epochs, "lr": _rate(settings, base_model, epochs)}
-    settings = settings.model_copy(update=decided)
-    model = _add_adapter(base_model, settings)
-    return _Job(corpus, task, settings, name, model, int(tokenizer.pad_token_id), encoded, split)
+    lengths = [len(encoded[row]["input_ids"]) for row in split.train]
+    schedule = _schedule(settings, base_model, lengths)
+    settings = settings.model_copy(update={"epochs": schedule.epochs, "lr": schedule.lr})
+    model, pad = _add_adapter(base_model, settings), int(tokenizer.pad_token_id)
+    return _Job(corpus, task, settings, schedule, name, model, pad, encoded, split)
 
 
 def _train(job: _Job, kept: Unfinished, report: OnFitProgress) -> tuple[EpochLoss, ...]:
     examples, settings = job.pick(job.split.train), job.settings
-    lengths = [len(example["input_ids"]) for example in examples]
     layout = find_layout(job.model, examples, job.pad)
-    epochs = _epochs(settings, examples)
-    rate = _rate(settings, job.model, epochs)
     training = Training(
         job.model,
         examples,
         job.pick(job.split.held_out),
-        Schedule(lengths, settings.batch, epochs, rate, settings.seed),
+        job.schedule,
         layout,
         settings.pass_tokens,
         settings.patience,
@@ -188,12 +186,12 @@ def _foretell(training: Training, report: OnFitProgress) -> None:
         )
 
 
-def _epochs(settings: FitSettings, train: Sequence[object]) -> int:
-    return settings.epochs or default_epochs(len(train))
-
-
-def _rate(settings: FitSettings, model: Any, epochs: int) -> float:
-    return settings.lr or default_rate(model.config.get_text_config().hidden_size, epochs)
+def _schedule(settings: FitSettings, model: Any, lengths: Sequence[int]) -> Schedule:
+    """Decides what the settings leave open, for texts of these lengths in tokens."""
+    epochs = settings.epochs or default_epochs(len(lengths))
+    steps = epochs * math.ceil(len(lengths) / settings.batch)
+    rate = settings.lr or default_rate(model.config.get_text_config().hidden_size, steps, epochs)
+    return Schedule(lengths, settings.batch, epochs, rate, settings.seed)
 
 
 def _publish(job: _Job, losses: Sequence[EpochLoss], out: Path) -> Expert:
