@@ -52,7 +52,8 @@ class Results:
         if gpu := self.found.get("machine", {}).get("gpu"):
             return str(gpu)
         capability = self.path.stem.partition("cpu")[2].strip("-").replace("-", " ")
-        return f"{capability.upper()}, fp32" if capability else "bf16 in hardware"
+        short = "bf16" if self.found.get("machine", {}).get("dtype") == "bfloat16" else "fp32"
+        return f"{capability.upper()}, {short}" if capability else "bf16 in hardware"
 
     def rate(self, group: str, side: str) -> float | None:
         """Finds the median tokens a second of a side; None if it was not measured."""
@@ -149,7 +150,7 @@ def _by_others(run: Results) -> str:
         machine, seconds = entry["machine"], entry.get("seconds", {})
         parts = [f"*{run.can}, {name}*: `{entry['command']}`", machine["cpu"]]
         parts += [f"{machine['threads']} threads", machine["dtype"]]
-        parts += [f"{side} {value['median']:.2g} s" for side, value in seconds.items()]
+        parts += [f"{side} {value['median']:.3g} s" for side, value in seconds.items()]
         parts += [entry["note"]] if "note" in entry else []
         lines.append(fill(f"- {', '.join(parts)}.", 95, subsequent_indent="  "))
     return "\n".join(lines)

@@ -264,7 +264,9 @@ def test_curves_have_their_points_and_are_drawn(
     page, text = tmp_path / "performance.md", "between\n".join(map(marked, report.SECTIONS))
     page.write_text(f"before\n{text}after\n")
     machine = json.loads((results / "cpu.json").read_text())
-    (results / "cpu-avx2.json").write_text(json.dumps(machine))
+    for kind, dtype in (("avx2", "float32"), ("amx", "bfloat16")):
+        machine["machine"]["dtype"] = dtype
+        (results / f"cpu-{kind}.json").write_text(json.dumps(machine))
     (results / "curves-cpu.json").write_text(
         json.dumps(points | {key: machine[key] for key in ("machine", "versions")})
     )
@@ -272,7 +274,7 @@ def test_curves_have_their_points_and_are_drawn(
     new = page.read_text()
     assert new.startswith("before\n") and new.endswith("after\n") and "old" not in new
     assert new.count("between\n") == len(report.SECTIONS) - 1
-    assert "| bf16 in hardware | AVX2, fp32 |" in new
+    assert "| bf16 in hardware | AMX, bf16 | AVX2, fp32 |" in new
     assert "### Speed: AVX2, fp32" in new
     assert all(MEANINGS[key] in new for key in KEYS)
     pictures = sorted((tmp_path / "pictures").glob("*.svg"))
