@@ -148,7 +148,7 @@ def test_the_defaults_are_those_of_the_study(
     assert (usual.method, usual.sampling.temperature, usual.candidates) == ("temperature", 0.9, 3)
     assert usual.guidance == Guidance(gamma=0, eta=0, alpha=0)
     assert (other.method, other.guidance) == ("steer", Guidance(gamma=0.4))
-    assert (other.sampling.temperature, other.candidates) == (1, 1)
+    assert (other.sampling.temperature, other.candidates) == (0.9, 1)
 
 
 def test_spent_attempts_exit_3_and_keep_what_was_accepted(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from steer.config import RunConfig, Sampling
+from steer.config import Guidance, RunConfig, Sampling
 from steer.engines.interface import Completion, Request
 from steer.runs.exporting import export
 from steer.runs.generation import generate
@@ -18,7 +18,13 @@ from tests.runs.test_generation import rounds
 OLD = Path(__file__).parent / "old-run"
 REAL = stub.corpus(30)
 CONFIG = RunConfig(
-    n=20, round_size=8, rows_per_panel=4, panel_size=3, seed=3, sampling=Sampling(max_new_tokens=40)
+    n=20,
+    round_size=8,
+    rows_per_panel=4,
+    panel_size=3,
+    seed=3,
+    guidance=Guidance(alpha=0.001),  # the default then
+    sampling=Sampling(max_new_tokens=40),
 )
 
 
