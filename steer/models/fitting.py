@@ -189,8 +189,7 @@ def _foretell(training: Training, report: OnFitProgress) -> None:
 def _schedule(settings: FitSettings, model: Any, lengths: Sequence[int]) -> Schedule:
     """Decides what the settings leave open, for texts of these lengths in tokens."""
     epochs = settings.epochs or default_epochs(len(lengths))
-    steps = epochs * math.ceil(len(lengths) / settings.batch)
-    rate = settings.lr or default_rate(model.config.get_text_config().hidden_size, steps, epochs)
+    rate = settings.lr or default_rate(model.config.get_text_config().hidden_size, epochs)
     return Schedule(lengths, settings.batch, epochs, rate, settings.seed)
 
 

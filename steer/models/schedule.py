@@ -10,8 +10,7 @@ from steer.seeds import derive
 _WARM = 0.03  # share of the steps in which the learning rate rises
 _SORTED = 50  # steps whose texts are sorted by length together, for little padding
 _TEXTS, _MOST = 400, 4
-_FULL, _WIDTH, _POWER, _HIGHEST = 5e-5, 2000, 0.781, 2e-3
-_SHORT = 100  # steps of a short fit
+_RATE, _WIDTH, _POWER, _HIGHEST = 1e-3, 576, 0.781, 2e-3
 
 
 def default_epochs(texts: int) -> int:
@@ -20,13 +19,12 @@ def default_epochs(texts: int) -> int:
     return min(_MOST, math.ceil(_TEXTS / texts))
 
 
-def default_rate(width: int, steps: int, epochs: int) -> float:
-    """Learning rate of LoRA for a model with states of `width` numbers and a fit of `steps`, by the
-    formula for models like Llama in *LoRA Without Regret* (Schulman et al., 2025), no higher than
-    what was tried here. It is divided by `epochs`, as texts that are read again are sooner known by
-    heart (docs/fitting.md)."""
-    over_full = 15 if steps <= _SHORT else 10
-    return min(_HIGHEST, over_full * _FULL * (_WIDTH / width) ** _POWER) / epochs
+def default_rate(width: int, epochs: int) -> float:
+    """Learning rate of LoRA for a model with states of `width` numbers: what was found at a width
+    of 576, falling with it as in *LoRA Without Regret* (Schulman et al., 2025) for models like
+    Llama; over the root of `epochs`, as texts that are read again are sooner known by heart
+    (docs/fitting.md)."""
+    return min(_HIGHEST, _RATE * (_WIDTH / width) ** _POWER) / math.sqrt(epochs)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
 import json
+import math
 import resource
 from dataclasses import replace
 from pathlib import Path
@@ -89,7 +90,7 @@ def test_epochs_and_rate_follow_from_the_texts_and_the_model(
 ) -> None:
     settings = FitSettings(**FAST.model_dump() | {"epochs": None, "lr": None, "patience": 9})
     expert = fit(tiny_corpus, tiny.PROMPT, tmp_path / "out", str(tiny_model), settings)
-    assert (expert.settings.epochs, expert.settings.lr) == (3, 2e-3 / 3)
+    assert (expert.settings.epochs, expert.settings.lr) == (3, 2e-3 / math.sqrt(3))
     assert len(expert.losses) == 4
 
 
