@@ -7,7 +7,6 @@ its peak memory is its own. How long the records are stands beside how long the 
 """
 
 import argparse
-import ast
 import json
 import os
 import random
@@ -18,8 +17,8 @@ import sys
 import sysconfig
 import tempfile
 import time
-import tokenize
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ from rich.console import Console
 from benchmarks.command import require_place, run
 from benchmarks.machine import machine, results_file
 from benchmarks.table import Talk, keep
-from examples.docstrings import write_corpus
+from examples.docstrings import docstrings_of, write_corpus
 from steer.cli.generate import SPENT
 from steer.errors import SteerError
 from steer.models.base import load_tokenizer, pick_device
@@ -67,20 +66,8 @@ def docstrings(root: Path, packages: Sequence[str] = PACKAGES) -> list[str]:
     for package in packages:
         for path in sorted((root / package).rglob("*.py")):
             if "tests" not in path.parts:
-                found |= dict.fromkeys(_docstrings(path))
+                found |= dict.fromkeys(docstrings_of(path))
     return list(found)
-
-
-def _docstrings(path: Path) -> Iterator[str]:
-    try:
-        with tokenize.open(path) as file:
-            tree = ast.parse(file.read())
-    except (OSError, SyntaxError, UnicodeDecodeError):
-        return
-    kinds = (ast.ClassDef, ast.FunctionDef)
-    for node in ast.walk(tree):
-        if isinstance(node, kinds) and (text := ast.get_docstring(node)):
-            yield text.strip()
 
 
 def about(length: int, counted: Sequence[tuple[str, int]], number: int) -> list[str]:
@@ -112,7 +99,8 @@ def watched(command: Sequence[object]) -> Command:
         output.seek(0)
         said = output.read()
     if process.returncode not in (0, SPENT):
-        raise SteerError(f"steer {command[0]} failed: {said.strip().splitlines()[-1:]}")
+        reason = said.strip().splitlines() or ["it said nothing"]
+        raise SteerError(f"steer {command[0]} failed: {reason[-1]}")
     return Command(seconds, used.ru_maxrss / 2**20, said)
 
 
@@ -165,7 +153,7 @@ class Lengths:
             "generate_seconds": round(made.seconds, 1),
             "generate_gib": round(made.gib, 2),
             "records": len(records),
-            "rejected": _reasons(written),
+            "rejected": dict(Counter(reject.reason for reject in written.rejects)),
             "record_quartiles": statistics.quantiles(records, n=4) if len(records) > 1 else None,
         }
 
@@ -174,11 +162,6 @@ class Lengths:
         command: list[object] = ["fit", folder / "real.jsonl", "--out", folder / "expert"]
         command += ["--prompt", PROMPT, "--epochs", self.plan.epochs, "--max-tokens", longest]
         return watched(command + (["--base", self.base] if self.base else []))
-
-
-def _reasons(run: Run) -> dict[str, int]:
-    reasons = [reject.reason for reject in run.rejects]
-    return {reason: reasons.count(reason) for reason in sorted(set(reasons))}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -28,16 +28,22 @@ def stdlib_summaries() -> list[str]:
 def _summaries(root: Path, path: Path) -> Iterator[str]:
     if NOT_THE_LIBRARY & set(path.relative_to(root).parts):
         return
+    for docstring in docstrings_of(path):
+        first = docstring.splitlines()[0]
+        if _is_summary(first):
+            yield first
+
+
+def docstrings_of(path: Path) -> Iterator[str]:
+    """Docstrings of a source file, whole; none where it is no Python (templates, deliberate bad
+    source)."""
     try:
         with tokenize.open(path) as file:
             tree = ast.parse(file.read())
-    except (SyntaxError, UnicodeDecodeError):  # templates and deliberate bad source
+    except (SyntaxError, UnicodeDecodeError):
         return
     documented = (node for node in ast.walk(tree) if isinstance(node, Documented))
-    for docstring in filter(None, map(ast.get_docstring, documented)):
-        first = docstring.strip().splitlines()[0]
-        if _is_summary(first):
-            yield first
+    yield from (text.strip() for text in filter(None, map(ast.get_docstring, documented)))
 
 
 def _is_summary(line: str) -> bool:
