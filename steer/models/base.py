@@ -104,14 +104,26 @@ def attach_adapter(
 
     try:
         with quiet_logs():
+            # Without memory of their own, weights that the file lacks are found; else PEFT would
+            # go on with random and zero ones.
             if beside is None:
-                return PeftModel.from_pretrained(model, str(folder), name)
-            beside.load_adapter(str(folder), name)
-            return beside
+                attached = PeftModel.from_pretrained(
+                    model, str(folder), name, low_cpu_mem_usage=True
+                )
+            else:
+                attached = beside
+                attached.load_adapter(str(folder), name, low_cpu_mem_usage=True)
     except FAILURES as error:
         raise SteerError(
             f"the adapter in {folder} does not fit its base model: {reason_of(error)}"
         ) from None
+    lacking = [path for path, weight in attached.named_parameters() if weight.is_meta]
+    if lacking:
+        raise SteerError(
+            f"the adapter in {folder} lacks {len(lacking)} of its weights, such as {lacking[0]}; "
+            "copy or fit it again"
+        )
+    return attached
 
 
 def load_tokenizer(name: str | None = None) -> PreTrainedTokenizerBase:

@@ -42,18 +42,21 @@ class Product:
     """x -> weight x + bias, `weight` (out, in).
 
     PyTorch's CPU kernels reorder bf16 weights at every call; for few rows that takes longer than
-    the product. Where the processor can, they are reordered once, as PyTorch's compiler does it.
+    the product. Where the processor can, they are reordered once, as PyTorch's compiler does it:
+    by the first call, as weights that are only merged with an adapter are never called.
     `rounds` says whether a weight's rows lose what is small beside their largest value.
     """
 
     rounds = False
+    packed = False
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        self.packed = machine.can_pack(weight)
-        self.weight = machine.pack(weight) if self.packed else weight
-        self.bias = bias
+        self.weight, self.bias = weight, bias
+        self.packs = machine.can_pack(weight)
 
     def __call__(self, x: Tensor) -> Tensor:
+        if self.packs and not self.packed:
+            self.weight, self.packed = machine.pack(self.weight), True
         if self.packed:
             return machine.packed_linear(x, self.weight, self.bias)
         return nn.functional.linear(x, self.weight, self.bias)
@@ -70,7 +73,6 @@ class Int8Product(Product):
     rounds = True
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        self.packed = False
         self.weight, self.scales = machine.to_int8(weight)
         self.bias, self.columns, self.dtype = bias, weight.shape[1], weight.dtype
 

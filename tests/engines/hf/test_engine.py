@@ -1,12 +1,14 @@
 """The hf engine against the naive reference: fp32 scores of every row and step to 1e-4."""
 
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from steer.config import Guidance, Sampling
@@ -19,6 +21,7 @@ from steer.errors import SteerError
 from steer.guidance import steer_streams
 from steer.models import machine
 from steer.models.base import pick_dtype, resolve_model
+from steer.models.fingerprints import ADAPTER_WEIGHTS
 from steer.models.packaged import EMBEDDED, default_model
 from tests.engines.contract import (
     PANELS,
@@ -161,6 +164,17 @@ def test_an_adapter_of_another_base_is_an_error(adapter, tmp_path):
     )  # fmt: skip
     with pytest.raises(SteerError, match="does not fit"):
         join(LlamaForCausalLM(config), [adapter])
+
+
+def test_an_adapter_that_lacks_weights_is_an_error(tiny_model, adapter, tmp_path):
+    """PEFT alone goes on with random ones."""
+    folder = tmp_path / "adapter"
+    shutil.copytree(adapter, folder)
+    weights = load_file(folder / ADAPTER_WEIGHTS)
+    del weights[min(weights)]
+    save_file(weights, folder / ADAPTER_WEIGHTS)
+    with pytest.raises(SteerError, match=r"lacks 1 of its weights, such as .*lora_A"):
+        HFEngine(str(tiny_model), folder, dtype="float32", device="cpu")
 
 
 @pytest.mark.skipif(default_model() != EMBEDDED, reason="the embedded model is not installed")
