@@ -21,7 +21,7 @@ from transformers.utils import cached_file
 
 from steer.errors import SteerError
 from steer.models.fingerprints import ADAPTER_CONFIG, WEIGHTS, folder_fingerprint
-from steer.models.machine import computes
+from steer.models.machine import computes, warn_of_others
 from steer.models.packaged import EMBEDDED, GEMMA, default_model, packaged_model
 from steer.quiet import quiet_loading, quiet_logs
 
@@ -92,6 +92,8 @@ def load_model(
             path, config=config, dtype=pick_dtype(dtype, where), trust_remote_code=False
         )
     loaded: PreTrainedModel = model.to(where).eval()
+    if where.type == "cpu":
+        warn_of_others()
     return loaded
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import time
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -25,6 +26,13 @@ FEW_ROWS = 16
 
 _COLUMNS = 32
 """PyTorch's kernels for int8 read so many columns at a time, also beyond the last."""
+
+_SHORT, _BUSY = 0.3, 0.5
+"""Seconds that are too few to watch other processes, and processors that they keep busy then which
+are worth a word."""
+
+_KINDS = ("user", "nice", "system", "irq", "softirq", "steal")
+"""Kinds of processor time that psutil counts, as far as the system knows them."""
 
 _SMALLEST = torch.finfo(torch.float32).tiny
 
@@ -170,3 +178,35 @@ def use_cpus(threads: int | None = None) -> None:
             cpus(),
         )
     torch.set_num_threads(min(threads or torch.get_num_threads(), cpus()))
+
+
+def warn_of_others() -> None:
+    """Warns where other processes keep processors busy that PyTorch's threads want, since the last
+    time it was asked, or this module was imported: threads wait for each other at every product, so
+    that one that has to wait stops all. Says nothing where a container hides whose the processors
+    are."""
+    global _seen
+    (began, before), _seen = _seen, (time.monotonic(), _others())
+    seconds, threads = _seen[0] - began, torch.get_num_threads()
+    if threads == 1 or seconds < _SHORT or psutil.cpu_count() != cpus():
+        return
+    busy = (_seen[1] - before) / seconds
+    if busy >= _BUSY and threads + busy > cpus():
+        log.warning(
+            "other processes keep %.1f of %d processors busy, and %d threads that wait for each "
+            "other can then be several times slower than fewer: OMP_NUM_THREADS=%d before the "
+            "command",
+            busy,
+            cpus(),
+            threads,
+            max(1, int(cpus() - busy)),
+        )
+
+
+def _others() -> float:
+    """Processor seconds of all other processes since the system began."""
+    spent = psutil.cpu_times()
+    return sum(getattr(spent, kind, 0.0) for kind in _KINDS) - time.process_time()
+
+
+_seen = (time.monotonic(), _others())

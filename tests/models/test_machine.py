@@ -1,6 +1,9 @@
 """What a processor computes is found out by trying, and a dtype it converts is said to be slow."""
 
 import logging
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -138,3 +141,33 @@ def test_more_threads_than_processors_are_not_used_and_said(caplog) -> None:
         assert len(caplog.messages) == 1
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("busy", "threads", "processors", "fewer"),
+    [(1.0, 2, 2, 1), (3.6, 8, 8, 4), (0.3, 2, 2, None), (1.0, 1, 2, None), (1.0, 2, 4, None)],
+)
+def test_busy_processors_are_said_where_threads_want_them(
+    monkeypatch, caplog, busy: float, threads: int, processors: int, fewer: int | None
+) -> None:
+    """Not with one thread, nor where there are processors enough for both."""
+    monkeypatch.setattr(machine, "_seen", (0.0, 500.0))
+    monkeypatch.setattr(machine.time, "monotonic", lambda: 2.0)
+    monkeypatch.setattr(machine, "_others", lambda: 500.0 + 2.0 * busy)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(machine, "cpus", lambda: processors)
+    monkeypatch.setattr(machine.psutil, "cpu_count", lambda: processors)
+    with caplog.at_level(logging.WARNING):
+        machine.warn_of_others()
+    assert [f"OMP_NUM_THREADS={fewer} " in line for line in caplog.messages] == [True] * bool(fewer)
+
+
+def test_other_processes_are_all_but_this_one() -> None:
+    """What this process computes is not counted; what another does is."""
+    before, mine = machine._others(), time.process_time()
+    while time.process_time() < mine + 0.3:
+        pass
+    alone = machine._others() - before
+    child = "import time\nwhile time.process_time() < 1: pass"
+    subprocess.run([sys.executable, "-c", child], check=True)
+    assert machine._others() - before >= alone + 0.9
