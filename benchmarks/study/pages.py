@@ -4,6 +4,7 @@ measured."""
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -132,7 +133,7 @@ def _section(task: str, found: Table) -> str:
     return "\n\n".join(
         [
             f"### {heading}",
-            f"{found.n} texts of each set and cell; cells {cells}.",
+            fill(f"{found.n} texts of each set and cell; cells {cells}.", 100),
             table(["proposal / selector", *shown.values()], rows),
             f"![{heading}: Vendi score and AUROC of each set]({name})",
         ]
