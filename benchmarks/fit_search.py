@@ -49,7 +49,7 @@ Setting = Mapping[str, float]
 VARIED: dict[str, Sequence[float]] = {
     "lr": (3e-4, 6e-4, 1e-3, 2e-3),
     "epochs": (2, 1),
-    "batch": (FitSettings().batch, 4),
+    "batch": (8, 4),
 }
 """Values that are tried, all with all; the first of each are what the others are set beside."""
 

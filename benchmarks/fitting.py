@@ -85,7 +85,7 @@ class Sides:
             arguments = TrainingArguments(
                 output_dir=folder,
                 num_train_epochs=self.plan.epochs,
-                per_device_train_batch_size=self.settings.batch,
+                per_device_train_batch_size=ROWS,
                 learning_rate=RATE,
                 eval_strategy="epoch",
                 save_strategy="no",

@@ -19,7 +19,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from benchmarks.study.parts import Cell, load_part
-from benchmarks.study.plan import RATE
+from benchmarks.study.plan import BATCH, RATE
 from steer.data.catalog import load_task
 from steer.files import write_atomic
 from steer.models.base import encode_prompt, encode_texts, load_model, load_tokenizer
@@ -133,9 +133,7 @@ def _fitted(texts: Texts, longest: int, epochs: int, seed: int) -> Any:
     updates = [
         update
         for epoch in range(epochs)
-        for update in _updates(
-            sequences(texts, longest, derive(seed, "epoch", epoch)), settings.batch
-        )
+        for update in _updates(sequences(texts, longest, derive(seed, "epoch", epoch)), BATCH)
     ]
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=RATE, weight_decay=0.0)

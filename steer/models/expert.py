@@ -19,9 +19,9 @@ CARD = "expert.json"
 
 
 class FitSettings(Config):
-    """Settings of a fit. `epochs` is the most, and where the learning rate `lr` reaches 0 (None: by
-    the number of texts; the rate by the model's width): fitting stops once the held-out loss has
-    not improved for `patience` epochs.
+    """Settings of a fit. `epochs` is the most, and where the learning rate `lr` reaches 0: fitting
+    stops once the held-out loss has not improved for `patience` epochs. A step reads `batch` texts.
+    None of epochs and batch is by the number of texts, of the rate by the model's width.
     `held_out` is the share of different texts kept for that, 200 of them at most;
     `max_tokens` limits prompt and text together. At most `pass_tokens` are read in one pass, unless
     a single text has more: fewer take less memory, and change nothing else."""
@@ -31,7 +31,7 @@ class FitSettings(Config):
     lr: float | None = Field(None, gt=0, le=1)
     rank: int = Field(32, ge=1, le=1024)
     alpha: int = Field(64, ge=1)
-    batch: int = Field(8, ge=1)
+    batch: int | None = Field(None, ge=1)
     held_out: float = Field(0.1, gt=0, le=0.5)
     max_tokens: int = Field(512, ge=8)
     pass_tokens: int = Field(512, ge=1)

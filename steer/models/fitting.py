@@ -31,7 +31,7 @@ from steer.models.layouts import find_layout
 from steer.models.machine import total_memory
 from steer.models.packaged import default_model
 from steer.models.prompts import require_turns
-from steer.models.schedule import Schedule, default_epochs, default_rate
+from steer.models.schedule import Schedule, default_batch, default_epochs, default_rate
 from steer.models.splitting import FEWEST, Split, split_texts
 from steer.models.suiting import LEAST_FALL, costly, hardly_falls, rises
 from steer.models.training import FitProgress, OnFitProgress, Training
@@ -140,7 +140,8 @@ def _load(corpus: Corpus, task: Task, name: str, settings: FitSettings) -> _Job:
             log.warning(warning)  # before the hours that follow
     lengths = [len(encoded[row]["input_ids"]) for row in split.train]
     schedule = _schedule(settings, base_model, lengths)
-    settings = settings.model_copy(update={"epochs": schedule.epochs, "lr": schedule.lr})
+    chosen = {name: getattr(schedule, name) for name in ("epochs", "lr", "batch")}
+    settings = settings.model_copy(update=chosen)
     model, pad = _add_adapter(base_model, settings), int(tokenizer.pad_token_id)
     return _Job(corpus, task, settings, schedule, name, model, pad, encoded, split)
 
@@ -190,7 +191,8 @@ def _schedule(settings: FitSettings, model: Any, lengths: Sequence[int]) -> Sche
     """Decides what the settings leave open, for texts of these lengths in tokens."""
     epochs = settings.epochs or default_epochs(len(lengths))
     rate = settings.lr or default_rate(model.config.get_text_config().hidden_size, epochs)
-    return Schedule(lengths, settings.batch, epochs, rate, settings.seed)
+    batch = settings.batch or default_batch(len(lengths))
+    return Schedule(lengths, batch, epochs, rate, settings.seed)
 
 
 def _publish(job: _Job, losses: Sequence[EpochLoss], out: Path) -> Expert:

@@ -10,6 +10,7 @@ from steer.seeds import derive
 _WARM = 0.03  # share of the steps in which the learning rate rises
 _SORTED = 50  # steps whose texts are sorted by length together, for little padding
 _TEXTS, _MOST = 400, 4
+_MANY, _SMALL, _LARGE = 1000, 4, 8
 _RATE, _WIDTH, _POWER, _HIGHEST = 1e-3, 576, 0.781, 2e-3
 
 
@@ -17,6 +18,12 @@ def default_epochs(texts: int) -> int:
     """Number of epochs for so many texts to train on: one, and more where that would be few steps
     (docs/fitting.md has the losses)."""
     return min(_MOST, math.ceil(_TEXTS / texts))
+
+
+def default_batch(texts: int) -> int:
+    """Number of texts in a step, with so many to train on: fewer where there would be few steps
+    (docs/fitting.md has the losses)."""
+    return _SMALL if texts < _MANY else _LARGE
 
 
 def default_rate(width: int, epochs: int) -> float:

@@ -85,12 +85,13 @@ def test_fitting_again_gives_the_same(
     assert first.held_out != other.held_out
 
 
-def test_epochs_and_rate_follow_from_the_texts_and_the_model(
+def test_epochs_rate_and_batch_follow_from_the_texts_and_the_model(
     tiny_model: Path, tiny_corpus: Corpus, tmp_path: Path
 ) -> None:
-    settings = FitSettings(**FAST.model_dump() | {"epochs": None, "lr": None, "patience": 9})
+    settings = FitSettings(rank=2, patience=9)
     expert = fit(tiny_corpus, tiny.PROMPT, tmp_path / "out", str(tiny_model), settings)
-    assert (expert.settings.epochs, expert.settings.lr) == (3, 2e-3 / math.sqrt(3))
+    chosen = expert.settings
+    assert (chosen.epochs, chosen.lr, chosen.batch) == (3, 2e-3 / math.sqrt(3), 4)
     assert len(expert.losses) == 4
 
 

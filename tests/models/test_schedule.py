@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from steer.models.schedule import Schedule, default_epochs, default_rate
+from steer.models.schedule import Schedule, default_batch, default_epochs, default_rate
 
 LENGTHS = random.Random(0).choices(range(1, 61), k=203)
 
@@ -49,6 +49,10 @@ def test_the_rate_rises_shortly_and_falls_to_nothing() -> None:
 def test_fewer_texts_are_read_more_often() -> None:
     found = [default_epochs(texts) for texts in (1, 100, 200, 300, 540, 10_000)]
     assert found == [4, 4, 2, 2, 1, 1]
+
+
+def test_steps_of_fewer_texts_read_fewer() -> None:
+    assert [default_batch(texts) for texts in (1, 999, 1000, 50_000)] == [4, 4, 8, 8]
 
 
 def test_wider_models_and_texts_read_again_have_lower_rates() -> None:
