@@ -1,10 +1,10 @@
 """Speed of a whole fit: `python -m benchmarks.fitting`.
 
-Three sides in turns, on the same texts: `steer fit` with its tests and its saving; bare steps,
-forward and backward of 8 rows of 48 tokens without padding, as many tokens as the texts have; and
-what a user would write with PEFT and Transformers' Trainer (the same adapter, batches of 8 padded
-texts, a test at the end of each epoch). Loading the model counts for no side, and the prompt counts
-as part of every text. Adds both ratios to the results of `make bench`.
+Three sides in turns, on the same texts: `steer fit --batch 8` with its tests and its saving; bare
+steps, forward and backward of 8 rows of 48 tokens without padding, as many tokens as the texts
+have; and what a user would write with PEFT and Transformers' Trainer (the same adapter, batches of
+8 padded texts, a test at the end of each epoch). Loading the model counts for no side, and the
+prompt counts as part of every text. Adds both ratios to the results of `make bench`.
 """
 
 import argparse
@@ -51,7 +51,7 @@ class Sides:
     def __init__(self, lab: Lab, plan: Plan) -> None:
         self.lab, self.plan = lab, plan
         self.texts = lab.corpus.texts[: plan.texts]
-        self.settings = FitSettings(epochs=plan.epochs, patience=plan.epochs, lr=RATE)
+        self.settings = FitSettings(epochs=plan.epochs, patience=plan.epochs, lr=RATE, batch=ROWS)
         self.examples = encode(Corpus.of(self.texts), lab.task, load_tokenizer(lab.base))
         self.tested = round(plan.texts * self.settings.held_out)
 
