@@ -21,7 +21,7 @@ CARD = "expert.json"
 class FitSettings(Config):
     """Settings of a fit. `epochs` is the most, and where the learning rate `lr` reaches 0: fitting
     stops once the held-out loss has not improved for `patience` epochs. A step reads `batch` texts.
-    None of epochs and batch is by the number of texts, of the rate by the model's width.
+    None leaves epochs and batch to the number of texts, and the rate to the model's width.
     `held_out` is the share of different texts kept for that, 200 of them at most;
     `max_tokens` limits prompt and text together. At most `pass_tokens` are read in one pass, unless
     a single text has more: fewer take less memory, and change nothing else."""
