@@ -228,12 +228,13 @@ def _pairs(values: Mapping[str, object]) -> Table:
 
 
 def _flat(config: Config) -> dict[str, object]:
-    """Collects settings by name; those of a nested config stand for themselves, unset ones are left
-    out."""
+    """Collects settings by name, without unset ones; those of a nested config stand for themselves,
+    or after its name and a dot where `config` has one of the same name."""
     flat: dict[str, object] = {}
     for name, value in config:
         if isinstance(value, Config):
-            flat |= _flat(value)
+            for inner, each in _flat(value).items():
+                flat[f"{name}.{inner}" if inner in type(config).model_fields else inner] = each
         elif value is not None and value != {}:
             flat[name] = value
     return flat

@@ -1,13 +1,18 @@
 """What the commands print when they are done."""
 
+from pathlib import Path
+
 import pytest
 
 from steer.cli.evaluations import SIDE_BY_SIDE, sentence, show_evaluation
-from steer.cli.tables import show_correction
+from steer.cli.tables import show_correction, show_run
+from steer.config import RunConfig, Sampling, Sources
 from steer.correction.outcome import Correction
 from steer.evaluation.estimate import Estimate
 from steer.evaluation.table import BRIEF, COLUMNS, Evaluation, Histogram, Row
 from steer.report.tables import measure_tables
+from steer.runs.overview import Overview
+from steer.runs.store import Stream
 
 TITLES = {column.key: column.title for column in COLUMNS}
 VERDICT = "by the summary, a is ahead of b; 10 texts a row show differences from 0.12"
@@ -93,3 +98,16 @@ def test_a_correction_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
         "chosen: 200 of 600 candidates; effective sample size: 0.41 of the candidates; "
         "weights capped: 10.0%; exponent: 0.86; told from real, before: AUROC 0.726"
     ]
+
+
+def test_settings_of_one_name_are_told_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A contrastive search chooses among so many candidates, and a run makes so many a record."""
+    config = RunConfig(n=2, candidates=3, sampling=Sampling(penalty=0.4, candidates=7))
+    names = {name: name for name, field in Sources.model_fields.items() if field.is_required()}
+    run = Stream(tmp_path, "1", config, Sources(**names))
+    show_run(Overview(run, {None: 0}, {}, (), None))
+    pairs = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["candidates", "3"] in pairs
+    assert ["sampling.candidates", "7"] in pairs
