@@ -19,7 +19,6 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from benchmarks.study.parts import Cell, load_part
-from benchmarks.study.plan import BATCH, RATE
 from steer.data.catalog import load_task
 from steer.files import write_atomic
 from steer.models.base import encode_prompt, encode_texts, load_model, load_tokenizer
@@ -29,7 +28,8 @@ from steer.models.expert import FitSettings
 from steer.models.packaged import default_model
 from steer.seeds import derive
 
-LONGEST, PANEL, NEARBY, EPOCHS = 8, 3, 2 / 3, 2
+LONGEST, PANEL, NEARBY = 8, 3, 2 / 3
+RATE, EPOCHS, BATCH = 3e-4, 2, 8
 READ = 60
 """Unseen texts that are read."""
 

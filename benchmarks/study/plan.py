@@ -65,17 +65,16 @@ def wanted(task: str, name: str) -> int:
 
 
 SHARES = (8, 4, 2)
-RATE, EPOCHS, BATCH = 3e-4, 2, 8
-"""Of the experts' fits: the defaults when they were fitted."""
 
 
 def fit(work: Path, cell: Cell) -> None:
-    """Fits the expert of the cell, keeping its adapter at `SHARES` of the steps."""
+    """Fits the expert of the cell as `steer fit` does, keeping its adapter at `SHARES` of the
+    steps."""
     out = work / "experts" / cell.expert
     if out.exists():
         return
     out.parent.mkdir(parents=True, exist_ok=True)
-    settings = FitSettings(epochs=EPOCHS, lr=RATE, batch=BATCH, seed=int(cell.which == "b"))
+    settings = FitSettings(seed=int(cell.which == "b"))
     with _early_adapters(work / "early" / cell.expert):
         fitting.fit(load_part(work, cell, "fit"), load_task(cell.task), out, settings=settings)
     print(f"written: {out}", flush=True)

@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.study.lab import Lab
 from benchmarks.study.measure import evaluated
 from benchmarks.study.parts import CELLS, Cell, cut, load_part
-from benchmarks.study.plan import CHEAP, DEFAULT, STEERED, make_with
+from benchmarks.study.plan import CHEAP, DEFAULT, FEW_SHOT, SEARCH, STEERED, make_with
 from benchmarks.study.selecting import CORRECTED, RANDOM, Task, taken
 from steer.experiments.comparison import run_folder
 from steer.files import write_atomic
@@ -34,22 +34,35 @@ FAMILIES = {
     ),
     "cfg": ("cfg:gamma=0.1", "cfg:gamma=0.2:temperature=0.9", "cfg"),
     "steer": (
-        "steer:gamma=0.1:eta=0.2:alpha=0.001",
+        "steer:gamma=0.1:eta=0.2:alpha=0.001:temperature=0.9",
         STEERED,
         "steer-positive:gamma=0:eta=0:rho=0.3:alpha=0:temperature=0.9",
     ),
+    "contrastive-search": (
+        SEARCH,
+        "contrastive-search:penalty=0.6",
+        "contrastive-search:candidates=8",
+    ),
+    "few-shot": (FEW_SHOT, "few-shot:temperature=0.7", "few-shot:top_p=0.9"),
 }
-"""Families of settings, as many in each, the first study's among them. Contrastive search is as
-it comes."""
+"""Families of settings, as many in each, the first study's among them."""
 
 PRESETS = {
-    "steer": tuple(
-        f"steer:gamma=0.1:eta=0.2:alpha={alpha}:temperature={temperature}"
-        for temperature in (1, 0.9)
-        for alpha in (0, 0.001)
+    "steer": (
+        *(
+            f"steer:gamma=0.1:eta=0.2:alpha={alpha}:temperature={temperature}"
+            for temperature in (1, 0.9)
+            for alpha in (0, 0.001)
+        ),
+        *(
+            f"steer:gamma={gamma}:eta=0.2:alpha={alpha}:temperature=0.9"
+            for gamma in (0.3, 1)
+            for alpha in (0, 0.001)
+        ),
     )
 }
-"""STEER at the product's strengths, with and without a cut and a lower temperature."""
+"""STEER at the product's strengths, with and without a cut and a lower temperature; and at greater
+weights of the contrast, with and without a cut."""
 
 STEPS: dict[str, Mapping[str, Sequence[str]]] = {"tuning": FAMILIES, "presets": PRESETS}
 

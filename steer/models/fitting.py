@@ -32,6 +32,7 @@ from steer.models.machine import total_memory
 from steer.models.packaged import default_model
 from steer.models.prompts import require_turns
 from steer.models.schedule import Schedule, default_batch, default_epochs, default_rate
+from steer.models.shortcuts import take_shortcuts
 from steer.models.splitting import FEWEST, Split, split_texts
 from steer.models.suiting import LEAST_FALL, costly, hardly_falls, rises
 from steer.models.training import FitProgress, OnFitProgress, Training
@@ -253,7 +254,9 @@ def _add_adapter(base: Any, settings: FitSettings) -> Any:
         task_type="CAUSAL_LM",
     )
     with quiet_logs():
-        return get_peft_model(base, config)
+        model = get_peft_model(base, config)
+    take_shortcuts(model)
+    return model
 
 
 def _disk_bytes(model: Any) -> int:

@@ -11,7 +11,8 @@ _WARM = 0.03  # share of the steps in which the learning rate rises
 _SORTED = 50  # steps whose texts are sorted by length together, for little padding
 _TEXTS, _MOST = 400, 4
 _MANY, _SMALL, _LARGE = 1000, 4, 8
-_RATE, _WIDTH, _POWER, _HIGHEST = 1e-3, 576, 0.781, 2e-3
+_RATE, _WIDTH, _POWER, _HIGHEST = 1.4e-3, 576, 0.781, 2e-3
+_AGAIN = 0.75  # the rate falls with the number of epochs to this power
 
 
 def default_epochs(texts: int) -> int:
@@ -29,9 +30,9 @@ def default_batch(texts: int) -> int:
 def default_rate(width: int, epochs: int) -> float:
     """Learning rate of LoRA for a model with states of `width` numbers: what was found at a width
     of 576, falling with it as in *LoRA Without Regret* (Schulman et al., 2025) for models like
-    Llama; over the root of `epochs`, as texts that are read again are sooner known by heart
-    (docs/fitting.md)."""
-    return min(_HIGHEST, _RATE * (_WIDTH / width) ** _POWER) / math.sqrt(epochs)
+    Llama; and falling with the number of `epochs`, as texts that are read again are sooner known
+    by heart (docs/fitting.md)."""
+    return min(_HIGHEST, _RATE * (_WIDTH / width) ** _POWER) / epochs**_AGAIN
 
 
 @dataclass(frozen=True)
