@@ -4,7 +4,8 @@
     fit                 experts, with their adapters on the way
     candidates          candidates of every proposal, as ordinary runs
     tuning --data ...   settings of every family tried on rows that no cell reads
-    presets --data ...  STEER's cut and temperature tried on the same rows
+    presets --data ...  STEER's cut, temperature and gamma tried on the same rows
+    defaults --data ... what the product's default could be, of one stream, on the same rows
     weights             the weights under which real texts are likeliest, and contrasts screened
     panels              experts that read panels, and the gate they have to pass
     reading             what else a selector could read
@@ -33,6 +34,7 @@ STEPS = (
     "candidates",
     "tuning",
     "presets",
+    "defaults",
     "weights",
     "panels",
     "reading",
@@ -88,7 +90,7 @@ def _step(options: argparse.Namespace, work: Path, cell: Cell) -> None:
             plan.fit(work, cell)
         case "candidates":
             plan.candidates(Lab(work, cell), options.method or plan.methods(cell.task))
-        case "tuning" | "presets" as step:
+        case "tuning" | "presets" | "defaults" as step:
             tuning.measure(Lab(work, cell), _data(options.data), step)
         case "weights":
             weights.measure(work, cell)
@@ -105,7 +107,8 @@ def _step(options: argparse.Namespace, work: Path, cell: Cell) -> None:
 def _data(given: Path | None) -> Path:
     if given is None:
         raise SteerError(
-            "cut, tuning and presets need --data FOLDER with hypotheses.jsonl, comments.jsonl, ..."
+            "cut, tuning, presets and defaults need --data FOLDER with hypotheses.jsonl, "
+            "comments.jsonl, ..."
         )
     return given
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.study.lab import Lab
 from benchmarks.study.parts import Cell
-from benchmarks.study.plan import AS_USED, CHEAP, DEFAULT, METHODS, pool, wanted
+from benchmarks.study.plan import AS_USED, CHEAP, METHODS, NUCLEUS, pool, wanted
 from benchmarks.study.selecting import CORRECTED, RANDOM, SELECTORS, Task, taken
 from steer.evaluation.estimate import Estimate
 from steer.evaluation.evaluate import evaluate
@@ -86,7 +86,7 @@ def selectors(name: str) -> tuple[str, ...]:
     """Selectors that are tried on the candidates of a method."""
     if name in AS_USED:
         return (RANDOM,)
-    return tuple(SELECTORS) if name in (DEFAULT, CHEAP) else (RANDOM, CORRECTED)
+    return tuple(SELECTORS) if name in (NUCLEUS, CHEAP) else (RANDOM, CORRECTED)
 
 
 def candidates(lab: Lab, name: str) -> Sequence[Record]:

@@ -36,13 +36,14 @@ Pairs = tuple[tuple[tuple[str, str], tuple[str, str]], ...]
 SHORT = {name: name.split(":")[0] for name in METHODS} | {STEERED: "STEER"}
 AGAINST = tuple(((DEFAULT, CORRECTED), (each, RANDOM)) for each in METHODS)
 PAIRS: Pairs = (
-    ((DEFAULT, CORRECTED), (DEFAULT, LIKELIEST)),
+    ((NUCLEUS, CORRECTED), (NUCLEUS, LIKELIEST)),
     ((DEFAULT, CORRECTED), (CHEAP, LIKELIEST)),
     ((DEFAULT, CORRECTED), (CHEAP, CORRECTED)),
     ((DEFAULT, CORRECTED), (NUCLEUS, CORRECTED)),
     ((DEFAULT, CORRECTED), (MIN_P, CORRECTED)),
     ((MIN_P, CORRECTED), (MIN_P, RANDOM)),
-    ((STEERED, CORRECTED), (MIN_P, RANDOM)),
+    ((DEFAULT, CORRECTED), (DEFAULT, RANDOM)),
+    ((NUCLEUS, CORRECTED), (NUCLEUS, RANDOM)),
     ((STEERED, CORRECTED), (MIN_P, CORRECTED)),
     ((DEFAULT, CORRECTED), (STEERED, CORRECTED)),
     ((STEERED, CORRECTED), (CHEAP, RANDOM)),
@@ -61,7 +62,11 @@ ASKED = {
 }
 
 
-TRIED = {"tuning": "What was tuned", "presets": "STEER's cut and temperature"}
+TRIED = {
+    "tuning": "What was tuned",
+    "presets": "STEER's cut, temperature and gamma",
+    "defaults": "Proposals of one stream",
+}
 
 
 def write(work: Path) -> None:

@@ -33,12 +33,12 @@ reported on."""
 
 CHEAP = "top-k:top_k=1000"
 DEFAULT = "temperature:temperature=0.9"
-STEERED = "steer:gamma=0.1:eta=0.2:alpha=0:temperature=0.9"
+STEERED = "steer:gamma=0.1:eta=0.2:alpha=0.001:temperature=0.9"
 NUCLEUS, MIN_P = "nucleus:top_p=0.9", "min-p:min_p=0.001"
-PROPOSALS = (DEFAULT, STEERED, CHEAP, NUCLEUS, MIN_P)
+PROPOSALS = (NUCLEUS, STEERED, CHEAP, DEFAULT, MIN_P)
 """Methods whose candidates are corrected as well, so that there are three for a record."""
 
-SEARCH, FEW_SHOT = "contrastive-search", "few-shot"
+SEARCH, FEW_SHOT = "contrastive-search", "few-shot:top_p=0.9"
 AS_USED = (
     "contrastive-decoding:alpha=0.001:gamma=0.1",
     "plain",
@@ -49,14 +49,13 @@ AS_USED = (
 """Methods that are measured as people use them alone, so a third of the candidates will do."""
 
 METHODS = (*PROPOSALS, *AS_USED)
-UNTUNED = (SEARCH, FEW_SHOT)
+FEW_ACCEPTED = (SEARCH, FEW_SHOT)
 
 
 def methods(task: str) -> tuple[str, ...]:
-    """Methods of a task. Contrastive search is slow and three of four of its questions are not of
-    the form asked for, and few-shot comments and questions seldom end: both write hypotheses
-    alone."""
-    return tuple(name for name in METHODS if task == "hypotheses" or name not in UNTUNED)
+    """Methods of a task. Most questions of contrastive search are not of the form asked for, and
+    few-shot comments and questions seldom end: both write hypotheses alone."""
+    return tuple(name for name in METHODS if task == "hypotheses" or name not in FEW_ACCEPTED)
 
 
 def wanted(task: str, name: str) -> int:

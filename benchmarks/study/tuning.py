@@ -2,8 +2,9 @@
 
 Hypotheses have no such rows, so what is chosen here is tried there unseen. WORK/tuning/CELL/METHOD
 holds candidates, WORK/tuning/CELL.json what a random third came to, and what is left of those of
-`CORRECTED_TOO` after correction: means over `DRAWS` draws, each against other real rows. The step
-`presets` does so in WORK/presets with STEER's cut and temperature, one by one.
+`CORRECTED_TOO` after correction: means over `DRAWS` draws, each against other real rows. The steps
+`presets` (STEER's cut, temperature and gamma) and `defaults` (proposals of one stream) do so in
+folders of their names.
 """
 
 import json
@@ -16,7 +17,7 @@ import numpy as np
 from benchmarks.study.lab import Lab
 from benchmarks.study.measure import evaluated
 from benchmarks.study.parts import CELLS, Cell, cut, load_part
-from benchmarks.study.plan import CHEAP, DEFAULT, FEW_SHOT, SEARCH, STEERED, make_with
+from benchmarks.study.plan import CHEAP, DEFAULT, FEW_SHOT, NUCLEUS, SEARCH, STEERED, make_with
 from benchmarks.study.selecting import CORRECTED, RANDOM, Task, taken
 from steer.experiments.comparison import run_folder
 from steer.files import write_atomic
@@ -25,7 +26,7 @@ from steer.runs.records import Record
 FAMILIES = {
     "temperature": ("plain", DEFAULT, "temperature:temperature=0.8"),
     "top-k": (CHEAP, "top-k:top_k=200", "top-k:top_k=50"),
-    "nucleus": ("nucleus:top_p=0.97", "nucleus:top_p=0.95", "nucleus:top_p=0.9"),
+    "nucleus": ("nucleus:top_p=0.97", "nucleus:top_p=0.95", NUCLEUS),
     "min-p": ("min-p:min_p=0.001", "min-p:min_p=0.003", "min-p:min_p=0.02"),
     "contrastive-decoding": (
         "contrastive-decoding:alpha=0.001:gamma=0.1",
@@ -34,8 +35,8 @@ FAMILIES = {
     ),
     "cfg": ("cfg:gamma=0.1", "cfg:gamma=0.2:temperature=0.9", "cfg"),
     "steer": (
-        "steer:gamma=0.1:eta=0.2:alpha=0.001:temperature=0.9",
         STEERED,
+        "steer:gamma=0.1:eta=0.2:alpha=0:temperature=0.9",
         "steer-positive:gamma=0:eta=0:rho=0.3:alpha=0:temperature=0.9",
     ),
     "contrastive-search": (
@@ -43,7 +44,7 @@ FAMILIES = {
         "contrastive-search:penalty=0.6",
         "contrastive-search:candidates=8",
     ),
-    "few-shot": (FEW_SHOT, "few-shot:temperature=0.7", "few-shot:top_p=0.9"),
+    "few-shot": ("few-shot", "few-shot:temperature=0.7", FEW_SHOT),
 }
 """Families of settings, as many in each, the first study's among them."""
 
@@ -64,10 +65,31 @@ PRESETS = {
 """STEER at the product's strengths, with and without a cut and a lower temperature; and at greater
 weights of the contrast, with and without a cut."""
 
-STEPS: dict[str, Mapping[str, Sequence[str]]] = {"tuning": FAMILIES, "presets": PRESETS}
+DEFAULTS = {
+    "temperature": (
+        DEFAULT,
+        "temperature:temperature=0.85",
+        "temperature:temperature=0.9:min_p=0.001",
+    ),
+    "nucleus": (NUCLEUS, "nucleus:top_p=0.95:temperature=0.9"),
+}
+"""Proposals of one stream, all corrected: what the product's default could be."""
 
-CORRECTED_TOO = ("temperature", "top-k", "steer")
-MOST = 300
+STEPS: dict[str, Mapping[str, Sequence[str]]] = {
+    "tuning": FAMILIES,
+    "presets": PRESETS,
+    "defaults": DEFAULTS,
+}
+
+CORRECTED_TOO = {
+    "tuning": ("temperature", "top-k", "steer"),
+    "presets": ("steer",),
+    "defaults": ("temperature", "nucleus"),
+}
+SLOW = ("contrastive-search", "few-shot")
+"""Families of which most texts are not accepted, so no more are made than are measured."""
+
+MOST, KEPT = 300, 100
 DRAWS, SEED = 2, 7  # of the rows and of the candidates: a seed that no cell has
 SHOWN = ("auroc", "auroc_characters", "vendi_1", "nonsense", "judge_gap", "summary")
 
@@ -78,12 +100,16 @@ def measure(lab: Lab, data: Path, step: str) -> None:
     if lab.cell.task == "hypotheses" or lab.cell.place:
         return
     out, families = lab.work / step, STEPS[step]
-    made = {name: _made(lab, name, out) for family in families.values() for name in family}
+    made = {
+        name: _made(lab, name, out, KEPT if family in SLOW else MOST)
+        for family, names in families.items()
+        for name in names
+    }
     figures: dict[str, list[dict[str, float | None]]] = {}
     for draw, cell in enumerate(cells(lab.cell)):
         cut(data, lab.work, cell)
         real = load_part(lab.work, cell, "report").texts
-        for row in evaluated(lab, _sets(lab, families, made, draw), real, draw).rows:
+        for row in evaluated(lab, _sets(lab, step, made, draw), real, draw).rows:
             values = {key: row.estimates[key].value for key in SHOWN}
             figures.setdefault(row.name, []).append(values)
     means = {name: _mean(found) for name, found in figures.items()}
@@ -98,28 +124,28 @@ def cells(cell: Cell) -> list[Cell]:
     return [replace(cell, seed=SEED + draw, place=first + draw) for draw in range(DRAWS)]
 
 
-def _made(lab: Lab, name: str, out: Path) -> Sequence[Record]:
+def _made(lab: Lab, name: str, out: Path, number: int) -> Sequence[Record]:
     """Makes the candidates of a setting, or goes on with them."""
     pool = out / lab.cell.name / Path(run_folder(name)).name
-    run = make_with(lab, name, lab.expert, lab.engine, pool, MOST, SEED)
+    run = make_with(lab, name, lab.expert, lab.engine, pool, number, SEED)
     print(f"{lab.cell.name}, {name}: {len(run.records)} accepted, {len(run.rejects)} rejected")
     return run.records
 
 
 def _sets(
     lab: Lab,
-    families: Mapping[str, Sequence[str]],
+    step: str,
     made: Mapping[str, Sequence[Record]],
     draw: int,
 ) -> dict[str, list[str]]:
-    """Chooses a third of each, at random, and corrected where that is asked."""
+    """Chooses `KEPT` of each, at random, and corrected where that is asked."""
     real = lab.corpus("select").texts
     found = {}
-    for family, names in families.items():
+    for family, names in STEPS[step].items():
         for name in names:
-            task = Task(real, made[name], MOST // 3, draw)
-            for selector in (RANDOM, CORRECTED) if family in CORRECTED_TOO else (RANDOM,):
-                if len(task.candidates) >= MOST // 3:
+            task = Task(real, made[name], KEPT, draw)
+            for selector in (RANDOM, CORRECTED) if family in CORRECTED_TOO[step] else (RANDOM,):
+                if len(task.candidates) >= KEPT:
                     found[f"{name} / {selector}"] = taken(task, selector)
     return found
 

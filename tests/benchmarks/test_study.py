@@ -11,7 +11,7 @@ import torch
 from benchmarks.study import pages, parts, tuning
 from benchmarks.study.measure import CHARACTERS, REAL, measured
 from benchmarks.study.parts import CELLS, cut, part
-from benchmarks.study.plan import CHEAP, DEFAULT, METHODS, STEERED, UNTUNED
+from benchmarks.study.plan import CHEAP, DEFAULT, METHODS, STEERED
 from benchmarks.study.results import Mean, Table, together
 from benchmarks.study.selecting import SELECTORS, Task, corrected, likeliest
 from benchmarks.study.streams import STREAMS, Text, inside
@@ -53,18 +53,15 @@ def test_what_has_no_value_or_no_interval_pretends_none() -> None:
 
 
 def test_the_default_of_the_study_is_that_of_the_product() -> None:
-    default, steered = find_methods(f"{DEFAULT},{STEERED}", labelled=False)
-    (product,) = find_methods("steer", labelled=False)
-    (usual,) = find_methods(PROPOSAL, labelled=False)
+    default, usual = find_methods(f"{DEFAULT},{PROPOSAL}", labelled=False)
     assert (default.guidance, default.sampling) == (usual.guidance, usual.sampling)
-    assert (steered.guidance, steered.sampling) == (product.guidance, product.sampling)
     assert len(find_methods(",".join(METHODS), labelled=False)) == len(METHODS)
 
 
 def test_every_method_of_the_report_was_tuned_with_as_many_tries() -> None:
     tried = tuning.FAMILIES.values()
     assert len({len(family) for family in tried}) == 1
-    assert {*METHODS} - {*UNTUNED} <= {name for family in tried for name in family}
+    assert {*METHODS} <= {name for family in tried for name in family}
 
 
 @pytest.fixture
