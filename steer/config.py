@@ -46,13 +46,13 @@ class Guidance(Config):
     (`steer.guidance.build_streams`). With `negatives` panels, a token counts as repeated as the
     one of them says that finds it likeliest. `adaptive` scales each stream at each step by how
     much it disagrees with the expert. `few_shot` is prompting without an expert: the base model
-    alone reads a positive panel, so the strengths are 0.
+    alone reads a positive panel, so the strengths are 0 but alpha.
     """
 
     gamma: float = Field(0.1, ge=0, le=10)
     eta: float = Field(0.2, ge=0, le=10)
     rho: float = Field(0.0, ge=0, lt=1)
-    alpha: float = Field(0.0, ge=0, lt=1)
+    alpha: float = Field(0.001, ge=0, lt=1)
     weights: Weights = "balanced"
     contrast: Contrast = "base"
     negatives: int = Field(1, ge=1, le=8)

@@ -123,14 +123,7 @@ METHODS = (
     _steer("steer-diverse", "away from texts far from each other", panel_selection="diverse"),
     _steer("steer-min", "the least favourable of three panels", negatives=3),
     _steer("steer-positive", "also towards a panel of real texts", rho=0.2),
-    _steer(
-        "steer-adaptive",
-        "as strong as streams disagree",
-        gamma=1,
-        eta=1,
-        alpha=0.001,
-        adaptive=True,
-    ),
+    _steer("steer-adaptive", "as strong as streams disagree", gamma=1, eta=1, adaptive=True),
 )
 """After `plain`, the baselines, those of contrast, and STEER's kinds."""
 

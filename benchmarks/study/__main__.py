@@ -90,7 +90,7 @@ def _step(options: argparse.Namespace, work: Path, cell: Cell) -> None:
             plan.fit(work, cell)
         case "candidates":
             plan.candidates(Lab(work, cell), options.method or plan.methods(cell.task))
-        case "tuning" | "presets" | "defaults" as step:
+        case step if step in tuning.STEPS:
             tuning.measure(Lab(work, cell), _data(options.data), step)
         case "weights":
             weights.measure(work, cell)

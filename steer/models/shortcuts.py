@@ -106,13 +106,12 @@ def attention(
     `value` (rows, key heads, tokens, width), (rows, tokens, heads, width). A single short row with
     a mask that is added takes plain products, others the fused attention."""
     batch, heads, tokens, width = query.shape
-    added = attention_mask is not None and attention_mask.is_floating_point()
+    short = batch == 1 and tokens <= _LONGEST and not dropout
     known = others.get("position_bias") is None and others.get("softcap") is None
-    if batch > 1 or tokens > _LONGEST or dropout or not (added and known):
+    if attention_mask is None or not (attention_mask.is_floating_point() and short and known):
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout, scaling, **others
         )
-    assert attention_mask is not None
     kinds = key.shape[1]  # each of so many key heads is read by as many heads
     scaled = query * (width**-0.5 if scaling is None else scaling)
     scores = scaled.reshape(kinds, -1, width) @ key[0].transpose(1, 2)

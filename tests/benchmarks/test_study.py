@@ -53,8 +53,11 @@ def test_what_has_no_value_or_no_interval_pretends_none() -> None:
 
 
 def test_the_default_of_the_study_is_that_of_the_product() -> None:
-    default, usual = find_methods(f"{DEFAULT},{PROPOSAL}", labelled=False)
+    default, steered = find_methods(f"{DEFAULT},{STEERED}", labelled=False)
+    (product,) = find_methods("steer", labelled=False)
+    (usual,) = find_methods(PROPOSAL, labelled=False)
     assert (default.guidance, default.sampling) == (usual.guidance, usual.sampling)
+    assert (steered.guidance, steered.sampling) == (product.guidance, product.sampling)
     assert len(find_methods(",".join(METHODS), labelled=False)) == len(METHODS)
 
 
