@@ -15,9 +15,9 @@ from torch.nn.functional import cross_entropy
 
 from steer.models.examples import Encoded, prompt_of
 
-_TRIED = 4  # texts on which both layouts are compared
-_ALIKE = {torch.float32: 0.01}  # nats that they may differ by for a token
-_ROUNDED = 0.2
+_TRIED = 8  # texts on which both layouts are compared
+_ALIKE = {torch.float32: 0.01}  # nats that they may differ by, on the mean of all tokens
+_ROUNDED = 0.2  # bf16: rounding gives up to 0.1, a mask or positions not heeded 0.4 and more
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,8 @@ def find_layout(model: Any, examples: Sequence[Encoded], pad: int) -> Layout:
             found = token_losses(model, packed.lay_out(some))
         except (RuntimeError, ValueError, TypeError, AttributeError, IndexError):
             return rows
-    apart = float((found - expected).abs().max())
+    # Not the largest: in bf16 that of a single token is up to 0.6 by rounding alone.
+    apart = float((found - expected).abs().mean())
     return packed if apart <= _ALIKE.get(model.dtype, _ROUNDED) else rows
 
 

@@ -1,6 +1,6 @@
 """Layouts of texts in passes: the same losses, whatever they stand beside."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -9,11 +9,23 @@ import torch
 from steer.data.corpus import Corpus
 from steer.data.tasks import Task
 from steer.models import footprint
+from steer.models.base import load_model, load_tokenizer
 from steer.models.examples import Encoded, encode
 from steer.models.footprint import peak_bytes
 from steer.models.layouts import Packed, Padded, completion_loss, find_layout, split_passes
+from steer.models.packaged import EMBEDDED, default_model
 from tests import tiny
 
+REAL = (
+    "Where would you find a seat that moves you forward?",
+    "What do people do when they are tired of waiting?",
+    "Why is the rotation of young stars so slow?",
+    "How do the winds of massive stars change over time?",
+    "What might a person see at the scene of a brutal killing?",
+    "Where is a good place to keep a rubber stamp?",
+    "Can the mass of a black hole be read from its spectrum?",
+    "Which galaxies form the most stars, and when?",
+)
 TEXTS = ("Why does the moon shine?", "How?", "Is </s> the end?", "Why?")
 PACKED, PADDED = Packed(torch.float32), Padded(2)
 
@@ -117,6 +129,30 @@ def test_a_model_that_mixes_packed_texts_up_reads_rows(model, examples) -> None:
     assert find_layout(model, same, 2) == PACKED
     assert find_layout(Unmasked(model), same, 2) == PADDED
     assert find_layout(Refusing(model), same, 2) == PADDED
+
+
+@pytest.mark.skipif(default_model() != EMBEDDED, reason="the embedded model is not installed")
+def test_a_real_model_reads_packed_texts_in_bf16_though_it_rounds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The losses of a token differ by up to 0.5 nats there, by 0.06 on the mean.
+    real = load_model(EMBEDDED, dtype=torch.bfloat16)
+    same = encode(Corpus(REAL, None, "test"), Task("A question:"), load_tokenizer(EMBEDDED))
+    assert find_layout(real, same, 2) == Packed(torch.bfloat16)
+    assert find_layout(Unmasked(real), same, 2) == PADDED
+    monkeypatch.setattr(Packed, "lay_out", at_wrong_positions(Packed.lay_out))
+    assert find_layout(real, same, 2) == PADDED
+
+
+def at_wrong_positions(lay_out):
+    """Positions counted through the whole row, as a model has them that heeds none."""
+
+    def wrong(self, examples):
+        read = lay_out(self, examples)
+        positions = torch.arange(read.inputs["input_ids"].shape[1])[None]
+        return replace(read, inputs={**read.inputs, "position_ids": positions})
+
+    return wrong
 
 
 def test_texts_beyond_a_sliding_window_are_read_in_rows(examples) -> None:
