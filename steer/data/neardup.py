@@ -6,7 +6,6 @@ import zlib
 from functools import lru_cache
 
 import numpy as np
-from datasketch import MinHash
 
 from steer.data.postings import Postings
 from steer.data.sketches import Rarest, Sketches
@@ -19,10 +18,18 @@ MISS_RATE = 0.002
 CROWD = 32
 """Texts that share a part of a signature, and are all candidates; the next are not."""
 
-_EMPTY = MinHash(PERMUTATIONS, seed=1, hashfunc=int)  # of hashes already made
-_BITS = random.Random(1)
+_HALF = np.uint64(32)
+_AT_ONCE = 1024  # shingles hashed at a time: a MB
+
+
+def _draw(seed: int) -> np.ndarray:
+    """Draws odd numbers, uint64 (permutations,)."""
+    bits = random.Random(seed)
+    return np.array([bits.getrandbits(64) | 1 for _ in range(PERMUTATIONS)], dtype=np.uint64)
+
+
 # Odd factors: what differs in one row of a band always has another sum.
-_FACTORS = np.array([_BITS.getrandbits(64) | 1 for _ in range(PERMUTATIONS)], dtype=np.uint64)
+_FACTORS, _TIMES, _PLUS = _draw(1), _draw(2), _draw(3)
 
 
 def shingles(text: str) -> frozenset[bytes]:
@@ -116,9 +123,9 @@ class NearIndex:
     def _band_keys(self, plain: str) -> np.ndarray:
         """Computes a number for each band, equal where all the band's rows of the signatures
         are."""
-        rows = _signature(plain).hashvalues[: self._bands * self._rows]
+        rows = signature(plain)[: self._bands * self._rows]
         factors = _FACTORS[: len(rows)].reshape(self._bands, self._rows)
-        return (rows.reshape(factors.shape).astype(np.uint64) * factors).sum(axis=1)
+        return (rows.reshape(factors.shape) * factors).sum(axis=1)
 
 
 def _grams(plain: str) -> frozenset[bytes]:
@@ -142,12 +149,16 @@ def _text_key(plain: str) -> np.ndarray:
     return np.frombuffer(digest, dtype=np.uint64)
 
 
-# Two kB each. Measures look up the same few thousand texts again and again.
+# A kB each. Measures look up the same few thousand texts again and again.
 @lru_cache(maxsize=8192)
-def _signature(plain: str) -> MinHash:
-    signature = _EMPTY.copy()
-    signature.update_batch(_cut(plain)[1].tolist())
-    return signature
+def signature(plain: str) -> np.ndarray:
+    """Computes the MinHash signature of a folded text (Broder 1997), uint64 (permutations,): the
+    least of its shingles' hashes by each of the functions x -> (a x + b) mod 2**64 div 2**32
+    (multiply-shift, Dietzfelbinger 1996, doi:10.1007/3-540-60922-9_46)."""
+    hashes = _cut(plain)[1]
+    parts = (hashes[i : i + _AT_ONCE] for i in range(0, len(hashes), _AT_ONCE))
+    least = [(_TIMES[:, None] * part + _PLUS[:, None]).min(axis=1) for part in parts]
+    return np.min(least, axis=0) >> _HALF
 
 
 def _bands(threshold: float) -> tuple[int, int]:
