@@ -181,13 +181,10 @@ def record(number: int) -> Record:
     )
 
 
-class Drawn:
-    """Numbers drawn at random in place of a text's MinHash signature: as large, and quick."""
-
-    def __init__(self, text: str) -> None:
-        self.hashvalues = np.random.default_rng(hash(text) % 2**32).integers(
-            2**32, size=neardup.PERMUTATIONS, dtype=np.uint64
-        )
+def drawn(text: str) -> np.ndarray:
+    """Draws numbers at random in place of a text's MinHash signature: as large, and quick."""
+    generator = np.random.default_rng(hash(text) % 2**32)
+    return generator.integers(2**32, size=neardup.PERMUTATIONS, dtype=np.uint64)
 
 
 def real_texts() -> Corpus:
@@ -283,7 +280,7 @@ def _grow(plan: Plan) -> list[Point]:
     config = RunConfig(n=plan.sizes[-1] + 1, round_size=plan.round_size, lag=16)
     loop = RunState(config, Inputs(real_texts(), None, EXPERT, Writer(), None))
     store = Growing(plan.sizes, plan.round_size)
-    with mock.patch.object(neardup, "_signature", Drawn):
+    with mock.patch.object(neardup, "signature", drawn):
         loop.start(store)  # type: ignore[arg-type]
     return store.points
 

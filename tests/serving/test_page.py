@@ -1,5 +1,6 @@
 """The page in a real browser: needs the package playwright and an installed Chromium."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -219,7 +220,8 @@ def test_kept_texts_join_the_pool(opened: Any) -> None:
     text = opened.locator("#guided p").first.inner_text().strip()
     opened.click("#tab-take")
     assert '"kept": [' in opened.inner_text("#as-request")
-    assert text in opened.inner_text("#as-request")
+    escaped = json.dumps(text, ensure_ascii=False)[1:-1]
+    assert escaped in opened.inner_text("#as-request")
     opened.click("#tab-judge")
     opened.uncheck("#join")
     assert '"kept"' not in (opened.text_content("#as-request") or "")
