@@ -19,8 +19,8 @@ from steer.models.machine import processor
 _NONE = -100  # a target that counts nothing
 _STEP = 16  # to a multiple of which sizes are rounded up
 _TRIED = 8  # texts on which both layouts are compared
-_ALIKE = {torch.float32: 0.01}  # nats that they may differ by, on the mean of all tokens
-_ROUNDED = 0.2  # bf16: rounding gives up to 0.1, a mask or positions not heeded 0.4 and more
+_ALIKE = 0.01  # nats that they may differ by for a token, in fp32
+_ROUNDED = 0.2  # and else on the mean: by rounding 0.1 at most, by a mask not heeded 0.4 and more
 
 
 @dataclass(frozen=True)
@@ -85,12 +85,12 @@ class Packed:
     """Texts in one row (1, tokens): each prompt, then all that follow it, at the positions that
     each would have alone. A text sees its prompt and itself; the mask is of `dtype`.
 
-    With `rounds`, tokens that no text sees and targets that count nothing fill the row up, so that
+    With `filled`, tokens that no text sees and targets that count nothing fill the row up, so that
     there are few different sizes.
     """
 
     dtype: torch.dtype
-    rounds: bool = False
+    filled: bool = False
 
     def size(self, examples: Sequence[Encoded]) -> int:
         prompts = sum(map(len, {prompt_of(example) for example in examples}))
@@ -118,11 +118,11 @@ class Packed:
                 positions += range(len(prompt), len(prompt) + len(rest) - 1)
                 texts += [number] * (len(rest) - 1)
             groups += [group] * (len(ids) - begin)
-        if self.rounds:
-            free = _rounded(len(ids)) - len(ids)
+        if self.filled:
+            free = _filled(len(ids)) - len(ids)
             ids, positions, groups = ids + [0] * free, positions + [0] * free, groups + [-1] * free
             texts += range(1, free + 1)
-            free = _rounded(len(targets)) - len(targets)
+            free = _filled(len(targets)) - len(targets)
             where, targets = where + [0] * free, targets + [_NONE] * free
         inputs = {
             "input_ids": torch.tensor([ids]),
@@ -140,7 +140,7 @@ class Packed:
         return hidden.masked_fill(~seen, torch.finfo(self.dtype).min)[None, None]
 
 
-def _rounded(size: int) -> int:
+def _filled(size: int) -> int:
     """Rounds up to a multiple of `_STEP`; beyond 512 to one of a 16th of the size or less."""
     step = max(_STEP, 2 ** (size.bit_length() - 5))
     return -(-size // step) * step
@@ -169,9 +169,11 @@ def find_layout(model: Any, examples: Sequence[Encoded], pad: int) -> Layout:
             found = token_losses(model, packed.lay_out(some))
         except (RuntimeError, ValueError, TypeError, AttributeError, IndexError):
             return rows
-    # Not the largest: in bf16 that of a single token is up to 0.6 by rounding alone.
-    apart = float((found - expected).abs().mean())
-    return packed if apart <= _ALIKE.get(model.dtype, _ROUNDED) else rows
+    apart = (found - expected).abs()
+    if model.dtype == torch.float32:
+        return packed if apart.max() <= _ALIKE else rows
+    # In bf16 that of a single token is up to 0.6 by rounding alone.
+    return packed if apart.mean() <= _ROUNDED else rows
 
 
 def split_passes(layout: Layout, examples: Sequence[Encoded], most: int) -> list[list[Encoded]]:

@@ -118,7 +118,7 @@ def test_crowds_change_no_answer(threshold: float, monkeypatch: pytest.MonkeyPat
     """Against all texts that share a part of a signature, where nearly all do."""
     monkeypatch.setattr("steer.data.neardup.CROWD", 3)
     monkeypatch.setattr("steer.data.postings.BUFFER", 16)
-    index, texts = NearIndex(threshold), templated(160, random.Random(5))
+    index, texts = NearIndex(threshold), templated(260, random.Random(5))
     bands = [index._band_keys(fold(text)) for text in texts]
     found = shared = 0
     for number, text in enumerate(texts):
@@ -130,7 +130,7 @@ def test_crowds_change_no_answer(threshold: float, monkeypatch: pytest.MonkeyPat
         index.add(text, text)
         found, shared = found + (expected is not None), shared + len(near)
     assert 10 < found < 100  # both answers came up, out of crowds
-    assert shared > 1000  # of 12,720 pairs: 1,700 are likely at 0.9, 7,000 at 0.8
+    assert shared > 3000
 
 
 @pytest.mark.parametrize("alike", [False, True], ids=["unrelated", "one opening"])

@@ -138,13 +138,13 @@ def test_a_model_that_mixes_packed_texts_up_reads_rows(model, examples) -> None:
     assert find_layout(Refusing(model), same, 2) == PADDED
 
 
-def test_rounded_sizes_change_no_loss_and_are_few(model, examples) -> None:
-    rounding = Packed(torch.float32, rounds=True)
-    read = rounding.lay_out(examples)
+def test_filled_rows_change_no_loss_and_have_few_sizes(model, examples) -> None:
+    filled = Packed(torch.float32, filled=True)
+    read = filled.lay_out(examples)
     assert (read.tokens % 16, len(read.targets) % 16) == (0, 0)
     found = token_losses(model, read)
     torch.testing.assert_close(found, token_losses(model, PACKED.lay_out(examples)))
-    sizes = {rounding.lay_out([text_of(length)]).tokens for length in range(2, 2000)}
+    sizes = {filled.lay_out([text_of(length)]).tokens for length in range(2, 2000)}
     assert len(sizes) < 100
     assert max(sizes) < 2000 * 17 / 16
 
