@@ -138,6 +138,27 @@ def test_a_model_that_mixes_packed_texts_up_reads_rows(model, examples) -> None:
     assert find_layout(Refusing(model), same, 2) == PADDED
 
 
+ONE, ALL = torch.tensor([0.6] + [0.0] * 19), torch.full((20,), 0.3)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "apart", "packs"),
+    [
+        (torch.bfloat16, ONE, True),  # what rounding does to a token
+        (torch.bfloat16, ALL, False),
+        (torch.float32, ONE, False),
+        (torch.float32, torch.zeros(20), True),
+    ],
+)
+def test_rounding_of_a_token_is_no_mixing_up(
+    dtype: torch.dtype, apart: torch.Tensor, packs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = iter([torch.ones(20), 1 + apart])
+    monkeypatch.setattr("steer.models.layouts.token_losses", lambda *_: next(losses))
+    model = tiny.make_model(384).to(dtype)
+    assert isinstance(find_layout(model, TWO, 2), Packed) == packs
+
+
 def test_filled_rows_change_no_loss_and_have_few_sizes(model, examples) -> None:
     filled = Packed(torch.float32, filled=True)
     read = filled.lay_out(examples)
