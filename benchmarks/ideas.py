@@ -129,7 +129,7 @@ def times(lab: Lab, plan: Plan, report: Callable[[str], None]) -> list[dict[str,
     for rows in plan.rows:
         whole, draft = step("steer", rows), step("plain", rows)
         for drafted in plan.drafted:
-            with mock.patch.object(hf, "MERGED_SHARE", 0.0):
+            with mock.patch.object(hf, "COPY_SHARE", 0.0):
                 check = step("plain", 2 * rows * drafted)
             point = {"rows": rows, "drafted": drafted}
             found.append({**point, "steer": whole, "draft": draft, "check": check})

@@ -60,9 +60,10 @@ def _alone(model: Any) -> list[list[str]]:
 
 _READERS = hf_adapter._readers
 LEVERS = (
-    Lever("adapter added into the weights", hf, "MERGED_SHARE", 0.0),
+    Lever("adapter added into the weights", hf, "COPY_SHARE", 0.0),
     Lever("layers that read the same tensor joined", hf_adapter, "_readers", _alone),
     Lever("weights packed", processor, "can_pack", lambda weight: False),
+    Lever("weights of fp16 for few rows", processor, "can_halve", lambda weight: False),
     Lever("scoring some rows at a time", scoring, "CHUNK", 1 << 40),
     Lever("only plausible tokens scored", scoring, "_plausible", lambda expert, alpha: None),
     Lever("fused attention for few rows", hf_lanes, "FUSED_ROWS", 0),
@@ -209,7 +210,7 @@ def _generate(
 ) -> None:
     panels = lab.panels(-(-rows // 32), "prompted")
     engine.rows = rows
-    engine.may_merge = hf.MERGED_SHARE > 0
+    engine.may_merge = hf.COPY_SHARE > 0
     requests = [
         Request(
             row,

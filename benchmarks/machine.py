@@ -12,12 +12,21 @@ import torch
 from steer.models.base import pick_dtype
 
 RESULTS = Path(__file__).parent / "results"
+_LIMITS = (
+    "ATEN_CPU_CAPABILITY",
+    "ONEDNN_MAX_CPU_ISA",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "FBGEMM_ENABLE_INSTRUCTIONS",
+)
+"""Variables by which PyTorch's kernels leave instructions of the processor unused."""
+
 _PACKAGES = ("torch", "transformers", "peft", "tokenizers", "numpy")
 
 
 def machine(device: str) -> dict[str, Any]:
     """Describes the machine: processor, its vector instructions, the dtype that models get on it,
-    cores and threads in use, memory, and the GPU if that is what computes."""
+    cores and threads in use, memory, what its kernels are held to, and the GPU if that is what
+    computes."""
     found: dict[str, Any] = {
         "device": device,
         "cpu": _cpu_name(),
@@ -29,6 +38,8 @@ def machine(device: str) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "load_average": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
     }
+    if held := {name: os.environ[name] for name in _LIMITS if name in os.environ}:
+        found["held"] = held
     if device.startswith("cuda"):
         found["gpu"] = torch.cuda.get_device_name()
     return found

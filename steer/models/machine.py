@@ -24,6 +24,12 @@ _FEATURES = {
 FEW_ROWS = 16
 """Rows up to which a product takes as long as its weight is read from memory."""
 
+_HELD = 2.0**-21
+"""Error of a weight, beside the largest, up to which fp16 is taken to hold it."""
+
+_REPEATED = 0.5
+"""Share of the columns that may be there twice in `to_half`: with more there is nothing to gain."""
+
 _COLUMNS = 32
 """PyTorch's kernels for int8 read so many columns at a time, also beyond the last."""
 
@@ -40,12 +46,13 @@ _SMALLEST = torch.finfo(torch.float32).tiny
 @dataclass(frozen=True)
 class Processor:
     """Abilities of PyTorch's kernels on this machine's CPU: the dtypes narrower than fp32 that are
-    multiplied in hardware, those whose weights `pack` reorders, and those that
-    `fused_attention` reads."""
+    multiplied in hardware, those whose weights `pack` reorders, those that `fused_attention` reads,
+    and whether `half_linear` multiplies."""
 
     native: frozenset[torch.dtype]
     packed: frozenset[torch.dtype]
     fused: frozenset[torch.dtype]
+    halves: bool = False
 
 
 @cache
@@ -63,7 +70,7 @@ def find_processor() -> Processor:
     packed = frozenset({torch.bfloat16} if _packs(torch.bfloat16) else ())
     if features.get("architecture") == "x86_64":  # there the same kernels do both
         has -= {torch.bfloat16} - packed
-    return Processor(frozenset(has), packed, fused)
+    return Processor(frozenset(has), packed, fused, _halves())
 
 
 def computes(dtype: torch.dtype, device: torch.device) -> bool:
@@ -124,6 +131,34 @@ def from_int8(weight: Tensor, scales: Tensor, columns: int) -> Tensor:
     return weight[:, :columns] * scales.unsqueeze(1)
 
 
+def can_halve(weight: Tensor) -> bool:
+    """Whether `to_half` takes the weight of a linear layer."""
+    return weight.is_cpu and weight.dtype == torch.float32 and processor().halves
+
+
+def to_half(weight: Tensor, bias: Tensor | None) -> tuple[Any, int] | None:
+    """Stores a weight (out, in) of fp32 in fp16, in the order that `half_linear` reads, and says
+    from which column on there is a second one with what fp16 does not hold. A model's weights that
+    were stored in bf16 or fp16 need none, those that were trained since do. None where more than
+    `_REPEATED` of the columns would be there twice."""
+    half = weight.half().float()
+    rest = weight - half
+    lost = rest.abs().amax(dim=0) > _HELD * weight.abs().max()
+    first = int(lost.int().argmax()) if lost.any() else weight.shape[1]
+    if weight.shape[1] - first > _REPEATED * weight.shape[1]:
+        return None
+    both = torch.cat((half, rest[:, first:]), dim=1) if lost.any() else half
+    return torch.ops.quantized.linear_prepack_fp16(both, bias), first
+
+
+def half_linear(x: Tensor, weight: Any, first: int) -> Tensor:
+    """Computes weight x + bias in fp32, with what `to_half` made of them."""
+    if first < x.shape[-1]:
+        x = torch.cat((x, x[..., first:]), dim=-1)
+    product: Tensor = torch.ops.quantized.linear_dynamic_fp16(x, weight)
+    return product
+
+
 def fused_attention(
     q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -153,6 +188,16 @@ def _packs(dtype: torch.dtype) -> bool:
     except (AttributeError, RuntimeError):  # NotImplementedError is one of them
         return False
     return torch.equal(product, x)
+
+
+def _halves() -> bool:
+    """Whether this processor and build of PyTorch have weights of fp16, and multiply right."""
+    weight, x = torch.eye(32), torch.arange(128.0).view(4, 32)
+    try:
+        made = to_half(weight, None)
+        return made is not None and torch.equal(half_linear(x, *made), x)
+    except (AttributeError, RuntimeError):
+        return False
 
 
 def total_memory(device: torch.device) -> int:

@@ -54,6 +54,33 @@ def test_a_product_of_int8_is_that_of_what_was_rounded(rows: int, columns: int) 
         torch.testing.assert_close(product, exact, atol=1e-3, rtol=2**-8)
 
 
+@pytest.mark.skipif(not machine.processor().halves, reason="no products with fp16 weights here")
+@pytest.mark.parametrize("bias", [None, torch.linspace(-1, 1, 7)])
+@pytest.mark.parametrize("trained", [0, 5, 20])
+def test_a_product_with_fp16_weights_is_that_of_fp32(trained: int, bias) -> None:
+    """Weights as they are stored in bf16 are exact, and those of the last columns, trained since,
+    are held in two parts."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        weight, x = torch.randn(7, 40), torch.randn(3, 2, 40)
+    stored = 40 - trained
+    weight[:, :stored] = weight[:, :stored].bfloat16().float()
+    made = machine.to_half(weight, bias)
+    assert made is not None and made[1] == stored
+    exact = x.double() @ weight.double().T + (0 if bias is None else bias)
+    torch.testing.assert_close(machine.half_linear(x, *made).double(), exact, atol=5e-6, rtol=0)
+    one_part = x.double() @ weight.half().double().T + (0 if bias is None else bias)
+    assert trained == 0 or (one_part - exact).abs().max() > 1e-4
+
+
+def test_weights_that_fp16_does_not_hold_stay_as_they_are() -> None:
+    """More than half of them trained, or too large, or far too small."""
+    stored = torch.randn(7, 40).bfloat16().float()
+    assert machine.to_half(torch.randn(7, 40), None) is None
+    assert machine.to_half(stored * 2**17, None) is None
+    assert machine.to_half(stored * 2**-20, None) is None
+
+
 def test_bf16_counts_where_the_processor_has_it_and_the_kernels_work(monkeypatch) -> None:
     assert torch.bfloat16 in found(monkeypatch, ON, packs=True).native
 
@@ -96,6 +123,8 @@ def raising(*_):
 def test_an_operator_that_is_not_there_is_not_used(monkeypatch) -> None:
     monkeypatch.setattr(machine, "pack", raising)
     assert not machine._packs(torch.bfloat16)
+    monkeypatch.setattr(machine, "half_linear", raising)
+    assert not machine._halves()
 
 
 def test_auto_never_converts(plain_processor) -> None:

@@ -18,7 +18,7 @@ from steer.engines.hf.generation import Generation
 from steer.engines.hf.lanes import SHORT
 from steer.engines.hf.linear import merged_bytes
 from steer.engines.hf.live import Live
-from steer.engines.hf.model import LaneModel
+from steer.engines.hf.model import COPY_SHARE, LaneModel
 from steer.engines.interface import Arithmetic, Completion, Request, Step, most_streams
 from steer.engines.masks import Masks
 from steer.engines.tokens import Known, arithmetic, end_tokens
@@ -28,7 +28,6 @@ from steer.models.machine import total_memory, use_cpus
 # docs/performance.md has the curves behind these.
 ROWS = {"cpu": 128, "cuda": 256}
 CACHE_SHARE = 1 / 4  # share of the memory for the caches of all rows
-MERGED_SHARE = 1 / 20  # share of the memory for a second copy of the weights
 
 
 class HFEngine:
@@ -63,7 +62,7 @@ class HFEngine:
         self.base_fingerprint = self.lane_model.fingerprint
         self.model, self.tokenizer = self.lane_model.module, self.lane_model.tokenizer
         self.switch, self.kv_shape = self.lane_model.switch, self.lane_model.kv_shape
-        room = MERGED_SHARE * total_memory(self.model.device)
+        room = COPY_SHARE * total_memory(self.model.device)
         self.may_merge = len(adapters) < 2 and merged_bytes(self.model) <= room
         ends = end_tokens(self.tokenizer, self.model.generation_config.eos_token_id)
         self.ends = torch.tensor(ends, device=self.model.device)

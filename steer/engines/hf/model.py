@@ -6,13 +6,15 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from steer.engines.hf.lanes import IMPLEMENTATION, Bank, Context
-from steer.engines.hf.linear import Int8Product, Product, join, merge, pack
+from steer.engines.hf.linear import HalfProduct, Int8Product, Product, join, merge, pack
 from steer.engines.masks import Masks
 from steer.engines.tokens import encode, known_ids
 from steer.errors import SteerError
 from steer.guidance import Shown
+from steer.models import machine
 from steer.models.base import (
     INT8,
     context_length,
@@ -21,6 +23,12 @@ from steer.models.base import (
     model_fingerprint,
     pick_device,
 )
+
+COPY_SHARE = 1 / 20
+"""Share of the memory for a second copy of the weights."""
+
+HALF_BYTES = 2
+"""Bytes of a weight of fp16."""
 
 
 class LaneModel:
@@ -34,7 +42,6 @@ class LaneModel:
     """
 
     def __init__(self, base: str, adapters: Sequence[Path], dtype: str, device: str) -> None:
-        product = Int8Product if dtype == INT8 else Product
         if dtype == INT8 and pick_device(device).type != "cpu":
             raise SteerError("--dtype int8 is for a CPU: use --device cpu, or --dtype bfloat16")
         loaded = "auto" if dtype == INT8 else dtype
@@ -48,6 +55,7 @@ class LaneModel:
                 f"{kind} does not take Transformers' attention interface; "
                 "the hf engine needs a model that does (Llama, Qwen, Mistral, ...)"
             )
+        product = Int8Product if dtype == INT8 else _product(self.module)
         self.switch = join(self.module, adapters, product)
         pack(self.module, product)
         self.module.set_attn_implementation(IMPLEMENTATION)
@@ -112,3 +120,11 @@ class LaneModel:
             steer_read=read,
         ).logits
         return self.known.among(logits[:, -1])
+
+
+def _product(module: PreTrainedModel) -> type[Product]:
+    """The kind of product that is fastest with these weights, as far as there is memory for it."""
+    weight = module.get_input_embeddings().weight
+    copied = HALF_BYTES * sum(each.numel() for each in module.parameters())
+    room = COPY_SHARE * machine.total_memory(module.device)
+    return HalfProduct if machine.can_halve(weight) and copied <= room else Product

@@ -35,6 +35,8 @@ from tests.engines.contract import (
 )
 from tests.tiny import make_tokenizer
 
+WEIGHTS = "model.safetensors"
+
 
 @pytest.fixture(scope="session")
 def adapter(tiny_model, tmp_path_factory) -> Path:
@@ -137,6 +139,41 @@ def test_weights_with_the_adapter_added_in_are_exact_too(engine, slow, monkeypat
         streams = steer_streams(Guidance(gamma=gamma, eta=0.3), PROMPTS[0], PANELS[0])
         assert_exact(engine, slow, [Request(0, streams, 3)], Sampling(max_new_tokens=4))
         assert engine.switch.merged == (merged and not gamma)
+
+
+@pytest.fixture(scope="module")
+def stored(tiny_model, tmp_path_factory) -> tuple[str, Path]:
+    """The tiny model as one that was stored in bf16, and an adapter for it."""
+    folder = tmp_path_factory.mktemp("stored") / "base"
+    shutil.copytree(tiny_model, folder)
+    weights = {name: w.bfloat16().float() for name, w in load_file(folder / WEIGHTS).items()}
+    save_file(weights, folder / WEIGHTS, {"format": "pt"})
+    return str(folder), save_adapter(str(folder), folder.parent / "adapter")
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5])
+@pytest.mark.parametrize("count", [1, 5, 12])
+def test_weights_that_few_rows_read_in_fp16_are_exact_too(stored, count, gamma):
+    """Up to 16 lanes of a pass; more read fp32, in one run with fewer where rows are left over."""
+    base, adapter = stored
+    engine = HFEngine(base, adapter, dtype="float32", device="cpu", rows=8)
+    requests = many(count, gamma=gamma, eta=0.3)
+    assert_exact(engine, reference(base, adapter), requests, Sampling(max_new_tokens=4))
+    products = [joint.both for joint in joints(engine.model)]
+    products.append(engine.model.get_output_embeddings().product)
+    kept = [getattr(product, "half", None) is not None for product in products]
+    assert all(kept) if machine.processor().halves else not any(kept)
+
+
+def test_a_copy_in_fp16_fits_the_memory(stored, monkeypatch):
+    """It has two bytes a weight, and at most a twentieth of the memory."""
+    weights = reference(stored[0], None).num_parameters()
+    for times, kind in ((41, "HalfProduct"), (39, "Product")):
+        memory = times * weights
+        monkeypatch.setattr(machine, "total_memory", lambda device, memory=memory: memory)
+        engine = HFEngine(*stored, dtype="float32", device="cpu")
+        kinds = {type(joint.both).__name__ for joint in joints(engine.model)}
+        assert kinds == {kind if machine.processor().halves else "Product"}
 
 
 def test_layers_that_read_the_same_tensor_are_one_product(engine):
