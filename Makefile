@@ -40,7 +40,8 @@ test: $(READY)
 
 # What a processor without AVX-512 runs, on any: its kernels, and nothing in bf16.
 test-avx2: $(READY)
-	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(PYTEST) --plain-processor \
+	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 FBGEMM_ENABLE_INSTRUCTIONS=AVX2 \
+		$(PYTEST) --plain-processor \
 		tests/engines tests/models/test_machine.py tests/models/test_base.py tests/runs/test_generation.py
 
 # One thread, for the same reason; and one process, as each engine takes memory for its cache.

@@ -26,7 +26,7 @@ from steer.data.corpus import Corpus
 from steer.models import machine
 from tests import tiny
 
-PLAIN = machine.Processor(frozenset(), frozenset(), frozenset())
+PLAIN = machine.Processor(frozenset(), frozenset(), frozenset(), machine.processor().halves)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

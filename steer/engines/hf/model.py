@@ -124,7 +124,7 @@ class LaneModel:
 
 def _product(module: PreTrainedModel) -> type[Product]:
     """The kind of product that is fastest with these weights, as far as there is memory for it."""
-    weight = module.get_input_embeddings().weight
     copied = HALF_BYTES * sum(each.numel() for each in module.parameters())
     room = COPY_SHARE * machine.total_memory(module.device)
-    return HalfProduct if machine.can_halve(weight) and copied <= room else Product
+    halves = machine.can_halve(next(module.parameters()))
+    return HalfProduct if halves and copied <= room else Product
