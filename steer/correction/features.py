@@ -22,6 +22,40 @@ class Embeds(Protocol):
     def embed(self, texts: Sequence[str], /) -> np.ndarray: ...
 
 
+class Unread:
+    """Rows without dimensions, where nothing reads what texts are about."""
+
+    name = "none"
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        return np.empty((len(texts), 0))
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """The length of texts as their only feature, for samples too small for more."""
+
+    shift: np.ndarray
+    scale: np.ndarray
+    given = 0
+
+    @classmethod
+    def fit(cls, texts: Sequence[str]) -> tuple["Lengths", dict[str, Any]]:
+        """Fits the scale, and gives the features of the texts as `families` does."""
+        raw = _lengths(texts)
+        scale = raw.std(axis=0)
+        lengths = cls(raw.mean(axis=0), np.where(scale > 0, scale, 1.0))
+        return lengths, lengths.families(texts)
+
+    def families(self, texts: Sequence[str], *_: Any) -> dict[str, Any]:
+        """Computes the log of the characters and its square, (texts, 2)."""
+        return {"length": _squared((_lengths(texts) - self.shift) / self.scale)}
+
+
+def _lengths(texts: Sequence[str]) -> np.ndarray:
+    return np.log1p([[len(text)] for text in texts])
+
+
 @dataclass(frozen=True)
 class Space:
     """Features fitted to the texts of both samples: document frequencies of word 1-2-grams,

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
 from steer.correction.crossfit import Stack, auroc, cross_fit, held_out_scores
-from steer.correction.features import Embeds, Space
+from steer.correction.features import Embeds, Lengths, Space, Unread
 from steer.data.folds import split_folds
 from steer.data.neardup import NearIndex
 from steer.data.words import fold
@@ -14,9 +15,15 @@ from steer.errors import SteerError
 from steer.models.cache import Cache
 from steer.models.embedder import load_embedder
 
+By = Literal["text", "length"]
+"""What texts are compared by: all that is read of them, or their lengths alone."""
+
 LEAST = 100
 """Fewest different texts of either sample: below, the ratio cannot be estimated
 (docs/correction.md)."""
+
+LEAST_LENGTHS = 20
+"""The same where lengths alone are compared."""
 
 FOLDS = 5
 _MIXED = 5
@@ -49,17 +56,17 @@ class Selector:
     """Estimate of log p_real - log p_candidate for any text; made by `Selector.fit`.
 
     Stacked logistic regressions read word 1-2-grams, principal components of an embedding, and
-    scalars. `real_scores` and `candidate_scores`, in the order of the samples, are cross-fitted:
-    no text is scored by a model that was fitted on it, or on one equal or nearly equal to it.
-    `detectability` is their AUROC: 0.5 where real texts and candidates cannot be told apart. It
-    flatters whatever was selected by these scores; measure that with other features.
+    scalars; or the length alone. `real_scores` and `candidate_scores`, in the order of the samples,
+    are cross-fitted: no text is scored by a model that was fitted on it, or on one equal or nearly
+    equal to it. `detectability` is their AUROC: 0.5 where real texts and candidates cannot be told
+    apart. It flatters whatever was selected by these scores; measure that with other features.
     """
 
     real_scores: np.ndarray
     candidate_scores: np.ndarray
     detectability: float
     embedder: Embeds
-    _space: Space = field(repr=False)
+    _space: Space | Lengths = field(repr=False)
     _stacks: Sequence[Stack] = field(repr=False)
     _folds: dict[str, int] = field(repr=False)
     _near: NearIndex = field(repr=False)
@@ -72,22 +79,32 @@ class Selector:
         *,
         embedder: Embeds | str | None = None,
         seed: int = 0,
+        by: By = "text",
     ) -> "Selector":
         """Fits on two samples, of any two sizes: a ratio does not depend on them.
 
         `embedder` is one, or the name of one (default: MiniLM); do not measure with the same one.
-        The order of the texts changes nothing. Raises `SteerError` for fewer than `LEAST`
-        different texts in a sample, and for scalars that are given of one sample alone.
+        The order of the texts changes nothing. With `by` "length" nothing but the number of
+        characters is read. Raises `SteerError` for fewer than `LEAST` different texts in a sample
+        (by length `LEAST_LENGTHS`), and for scalars that are given of one sample alone, or by
+        length.
         """
         real, candidates = _sample(real), _sample(candidates)
         for sample, kind in ((real, "real texts"), (candidates, "candidates")):
-            _require(sample, kind)
+            _require(sample, kind, by)
         if (real.given is None) != (candidates.given is None):
             raise SteerError("found scalars given of one sample; give them of both, or of none")
-        rows = _Rows.of(real, candidates, embedder_of(embedder))
-        folds = split_folds(rows.texts, rows.real, FOLDS, seed, least=_MIXED)
+        if by == "length" and real.given is not None:
+            raise SteerError("found scalars given of texts that are compared by length alone")
+        rows = _Rows.of(real, candidates, Unread() if by == "length" else embedder_of(embedder))
+        mixed = min(_MIXED, LEAST_LENGTHS // FOLDS) if by == "length" else _MIXED
+        folds = split_folds(rows.texts, rows.real, FOLDS, seed, least=mixed)
         placed = folds.placed
-        space, families = Space.fit(rows.texts, rows.embeddings, rows.given)
+        space: Space | Lengths
+        if by == "length":
+            space, families = Lengths.fit(rows.texts)
+        else:
+            space, families = Space.fit(rows.texts, rows.embeddings, rows.given)
         stacks = cross_fit(families, rows.real, rows.weights, placed)
         scores = held_out_scores(stacks, families, placed)
         given = rows.unsorted(scores)
@@ -172,9 +189,20 @@ class _Rows:
         return given
 
 
-def enough(texts: Iterable[str]) -> bool:
-    """Whether there are `LEAST` different texts, so that a selector can be fitted on them."""
-    return len({fold(text) for text in texts}) >= LEAST
+def enough(texts: Iterable[str], by: By = "text") -> bool:
+    """Whether there are so many different texts that a selector can be fitted on them."""
+    return len({fold(text) for text in texts}) >= least(by)
+
+
+def least(by: By) -> int:
+    """Fewest different texts of either sample."""
+    return LEAST_LENGTHS if by == "length" else LEAST
+
+
+def compared_by(real: Sequence[str]) -> By | None:
+    """What candidates can be compared by with so many `real` texts; None with too few for any."""
+    kinds: tuple[By, ...] = ("text", "length")
+    return next((by for by in kinds if enough(real, by)), None)
 
 
 def embedder_of(embedder: Embeds | str | None) -> Embeds:
@@ -188,10 +216,10 @@ def _sample(texts: Sample | Sequence[str]) -> Sample:
     return texts if isinstance(texts, Sample) else Sample(list(texts))
 
 
-def _require(sample: Sample, kind: str) -> None:
-    if not enough(sample.texts):
+def _require(sample: Sample, kind: str, by: By) -> None:
+    if not enough(sample.texts, by):
         different = len({fold(text) for text in sample.texts})
         raise SteerError(
             f"found {different} different {kind}: a ratio cannot be estimated from fewer than "
-            f"{LEAST}; give more"
+            f"{least(by)}; give more"
         )

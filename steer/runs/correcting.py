@@ -20,7 +20,7 @@ from steer.correction.acceptance import accept
 from steer.correction.features import Embeds
 from steer.correction.outcome import Correction
 from steer.correction.regions import Regions
-from steer.correction.selector import Sample, enough
+from steer.correction.selector import By, Sample, enough
 from steer.data.corpus import Corpus
 from steer.runs.records import UNLIKE, Record, Reject
 from steer.runs.selectors import Pile, Selectors, fit_selectors
@@ -73,9 +73,11 @@ class Choice:
 
 
 class Corrector:
-    """Chooses records among the candidates of a run, by its seed and its rounds alone."""
+    """Chooses records among the candidates of a run, by its seed and its rounds alone. They are
+    compared with the real texts `by` all that is read of a text, or its length."""
 
-    def __init__(self, config: RunConfig, real: Corpus, embedder: Embeds) -> None:
+    def __init__(self, config: RunConfig, real: Corpus, embedder: Embeds, by: By = "text") -> None:
+        self.by = by
         self._config, self._embedder = config, embedder
         self._labelled = bool(config.labels and real.labels)
         self._real = self._drawn(real)
@@ -165,7 +167,8 @@ class Corrector:
         kind = self._kind(label)
         if kind not in self._regions:
             rows = self._pile().of({kind}).rows
-            self._regions[kind] = Regions.fit(rows, derive(self._config.seed, "regions"))
+            seed = derive(self._config.seed, "regions")
+            self._regions[kind] = Regions.fit(rows, seed) if self.by == "text" else None
         return self._regions[kind]
 
     def _latest(self, label: str | None, *, accepted: bool) -> np.ndarray:
@@ -188,7 +191,8 @@ class Corrector:
         held = sum(len(each.ids) for each in self._window)
         while held - len(self._window[0].ids) >= MOST:
             held -= len(self._window.popleft().ids)
-        enough_now = self._fitted or enough(text for each in self._window for text in each.texts)
+        texts = (text for each in self._window for text in each.texts)
+        enough_now = self._fitted or enough(texts, self.by)
         if enough_now and self._seen >= GROWTH * self._fitted:
             self._fitted, self._basis = self._seen, tuple(self._window)
             self._selectors = None
@@ -221,7 +225,7 @@ class Corrector:
             [self._kind(batches[number].labels[row]) for number, row in places],
             np.stack([batches[number].rows(self._embedder)[row] for number, row in places]),
         )
-        return fit_selectors(self._pile(), pile, self._embedder, derive(seed, "selector"))
+        return fit_selectors(self._pile(), pile, self._embedder, derive(seed, "selector"), self.by)
 
     def _pile(self) -> Pile:
         rows = self._real.rows(self._embedder)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Protocol
 
 from steer.config import RunConfig, Sources
-from steer.correction.features import Embeds
-from steer.correction.selector import enough
+from steer.correction.features import Embeds, Unread
+from steer.correction.selector import compared_by
 from steer.data.corpus import Corpus, as_corpus
 from steer.engines.interface import Completion, Engine, Step, complete
 from steer.errors import SteerError
@@ -218,8 +218,9 @@ def _selector(jobs: Jobs, real: Corpus) -> Embeds | None:
             f"runs made together must have the same selector, found {sorted(map(str, names))}; "
             "make them one by one"
         )
-    if not names or not enough(real.texts):
-        return None
+    by = compared_by(real.texts) if names else None
+    if by != "text":
+        return Unread() if by else None
     name = names.pop()
     if is_packaged(name):
         return LateEmbedder(PACKAGED, lambda: _load_selector(name))

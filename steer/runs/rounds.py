@@ -6,12 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from steer.config import RunConfig
-from steer.correction.selector import LEAST
 from steer.engines.interface import Completion, Request
 from steer.runs.panels import Panel
 
 SMALLEST_ROUND = 8
-FIRST_CANDIDATES = 2 * LEAST
 
 
 @dataclass(frozen=True)
@@ -72,6 +70,7 @@ def plan_round(
     config: RunConfig,
     tallies: Mapping[str | None, Tally],
     flying: Mapping[str | None, int] | None = None,
+    first: int = SMALLEST_ROUND,
 ) -> dict[str | None, int]:
     """Plans how many attempts a round makes for each label; empty when none are needed or left.
 
@@ -79,7 +78,7 @@ def plan_round(
     those and this one, whose outcome it may not know. They would fill what is missing if they, and
     the flying ones, pass at the label's rate so far, one in `candidates` then being accepted. They
     stay within the round size and the attempts left, but are at least `SMALLEST_ROUND`: a tiny
-    round wastes a batch. A first round of candidates has enough to fit a selector.
+    round wastes a batch. The first round has at least `first`.
     """
     flying = flying or {}
     needs = {
@@ -91,7 +90,7 @@ def plan_round(
         return {}
     tried = sum(tally.attempts for tally in tallies.values()) + sum(flying.values())
     left = config.attempts - tried
-    least = SMALLEST_ROUND if config.candidates == 1 or tried else FIRST_CANDIDATES
+    least = SMALLEST_ROUND if tried else first
     size = min(max(needed, least), config.round_size * config.candidates, left)
     return {label: share for label, share in _share(size, needs).items() if share}
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from steer.correction.features import Embeds
-from steer.correction.selector import Sample, Selector, enough
+from steer.correction.selector import By, Sample, Selector, enough
 
 Selectors = dict[str | None, Selector]
 
@@ -27,13 +27,14 @@ class Pile:
         texts = [self.texts[row] for row in kept]
         return Pile(texts, [self.labels[row] for row in kept], self.rows[kept])
 
-    @property
-    def enough(self) -> bool:
+    def enough(self, by: By) -> bool:
         """Whether a selector can be fitted on them."""
-        return enough(self.texts)
+        return enough(self.texts, by)
 
 
-def fit_selectors(real: Pile, candidates: Pile, embedder: Embeds, seed: int) -> Selectors:
+def fit_selectors(
+    real: Pile, candidates: Pile, embedder: Embeds, seed: int, by: By = "text"
+) -> Selectors:
     """Fits a selector for each label of the candidates, as far as there are enough of both kinds.
 
     Labels that have too few share one, fitted on all labels that both kinds have. In it the real
@@ -43,17 +44,17 @@ def fit_selectors(real: Pile, candidates: Pile, embedder: Embeds, seed: int) -> 
     found: Selectors = {}
     for label in sorted(set(candidates.labels), key=str):
         mine, theirs = real.of({label}), candidates.of({label})
-        if mine.enough and theirs.enough:
-            found[label] = _fit(mine, theirs, embedder, seed)
+        if mine.enough(by) and theirs.enough(by):
+            found[label] = _fit(mine, theirs, embedder, seed, by)
     shared = set(real.labels) & set(candidates.labels)
     both = real.of(shared), candidates.of(shared)
-    if shared - set(found) and both[0].enough and both[1].enough:
-        together = _fit(*both, embedder, seed)
+    if shared - set(found) and both[0].enough(by) and both[1].enough(by):
+        together = _fit(*both, embedder, seed, by)
         found = dict.fromkeys(shared, together) | found
     return found
 
 
-def _fit(real: Pile, candidates: Pile, embedder: Embeds, seed: int) -> Selector:
+def _fit(real: Pile, candidates: Pile, embedder: Embeds, seed: int, by: By) -> Selector:
     wanted, held = Counter(candidates.labels), Counter(real.labels)
     weights = np.array([wanted[label] / held[label] for label in real.labels])
     weights *= len(weights) / weights.sum()
@@ -62,4 +63,5 @@ def _fit(real: Pile, candidates: Pile, embedder: Embeds, seed: int) -> Selector:
         Sample(candidates.texts, candidates.rows),
         embedder=embedder,
         seed=seed,
+        by=by,
     )

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from steer.config import RunConfig
-from steer.correction.selector import LEAST, enough
+from steer.correction.selector import LEAST, LEAST_LENGTHS, compared_by, least
 from steer.data.forbidden import Forbidden
 from steer.data.scripts import strange
 from steer.data.tasks import Task
@@ -22,7 +22,7 @@ from steer.runs.correcting import Corrector
 from steer.runs.panels import Panels
 from steer.runs.records import UNLIKE, Record, Reject
 from steer.runs.requests import RoundRequests
-from steer.runs.rounds import Known, Round, Tally, plan_round
+from steer.runs.rounds import SMALLEST_ROUND, Known, Round, Tally, plan_round
 from steer.runs.sources import Inputs
 from steer.runs.store import Store
 
@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 
 _SEARCHED = 5_000
 """Real texts of which at most it is looked whether they are forbidden, and at their script."""
+
+CANDIDATES = 2
+"""Attempts of a first round for each candidate that a selector needs: many do not pass."""
 
 _FEW = 5
 """Records of a round whose script says something."""
@@ -60,6 +63,7 @@ class RunState:
         # Where nothing can be corrected, the run is planned as one that asks for no correction.
         alone = config.model_copy(update={"candidates": 1})
         self._planned_by = config if self._corrector else alone
+        self._first = CANDIDATES * least(self._corrector.by) if self._corrector else SMALLEST_ROUND
         self._checker = RoundChecker(
             config,
             self.sources,
@@ -133,7 +137,7 @@ class RunState:
             for label, tally in self.tallies.items()
         }
         tried = sum(tally.attempts for tally in known.tallies.values()) + sum(flying.values())
-        counts = plan_round(self._planned_by, known.tallies, flying)
+        counts = plan_round(self._planned_by, known.tallies, flying, self._first)
         return Round(self._committed + len(self._planned), counts, tried, known)
 
     def _commit(self) -> None:
@@ -206,17 +210,26 @@ def _corrector(config: RunConfig, inputs: Inputs) -> Corrector | None:
     """Makes the corrector of a run that asks for one and has the real texts for it."""
     if config.candidates == 1:
         return None
-    if not enough(inputs.real.texts):
+    by, source = compared_by(inputs.real.texts), inputs.real.source
+    if by is None:
         log.warning(
             "candidates is %d, but %s has fewer than %d different texts: too few to tell what is "
             "unlike them; nothing is corrected",
             config.candidates,
-            inputs.real.source,
-            LEAST,
+            source,
+            LEAST_LENGTHS,
         )
         return None
+    if by == "length":
+        log.warning(
+            "%s has fewer than %d different texts: %d candidates are made for each record, but "
+            "only their lengths are compared; to make one: --candidates 1",
+            source,
+            LEAST,
+            config.candidates,
+        )
     assert inputs.selector is not None
-    return Corrector(config, inputs.real, inputs.selector)
+    return Corrector(config, inputs.real, inputs.selector, by)
 
 
 def _forbidden(inputs: Inputs, task: Task, near: float) -> Forbidden | None:

@@ -6,7 +6,7 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.known import OTHER, REAL, GroupEmbedder, log_ratio, texts
 from steer.correction.correct import Corrected, correct
-from steer.correction.selector import LEAST, Sample, Selector
+from steer.correction.selector import LEAST, LEAST_LENGTHS, Sample, Selector
 from steer.errors import SteerError
 
 REAL_TEXTS, OTHERS = texts(REAL, 400, 1), texts(OTHER, 900, 2)
@@ -107,6 +107,50 @@ def test_further_scalars_count() -> None:
         selector.score(FRESH)
     with pytest.raises(SteerError, match="of one sample"):
         Selector.fit(real, Sample(candidates, given=given[1]), embedder=GroupEmbedder())
+
+
+def of_lengths(mean: float, count: int, seed: int) -> list[str]:
+    """Different texts whose log lengths have this mean, and a standard deviation of 0.4."""
+    draw = np.random.default_rng(seed)
+    sizes = np.exp(draw.normal(mean, 0.4, count)).astype(int)
+    return ["".join(draw.choice(list("abcdef "), size)) for size in sizes]
+
+
+class NoEmbedder:
+    name = "no"
+
+    def embed(self, texts):
+        raise AssertionError("by length nothing is embedded")
+
+
+@pytest.mark.parametrize(("real", "made"), [(LEAST_LENGTHS, 60), (60, LEAST_LENGTHS), (300, 900)])
+def test_by_length_the_ratio_is_that_of_the_lengths(real: int, made: int) -> None:
+    """It is linear in the log of the length where the two spread alike."""
+    samples = of_lengths(6.0, real, 1), of_lengths(5.5, made, 2)
+    selector = Selector.fit(*samples, embedder=NoEmbedder(), by="length")
+    fresh = of_lengths(5.75, 200, 3)
+    logs = np.log([len(text) for text in fresh])
+    true = (logs - 5.75) * 0.5 / 0.4**2
+    scores = selector.score(fresh)
+    assert np.corrcoef(scores, true)[0, 1] > 0.85
+    assert selector.detectability > 0.6
+    if real == 300:
+        assert np.abs(scores - true).mean() < 0.3
+
+
+def test_by_length_nothing_but_the_length_counts() -> None:
+    selector = Selector.fit(of_lengths(6.0, 60, 1), of_lengths(5.5, 60, 2), by="length")
+    one, other = selector.score(["a" * 300, "xyz" * 100])
+    assert one == other
+
+
+def test_by_length_what_cannot_be_done_is_said() -> None:
+    made = of_lengths(5.5, 60, 2)
+    with pytest.raises(SteerError, match=r"found 19 different real texts.* fewer than 20"):
+        Selector.fit(of_lengths(6.0, LEAST_LENGTHS - 1, 1), made, by="length")
+    given = np.zeros((60, 1))
+    with pytest.raises(SteerError, match="by length alone"):
+        Selector.fit(Sample(made, given=given), Sample(made, given=given), by="length")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from steer.config import RunConfig
-from steer.correction.selector import LEAST
+from steer.correction.selector import LEAST, LEAST_LENGTHS
 from steer.data.corpus import Corpus
 from steer.engines.interface import FinishReason
 from steer.errors import SteerError
@@ -170,17 +170,56 @@ def test_each_label_has_its_own_number_and_figures(tmp_path: Path) -> None:
     assert {c.label for round in made.corrections for c in round} == {"a", "b"}
 
 
-def test_with_few_real_texts_it_says_so_and_does_nothing(
+class WideEngine(stub.StubEngine):
+    """Texts of 3 to 15 words, each as often; the real ones have 9."""
+
+    def _text(self, rng: random.Random) -> tuple[str, FinishReason]:
+        return stub.sentence(rng, rng.randint(3, 15)), "stop"
+
+
+def few_run(out: Path, real: Corpus, **settings: object) -> Run:
+    config = RunConfig(n=60, round_size=40, rows_per_panel=8, panel_size=3, candidates=3)
+    expert = stub.StubExpert()
+    return generate(config, real, expert, WideEngine(real), out, **settings)  # type: ignore[arg-type]
+
+
+def test_with_few_real_texts_only_lengths_are_compared(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No embedder is loaded, and a run that is continued is the same."""
+    monkeypatch.setattr("steer.runs.generation.load_embedder", lambda name: 1 / 0)
+    few = stub.corpus(LEAST - 1)
+    made = few_run(tmp_path / "run", few)
+    assert "only their lengths are compared" in caplog.text
+    words = [len(record.text.split()) for record in made.records if record.score is not None]
+    passed = [len(each.text.split()) for each in made.rejects if each.reason == UNLIKE]
+    assert len(made.records) == 60 and len(words) >= 40
+    assert np.std(words) < 0.75 * np.std(passed)
+    whole = rounds(made.path)
+    for file in sorted((tmp_path / "run" / "rounds").iterdir())[2:]:
+        file.unlink()
+    assert rounds(few_run(tmp_path / "run", few).path) == whole
+
+
+def test_the_first_round_of_few_real_texts_has_candidates_enough(tmp_path: Path) -> None:
+    config = RunConfig(n=4, rows_per_panel=50, panel_size=3, candidates=2)
+    few = stub.corpus(LEAST - 1)
+    made = generate(config, few, stub.StubExpert(), WideEngine(few), tmp_path / "run")
+    assert len(made.records) + len(made.rejects) == 2 * LEAST_LENGTHS
+    assert all(record.score is not None for record in made.records)
+
+
+def test_with_very_few_real_texts_it_says_so_and_does_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    few = stub.corpus(LEAST - 1)
+    few = stub.corpus(LEAST_LENGTHS - 1)
     runs = []
     for candidates in (1, 3):
         config = RunConfig(n=20, round_size=16, rows_per_panel=4, candidates=candidates)
         engine = NarrowEngine(few)
         out = tmp_path / str(candidates)
         runs.append(generate(config, few, stub.StubExpert(), engine, out))
-    assert "fewer than 100 different texts" in caplog.text
+    assert "fewer than 20 different texts" in caplog.text
     assert rounds(runs[0].path) == rounds(runs[1].path)
 
 
