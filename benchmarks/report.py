@@ -53,6 +53,8 @@ class Results:
             return str(gpu)
         capability = self.path.stem.partition("cpu")[2].strip("-").replace("-", " ")
         short = "bf16" if self.found.get("machine", {}).get("dtype") == "bfloat16" else "fp32"
+        if self.found.get("machine", {}).get("held"):
+            return f"held to {capability.removesuffix(' held').upper()}, {short}"
         return f"{capability.upper()}, {short}" if capability else "bf16 in hardware"
 
     def rate(self, group: str, side: str) -> float | None:

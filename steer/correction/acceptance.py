@@ -56,6 +56,12 @@ def accept(
     return Acceptance(rows, len(order), exponent, round(effective, 4), round(float(capped), 4))
 
 
+def effective(scores: Sequence[float] | np.ndarray) -> float:
+    """Effective sample size of texts with these log ratios, over their number: 1 where all are
+    alike."""
+    return _effective(_weights(np.asarray(scores, dtype=np.float64))[0]) / len(scores)
+
+
 def _exponent(ratios: np.ndarray, n: int) -> float:
     """Finds the largest exponent, a multiple of 1/1000, with an effective sample size of `n`."""
     low, high = 0, _STEPS

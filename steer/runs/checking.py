@@ -56,7 +56,7 @@ class RoundChecker:
             [verdicts[row].text for row in passed],
             [round.labels[row] for row in passed],
         )
-        choice = self._corrector.choose(batch, missing)
+        choice = self._corrector.choose(batch, missing, round.known.candidates)
         return Checked(self._chosen(round, verdicts, choice), choice.corrections)
 
     def _accepted(self, round: Round, missing: Mapping[str | None, int]) -> list[Record | Reject]:

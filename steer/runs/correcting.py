@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from steer.config import RunConfig
-from steer.correction.acceptance import accept
+from steer.correction.acceptance import accept, effective
 from steer.correction.features import Embeds
 from steer.correction.outcome import Correction
 from steer.correction.regions import Regions
@@ -28,6 +28,10 @@ from steer.seeds import derive
 
 GROWTH = 1.5
 MOST = 2000
+
+SAME = 0.9
+"""Effective sample size, of the candidates, from which their lengths are taken to be as the real
+ones."""
 
 
 @dataclass
@@ -91,14 +95,25 @@ class Corrector:
         """Takes in a committed round, in order."""
         self._admit(Batch.of(attempts))
 
-    def choose(self, batch: Batch, missing: Mapping[str | None, int]) -> Choice:
+    @property
+    def candidates(self) -> int:
+        """Candidates to make for a record, after the rounds so far: one where only lengths are
+        compared, and those of the candidates are as the real ones."""
+        found = self._ready().values() if self.by == "length" else ()
+        same = [effective(selector.candidate_scores) >= SAME for selector in found]
+        return 1 if same and all(same) else self._config.candidates
+
+    def choose(self, batch: Batch, missing: Mapping[str | None, int], candidates: int) -> Choice:
         """Chooses one in `candidates` for each label, and at most the `missing` ones; all with the
-        same chance where there is no selector yet. After a fit, and where nothing is missing any
-        more, it is also measured how the accepted compare with the real texts."""
+        same chance where there is no selector yet, or no choice. After a fit, and where nothing is
+        missing any more, it is also measured how the accepted compare with the real texts."""
         fresh = self._admit(batch)
-        selectors, chosen = self._ready(), Choice(frozenset(), {}, ())
+        chosen = Choice(frozenset(), {}, ())
+        selectors = self._ready() if candidates > 1 else {}
         for label in dict.fromkeys(batch.labels):
-            chosen = self._choose(batch, label, missing[label], selectors, chosen)
+            rows = [row for row, other in enumerate(batch.labels) if other == label]
+            due = min(missing[label], max(1, round(len(rows) / candidates)))
+            chosen = self._choose(batch, rows, due, selectors, chosen)
         batch.accepted = chosen.accepted
         last = len(chosen.accepted) == sum(missing.values())
         if chosen.corrections and (fresh or last):
@@ -108,18 +123,16 @@ class Corrector:
     def _choose(
         self,
         batch: Batch,
-        label: str | None,
-        missing: int,
+        rows: Sequence[int],
+        n: int,
         selectors: Selectors,
         before: Choice,
     ) -> Choice:
-        """Adds the choice for one label to those `before`; where nothing is missing, none is
-        scored."""
-        if not missing:
+        """Adds the choice of `n` of the `rows`, which are of one label, to those `before`; where
+        none is due, none is scored."""
+        if not n:
             return before
-        rows = [row for row, other in enumerate(batch.labels) if other == label]
-        ids = [batch.ids[row] for row in rows]
-        n = min(missing, max(1, round(len(rows) / self._config.candidates)))
+        label, ids = batch.labels[rows[0]], [batch.ids[row] for row in rows]
         selector = selectors.get(self._kind(label))
         scores = factors = np.zeros(len(rows))
         if selector is not None:

@@ -2,6 +2,7 @@
 know of."""
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -24,11 +25,12 @@ class Tally:
 
 @dataclass(frozen=True)
 class Known:
-    """Knowledge that a round is planned from: the counts for each label, and how large the pool
-    was."""
+    """Knowledge that a round is planned from: the counts for each label, how large the pool was,
+    and how many candidates are made for a record."""
 
     tallies: Mapping[str | None, Tally]
     pool: Mapping[str | None, int]
+    candidates: int
 
 
 class Round:
@@ -70,7 +72,8 @@ def plan_round(
     config: RunConfig,
     tallies: Mapping[str | None, Tally],
     flying: Mapping[str | None, int] | None = None,
-    first: int = SMALLEST_ROUND,
+    candidates: int = 1,
+    first: range = range(SMALLEST_ROUND, sys.maxsize),
 ) -> dict[str | None, int]:
     """Plans how many attempts a round makes for each label; empty when none are needed or left.
 
@@ -78,11 +81,11 @@ def plan_round(
     those and this one, whose outcome it may not know. They would fill what is missing if they, and
     the flying ones, pass at the label's rate so far, one in `candidates` then being accepted. They
     stay within the round size and the attempts left, but are at least `SMALLEST_ROUND`: a tiny
-    round wastes a batch. The first round has at least `first`.
+    round wastes a batch. The size of the first round is in `first`, as far as that goes.
     """
     flying = flying or {}
     needs = {
-        label: _need(n, tallies[label], flying.get(label, 0), config.candidates)
+        label: _need(n, tallies[label], flying.get(label, 0), candidates)
         for label, n in config.wanted.items()
     }
     needed = sum(needs.values())
@@ -90,8 +93,9 @@ def plan_round(
         return {}
     tried = sum(tally.attempts for tally in tallies.values()) + sum(flying.values())
     left = config.attempts - tried
-    least = SMALLEST_ROUND if tried else first
-    size = min(max(needed, least), config.round_size * config.candidates, left)
+    most = config.round_size * candidates
+    size = max(needed, SMALLEST_ROUND) if tried else min(max(needed, first.start), first.stop - 1)
+    size = min(size, most, left)
     return {label: share for label, share in _share(size, needs).items() if share}
 
 

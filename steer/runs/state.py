@@ -6,6 +6,7 @@ whoever, and what they hold does not depend on who made them or when.
 """
 
 import logging
+import sys
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 _SEARCHED = 5_000
 """Real texts of which at most it is looked whether they are forbidden, and at their script."""
 
-CANDIDATES = 2
+_ATTEMPTS = 2
 """Attempts of a first round for each candidate that a selector needs: many do not pass."""
 
 _FEW = 5
@@ -63,7 +64,7 @@ class RunState:
         # Where nothing can be corrected, the run is planned as one that asks for no correction.
         alone = config.model_copy(update={"candidates": 1})
         self._planned_by = config if self._corrector else alone
-        self._first = CANDIDATES * least(self._corrector.by) if self._corrector else SMALLEST_ROUND
+        self._first = _first_round(self._corrector)
         self._checker = RoundChecker(
             config,
             self.sources,
@@ -137,7 +138,7 @@ class RunState:
             for label, tally in self.tallies.items()
         }
         tried = sum(tally.attempts for tally in known.tallies.values()) + sum(flying.values())
-        counts = plan_round(self._planned_by, known.tallies, flying, self._first)
+        counts = plan_round(self._planned_by, known.tallies, flying, known.candidates, self._first)
         return Round(self._committed + len(self._planned), counts, tried, known)
 
     def _commit(self) -> None:
@@ -186,7 +187,8 @@ class RunState:
         self._known.append(self._now())
 
     def _now(self) -> Known:
-        return Known(dict(self.tallies), self._pool.sizes(self.tallies))
+        candidates = self._corrector.candidates if self._corrector else 1
+        return Known(dict(self.tallies), self._pool.sizes(self.tallies), candidates)
 
 
 def _task(task: Task, config: RunConfig) -> Task:
@@ -206,6 +208,15 @@ def _task(task: Task, config: RunConfig) -> Task:
     )
 
 
+def _first_round(corrector: Corrector | None) -> range:
+    """Sizes that a first round may have: enough for a selector, and no more where that decides how
+    many candidates are made."""
+    if corrector is None:
+        return range(SMALLEST_ROUND, sys.maxsize)
+    enough = _ATTEMPTS * least(corrector.by)
+    return range(enough, enough + 1 if corrector.by == "length" else sys.maxsize)
+
+
 def _corrector(config: RunConfig, inputs: Inputs) -> Corrector | None:
     """Makes the corrector of a run that asks for one and has the real texts for it."""
     if config.candidates == 1:
@@ -222,8 +233,8 @@ def _corrector(config: RunConfig, inputs: Inputs) -> Corrector | None:
         return None
     if by == "length":
         log.warning(
-            "%s has fewer than %d different texts: %d candidates are made for each record, but "
-            "only their lengths are compared; to make one: --candidates 1",
+            "%s has fewer than %d different texts: only lengths are compared with it; where they "
+            "differ, %d candidates are made for each record, as --candidates says",
             source,
             LEAST,
             config.candidates,

@@ -105,7 +105,7 @@ def test_regions_with_few_records_get_more_of_the_next() -> None:
     corrector.replay(attempts)
     texts = mixed(600, 2)
     batch = Batch([f"rec:{i}" for i in range(200, 800)], texts, [None] * 600)
-    accepted = corrector.choose(batch, {None: 1000}).accepted
+    accepted = corrector.choose(batch, {None: 1000}, 3).accepted
     scarce = [id for id in accepted if int(id[4:]) % 2]
     assert len(accepted) == 200
     assert len(scarce) > 0.65 * len(accepted)
@@ -190,7 +190,7 @@ def test_with_few_real_texts_only_lengths_are_compared(
     monkeypatch.setattr("steer.runs.generation.load_embedder", lambda name: 1 / 0)
     few = stub.corpus(LEAST - 1)
     made = few_run(tmp_path / "run", few)
-    assert "only their lengths are compared" in caplog.text
+    assert "only lengths are compared" in caplog.text
     words = [len(record.text.split()) for record in made.records if record.score is not None]
     passed = [len(each.text.split()) for each in made.rejects if each.reason == UNLIKE]
     assert len(made.records) == 60 and len(words) >= 40
@@ -199,6 +199,32 @@ def test_with_few_real_texts_only_lengths_are_compared(
     for file in sorted((tmp_path / "run" / "rounds").iterdir())[2:]:
         file.unlink()
     assert rounds(few_run(tmp_path / "run", few).path) == whole
+
+
+class EvenEngine(stub.StubEngine):
+    """Texts as long as the real ones."""
+
+    def _text(self, rng: random.Random) -> tuple[str, FinishReason]:
+        return stub.sentence(rng), "stop"
+
+
+@pytest.mark.parametrize("lag", [1, 2])
+def test_where_lengths_are_alike_already_one_candidate_is_made(tmp_path: Path, lag: int) -> None:
+    """After the first rounds, which are made before that is known."""
+    few = stub.corpus(LEAST - 1)
+    config = RunConfig(n=150, round_size=60, rows_per_panel=8, panel_size=3, candidates=3, lag=lag)
+    made = [
+        generate(config, few, stub.StubExpert(), engine(few), tmp_path / engine.__name__)
+        for engine in (EvenEngine, WideEngine)
+    ]
+    even, wide = (len(run.records) + len(run.rejects) for run in made)
+    assert [len(run.records) for run in made] == [150, 150]
+    assert even <= 150 + (2 * LEAST_LENGTHS if lag == 1 else 220) < 400 < wide
+    whole = rounds(made[0].path)
+    for file in sorted((made[0].path / "rounds").iterdir())[2:]:
+        file.unlink()
+    again = generate(config, few, stub.StubExpert(), EvenEngine(few), made[0].path)
+    assert rounds(again.path) == whole
 
 
 def test_the_first_round_of_few_real_texts_has_candidates_enough(tmp_path: Path) -> None:

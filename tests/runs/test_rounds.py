@@ -10,6 +10,15 @@ def test_the_first_round_is_no_larger_than_what_is_wanted() -> None:
     assert plan_round(RunConfig(n=1000), {None: Tally()}) == {None: 256}
 
 
+def test_the_size_of_the_first_round_can_be_given() -> None:
+    none = {None: Tally()}
+    assert plan_round(RunConfig(n=100), none, first=range(200, 1000)) == {None: 200}
+    assert plan_round(RunConfig(n=100), none, candidates=3, first=range(200, 1000)) == {None: 300}
+    assert plan_round(RunConfig(n=100), none, candidates=3, first=range(40, 41)) == {None: 40}
+    later = {None: Tally(40, 40, 13)}
+    assert plan_round(RunConfig(n=100), later, candidates=3, first=range(40, 41)) == {None: 261}
+
+
 def test_later_rounds_follow_the_acceptance_rate() -> None:
     config = RunConfig(n=1000)
     plan = plan_round(config, {None: Tally(attempts=1800, passed=900, accepted=900)})
