@@ -106,9 +106,10 @@ class Clock:
         self.tokens = 0
 
     def __call__(self, progress: RunProgress) -> None:
-        self.tokens = progress.tokens
-        if progress.round_size and not progress.attempts:
+        # Progress is also told before the first token, and after the last.
+        if progress.tokens > self.tokens:
             self.steps.append(time.perf_counter() - self.began)
+        self.tokens = progress.tokens
 
     @property
     def start(self) -> float:

@@ -15,7 +15,7 @@ from benchmarks import curves, fitting, gpu, ideas, levers, neardup, report, rou
 from benchmarks.__main__ import main
 from benchmarks.lab import Lab, prepare
 from benchmarks.memory import Peak
-from benchmarks.ours import Endless, Ours
+from benchmarks.ours import Clock, Endless, Ours
 from benchmarks.pairs import Group, Load, Ratio, Sample, Side, check_tokens
 from benchmarks.peers import Peers, forward
 from benchmarks.plan import Plan
@@ -25,6 +25,7 @@ from steer.config import Sampling
 from steer.engines.hf import linear as hf_adapter
 from steer.engines.scoring import Rows
 from steer.models.judge import load_judge
+from steer.runs.generation import RunProgress
 from tests.tiny import TEXTS
 
 KEYS = [
@@ -351,6 +352,17 @@ def test_every_side_does_the_whole_load(lab: Lab) -> None:
         assert widths == [(1, prompt), *[(2, 1)] * 7, (1, prompt), *[(1, 1)] * 7]
     with pytest.raises(RuntimeError, match="23 tokens were made instead of 24"):
         check_tokens(23, LOAD)
+
+
+def test_the_start_is_what_comes_before_the_first_token(monkeypatch) -> None:
+    """Not before the first word of progress, which is told when a round begins."""
+    now = iter([0.0, 9.0, 10.0, 11.0, 12.0])
+    monkeypatch.setattr("benchmarks.ours.time.perf_counter", lambda: next(now))
+    clock = Clock()
+    for tokens in (0, 1, 2, 3, 3):
+        clock(RunProgress(0, 3, 0, 0, tokens, 0, 3))
+    assert clock.tokens == 3
+    assert clock.start == 8.0
 
 
 def test_peers_have_the_adapter_in_the_models_precision(lab: Lab) -> None:
