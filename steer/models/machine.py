@@ -140,8 +140,10 @@ def to_half(weight: Tensor, bias: Tensor | None) -> tuple[Any, int] | None:
     """Stores a weight (out, in) of fp32 in fp16, in the order that `half_linear` reads, and says
     from which column on there is a second one with what fp16 does not hold. A model's weights that
     were stored in bf16 or fp16 need none, those that were trained since do. None where more than
-    `_REPEATED` of the columns would be there twice."""
+    `_REPEATED` of the columns would be there twice, or a weight is too large for fp16."""
     half = weight.half().float()
+    if not half.isfinite().all():
+        return None
     rest = weight - half
     lost = rest.abs().amax(dim=0) > _HELD * weight.abs().max()
     first = int(lost.int().argmax()) if lost.any() else weight.shape[1]

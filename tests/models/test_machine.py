@@ -78,6 +78,9 @@ def test_weights_that_fp16_does_not_hold_stay_as_they_are() -> None:
     stored = torch.randn(7, 40).bfloat16().float()
     assert machine.to_half(torch.randn(7, 40), None) is None
     assert machine.to_half(stored * 2**17, None) is None
+    one = stored.clone()
+    one[3, 39] = 1e5
+    assert machine.to_half(one, None) is None
     assert machine.to_half(stored * 2**-20, None) is None
 
 
