@@ -18,7 +18,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 .PHONY: help setup demo test test-avx2 test-vllm soak sbom audit check bench format clean
 
 help:
-	@echo "make demo       fit, generate and evaluate on a small real corpus (3 to 25 minutes)"
+	@echo "make demo       fit, generate and evaluate on a small real corpus (2 to 25 minutes)"
 	@echo "make test       the tests"
 	@echo "make test-avx2  those of the engines, as a processor without AVX-512 runs them"
 	@echo "make test-vllm  those of the vllm engine, on vLLM's CPU build"
@@ -40,8 +40,8 @@ test: $(READY)
 
 # What a processor without AVX-512 runs, on any: its kernels, and nothing in bf16.
 test-avx2: $(READY)
-	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 FBGEMM_ENABLE_INSTRUCTIONS=AVX2 \
-		$(PYTEST) --plain-processor \
+	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 \
+		FBGEMM_ENABLE_INSTRUCTIONS=AVX2 $(PYTEST) --plain-processor \
 		tests/engines tests/models/test_machine.py tests/models/test_base.py tests/runs/test_generation.py
 
 # One thread, for the same reason; and one process, as each engine takes memory for its cache.

@@ -1,4 +1,4 @@
-"""The main job on real text, in 3 to 25 minutes with the set-up, by processor: `make demo`.
+"""The main job on real text, in 2 to 25 minutes with the set-up, by processor: `make demo`.
 
 Makes a dataset of 600 one-line docstring summaries of Python's standard library with `steer make`:
 an expert, and 100 records, drawn from 300 candidates as the real texts lie, measured, reported and

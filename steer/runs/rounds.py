@@ -11,6 +11,7 @@ from steer.engines.interface import Completion, Request
 from steer.runs.panels import Panel
 
 SMALLEST_ROUND = 8
+ANY_SIZE = range(SMALLEST_ROUND, sys.maxsize)
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def plan_round(
     tallies: Mapping[str | None, Tally],
     flying: Mapping[str | None, int] | None = None,
     candidates: int = 1,
-    first: range = range(SMALLEST_ROUND, sys.maxsize),
+    first: range = ANY_SIZE,
 ) -> dict[str | None, int]:
     """Plans how many attempts a round makes for each label; empty when none are needed or left.
 

@@ -6,7 +6,6 @@ whoever, and what they hold does not depend on who made them or when.
 """
 
 import logging
-import sys
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -23,7 +22,7 @@ from steer.runs.correcting import Corrector
 from steer.runs.panels import Panels
 from steer.runs.records import UNLIKE, Record, Reject
 from steer.runs.requests import RoundRequests
-from steer.runs.rounds import SMALLEST_ROUND, Known, Round, Tally, plan_round
+from steer.runs.rounds import ANY_SIZE, Known, Round, Tally, plan_round
 from steer.runs.sources import Inputs
 from steer.runs.store import Store
 
@@ -212,9 +211,9 @@ def _first_round(corrector: Corrector | None) -> range:
     """Sizes that a first round may have: enough for a selector, and no more where that decides how
     many candidates are made."""
     if corrector is None:
-        return range(SMALLEST_ROUND, sys.maxsize)
+        return ANY_SIZE
     enough = _ATTEMPTS * least(corrector.by)
-    return range(enough, enough + 1 if corrector.by == "length" else sys.maxsize)
+    return range(enough, enough + 1 if corrector.by == "length" else ANY_SIZE.stop)
 
 
 def _corrector(config: RunConfig, inputs: Inputs) -> Corrector | None:
