@@ -2,6 +2,7 @@
 limits."""
 
 import gc
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -16,7 +17,8 @@ from benchmarks.ours import Endless, Ours
 from benchmarks.pairs import Group, Load, Ratio, Side, synchronize
 from benchmarks.shapes import corpus_tokenizer, random_model
 from benchmarks.suite import SHARING
-from steer.engines.hf.linear import joints
+from steer.engines.hf.llama import LlamaBody
+from steer.models.llama import Llama, read_shape
 
 
 @dataclass(frozen=True)
@@ -100,11 +102,15 @@ def random_side(shape: str, folder: Path, device: str) -> Ours:
     tokenizer = corpus_tokenizer(lab.corpus.texts, shape)
     adapter = folder / f"adapter-{shape}"
     write_adapter(model, adapter)
+    config = model.config.to_dict() | {"architectures": [type(model).__name__]}
+    read = Llama(read_shape(config, config["eos_token_id"]), model.state_dict())
+    del model  # its weights go one by one, as the engine has its own
     # The engine loads by name, and these models are in no folder: 8B would take 16 GB of disk.
     with patch.multiple(
         "steer.engines.hf.model",
-        load_model=lambda *_, **__: model,
-        load_tokenizer=lambda *_: tokenizer,
+        model_folder=lambda *_: folder,
+        read_llama=lambda *_: read,
+        open_tokenizer=lambda *_: tokenizer,
         model_fingerprint=lambda *_: shape,
     ):
         return Ours(lab, Endless(shape, adapter, device=device))
@@ -114,19 +120,17 @@ def step_work(ours: Ours, rows: int, tokens: int, guided: bool) -> Work:
     """Computes the least work of an average step: every weight once, every distinct context once,
     and each lane's own cache, half full on average."""
     engine = ours.engine
-    model = engine.model
-    config = model.config
+    body = engine.model
+    assert isinstance(body, LlamaBody)
     lanes = 3 * rows if guided else rows
-    weights = [*model.parameters(), *model.buffers()]
-    weights += [weight for joint in joints(model) for weight in joint.weights]
+    weights = [body.head.product.weight, body.last_norm]
+    weights += [weight for joint in body.joints for weight in joint.weights]
+    for block in body.blocks:
+        weights += [block.before, block.between]
     read = sum(weight.numel() * weight.element_size() for weight in weights)
-    if not config.tie_word_embeddings:
-        table = model.get_input_embeddings().weight
-        read -= table.numel() * table.element_size()  # only the rows looked up are read
-    head_dim = config.hidden_size // config.num_attention_heads
-    width = 2 * config.num_hidden_layers * config.num_key_value_heads * head_dim
+    width = 2 * math.prod(body.kv_shape)
     contexts = _context_tokens(ours, rows, guided)
-    cache = width * model.dtype.itemsize * (lanes * tokens / 2 + contexts)
+    cache = width * body.dtype.itemsize * (lanes * tokens / 2 + contexts)
     products = sum(weight.numel() for weight in weights if weight.dim() == 2)
     return Work(read + cache, 2.0 * lanes * products)
 

@@ -35,6 +35,7 @@ from steer.engines import scoring
 from steer.engines.hf import engine as hf
 from steer.engines.hf import lanes as hf_lanes
 from steer.engines.hf import linear as hf_adapter
+from steer.engines.hf import model as hf_model
 from steer.engines.interface import Request, Step
 from steer.guidance import steer_streams
 from steer.models import machine as processor
@@ -54,14 +55,9 @@ class Lever:
     value: Any
 
 
-def _alone(model: Any) -> list[list[str]]:
-    return [[path] for group in _READERS(model) for path in group]
-
-
-_READERS = hf_adapter._readers
 LEVERS = (
     Lever("adapter added into the weights", hf, "COPY_SHARE", 0.0),
-    Lever("layers that read the same tensor joined", hf_adapter, "_readers", _alone),
+    Lever("our own pass", hf_model, "read_llama", lambda folder: None),
     Lever("weights packed", processor, "can_pack", lambda weight: False),
     Lever("weights of fp16 for few rows", processor, "can_halve", lambda weight: False),
     Lever("scoring some rows at a time", scoring, "CHUNK", 1 << 40),
@@ -143,7 +139,7 @@ def measure(lab: Lab, plan: Plan, report: Callable[[str], None]) -> dict[str, An
     for name, levers in off.items():
         with without(levers):
             engines[name] = Endless(lab.base, lab.adapter, device=lab.device)
-    hf_adapter.merge(engines[AS_IT_IS].model)
+    engines[AS_IT_IS].lane_model.merge(True)
     free = {part.name: (part,) for part in FREE}
     steps: dict[tuple[str, str, int], list[float]] = defaultdict(list)
     for repeat in range(plan.repeats):

@@ -23,7 +23,8 @@ import numpy as np
 import pytest
 
 from steer.data.corpus import Corpus
-from steer.models import machine
+from steer.models import machine, packaged
+from steer.models.cache import tokenizers_folder
 from tests import tiny
 
 PLAIN = machine.Processor(frozenset(), frozenset(), frozenset(), machine.processor().halves)
@@ -62,6 +63,20 @@ def fake_umap(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
     monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=FakeUMAP))
     return made
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_cache_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A cache of its own, in which are the user's converted models, made first where need be."""
+    if packaged.default_model() == packaged.EMBEDDED:
+        packaged.packaged_model(packaged.EMBEDDED)
+    folder = tmp_path_factory.mktemp("cache")
+    for model in packaged.converted_models():
+        if model != tokenizers_folder():
+            (folder / model.name).symlink_to(model)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STEER_CACHE", str(folder))
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

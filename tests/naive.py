@@ -11,6 +11,7 @@ from torch import Tensor
 
 from steer.engines.interface import Request
 from steer.guidance import Shown
+from steer.models.tokenizer import full_tokenizer
 
 
 def context_ids(tokenizer, context: str | Shown) -> list[int]:
@@ -157,6 +158,7 @@ def token_bytes(tokenizer) -> list[bytes | None]:
     letters = {chr(byte): byte for byte in plain}
     others = [byte for byte in range(256) if byte not in plain]
     letters |= {chr(256 + place): byte for place, byte in enumerate(others)}
+    tokenizer = full_tokenizer(tokenizer)
     special = set(tokenizer.all_special_ids)
     return [
         None if number in special else bytes(letters[letter] for letter in token)

@@ -26,7 +26,12 @@ BELOW = {
 # The package's face gives every public name; the others load what is asked for only then.
 FACE = {"steer.__init__", "steer.__main__"}
 LAZY_FOLDERS = {"cli", "plugins"}
-LAZY_MODULES = {"steer.__init__", "steer.engines.choice", "steer.engines.vllm.engine"}
+LAZY_MODULES = {
+    "steer.__init__",
+    "steer.engines.choice",
+    "steer.engines.hf.model",
+    "steer.engines.vllm.engine",
+}
 # Slow to load, or optional: imported where they are used.
 LAZY_LIBRARIES = (
     "accelerate charset_normalizer datasets fsspec gguf huggingface_hub llguidance mauve openpyxl "

@@ -8,7 +8,10 @@ from steer.errors import SteerError
 
 Clear = Annotated[bool, typer.Option("--clear", help="Remove the file of embeddings and readings.")]
 Models = Annotated[
-    bool, typer.Option("--models", help="With --clear: the converted models too, and say which.")
+    bool,
+    typer.Option(
+        "--models", help="With --clear: the converted models and tokenizers too, and say which."
+    ),
 ]
 
 
@@ -18,8 +21,9 @@ def register(app: typer.Typer) -> None:
 
 
 def cache(clear: Clear = False, models: Models = False) -> None:
-    """Show what embedders and judges said of texts, kept so that no text is read twice, and the
-    converted models; or remove them. Nothing is lost but the time to make them again.
+    """Show what embedders and judges said of texts, kept so that no text is read twice, and
+    converted models and tokenizers; or remove them. Nothing is lost but the time to make them
+    again.
 
     The environment sets where they are (STEER_CACHE: a folder; STEER_METRICS_CACHE: the file) and
     how large the file may get (STEER_METRICS_CACHE_MB: 2000).

@@ -175,8 +175,8 @@ def show_methods(methods: Sequence[Method]) -> None:
 
 
 def show_cache(cache: "Cache", models: Sequence[Path]) -> None:
-    """Prints where the cache is, its size and limit, its entries by kind, and the converted models
-    with the size of each."""
+    """Prints where the cache is, its size and limit, its entries by kind, and the folders of
+    what was converted with the size of each."""
     out, kinds = open_console(), cache.kinds()
     state = f"{_megabytes(cache.size())} of at most {_megabytes(cache.limit)}"
     out.print(f"[bold]{safe(str(cache.path))}[/bold]: {state}", highlight=False)
@@ -189,7 +189,7 @@ def show_cache(cache: "Cache", models: Sequence[Path]) -> None:
     for kind, (entries, size) in sorted(kinds.items()):
         table.add_row(safe(f"{kind}s"), f"{entries:,}", _megabytes(size))
     for folder in models:
-        table.add_row(f"model {safe(str(folder))}", "", _megabytes(folder_size(folder)))
+        table.add_row(f"folder {safe(str(folder))}", "", _megabytes(folder_size(folder)))
     if table.row_count:
         out.print(table)
     out.print("Remove it: steer cache --clear; with the models: --clear --models", highlight=False)

@@ -7,7 +7,6 @@ from functools import cached_property, lru_cache
 from typing import Protocol
 
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from steer.config import Sampling
 from steer.engines.interface import Engine, FinishReason, Request
@@ -17,6 +16,7 @@ from steer.engines.tokens import Known
 from steer.engines.trace import Candidate
 from steer.errors import SteerError
 from steer.guidance import Shown
+from steer.models.base import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class Live(Protocol):
 class LiveEngine(Engine, Protocol):
     """An engine that can serve."""
 
-    tokenizer: PreTrainedTokenizerBase
+    tokenizer: Tokenizer
     ends: Tensor
 
     @property

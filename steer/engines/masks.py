@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from steer.errors import SteerError
+from steer.models.base import Tokenizer
+from steer.models.tokenizer import full_tokenizer
 from steer.shapes import Shape, library, matcher, reason
 
 SHAPES = 32
@@ -43,14 +44,14 @@ class Masks:
     it cannot read.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, size: int, ends: Sequence[int]) -> None:
+    def __init__(self, tokenizer: Tokenizer, size: int, ends: Sequence[int]) -> None:
         self._size, self._width = size, max(size, len(tokenizer))
         self._executor = library().LLExecutor(num_threads=torch.get_num_threads())
         import llguidance.hf
 
         try:
             self._tokenizer = llguidance.hf.from_tokenizer(
-                tokenizer,  # type: ignore[arg-type]
+                full_tokenizer(tokenizer),  # type: ignore[arg-type]
                 n_vocab=self._width,
                 eos_token=list(ends),
             )

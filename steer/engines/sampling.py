@@ -1,16 +1,10 @@
 """Drawing one token a row from scores, with Transformers' own warpers."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import (
-    LogitsProcessorList,
-    MinPLogitsWarper,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-    TypicalLogitsWarper,
-)
 
 from steer.config import Sampling
 from steer.errors import SteerError
@@ -30,17 +24,7 @@ class Sampler:
 
     def __init__(self, sampling: Sampling) -> None:
         self.greedy = sampling.temperature == 0
-        self.warpers = LogitsProcessorList()
-        if sampling.temperature not in (0, 1):
-            self.warpers.append(TemperatureLogitsWarper(sampling.temperature))
-        if sampling.top_k:
-            self.warpers.append(TopKLogitsWarper(sampling.top_k))
-        if sampling.top_p < 1:
-            self.warpers.append(TopPLogitsWarper(sampling.top_p))
-        if sampling.min_p:
-            self.warpers.append(MinPLogitsWarper(sampling.min_p))
-        if sampling.typical_p < 1:
-            self.warpers.append(TypicalLogitsWarper(sampling.typical_p))
+        self.warpers = [] if self.greedy else _warpers(sampling)
         self.opening = sampling.opening
 
     def __call__(self, scores: Tensor, draws: Tensor, counts: Tensor) -> Tensor:
@@ -59,8 +43,30 @@ class Sampler:
         require_a_token(scores.amax(dim=-1))
         if self.greedy:
             return scores.argmax(dim=-1)
-        # The warpers read no token ids; they only want the argument.
-        return _invert(torch.softmax(self.warpers(torch.LongTensor(), scores), dim=-1), draws)
+        for warper in self.warpers:
+            # They read no token ids; they only want the argument.
+            scores = warper(torch.LongTensor(), scores)
+        return _invert(torch.softmax(scores, dim=-1), draws)
+
+
+def _warpers(sampling: Sampling) -> list[Any]:
+    """Makes those of Transformers' warpers that the settings ask for."""
+    wanted = {
+        "TemperatureLogitsWarper": (sampling.temperature, sampling.temperature not in (0, 1)),
+        "TopKLogitsWarper": (sampling.top_k, sampling.top_k > 0),
+        "TopPLogitsWarper": (sampling.top_p, sampling.top_p < 1),
+        "MinPLogitsWarper": (sampling.min_p, sampling.min_p > 0),
+        "TypicalLogitsWarper": (sampling.typical_p, sampling.typical_p < 1),
+    }
+    if not any(is_wanted for _, is_wanted in wanted.values()):
+        return []
+    import transformers  # takes seconds, and the scores as they are need none of it
+
+    return [
+        getattr(transformers, name)(value)
+        for name, (value, is_wanted) in wanted.items()
+        if is_wanted
+    ]
 
 
 def draw(scores: Tensor, draws: Tensor) -> Tensor:

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from steer.engines.interface import Arithmetic
 from steer.errors import SteerError
 from steer.guidance import Shown
-from steer.models.base import encode_prompt, encode_start, encode_texts
+from steer.models.base import Tokenizer, encode_prompt, encode_start, encode_texts
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, context: str | Shown) -> list[int]:
+def encode(tokenizer: Tokenizer, context: str | Shown) -> list[int]:
     """Encodes a context, its texts as fitting encodes them, to at least one token id."""
     if isinstance(context, str):
         return encode_prompt(tokenizer, context)
@@ -46,7 +45,7 @@ class Known:
         return logits
 
 
-def known_ids(tokenizer: PreTrainedTokenizerBase, vocab: int) -> Known:
+def known_ids(tokenizer: Tokenizer, vocab: int) -> Known:
     """Finds the known ids below `vocab`, the number of ids that the model has logits for."""
     ids = {number for number in tokenizer.get_vocab().values() if number < vocab}
     size = max(ids) + 1
@@ -59,9 +58,7 @@ def arithmetic(dtype: str, device: str) -> Arithmetic:
     return Arithmetic(dtype.removeprefix("torch."), threads)
 
 
-def end_tokens(
-    tokenizer: PreTrainedTokenizerBase, declared: int | Iterable[int] | None
-) -> list[int]:
+def end_tokens(tokenizer: Tokenizer, declared: int | Iterable[int] | None) -> list[int]:
     """Lists the tokens that end a text, in order: those the model declares and the tokenizer's
     own."""
     ends = {declared} if isinstance(declared, int) else set(declared or ())

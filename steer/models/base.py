@@ -5,19 +5,10 @@ import logging
 import pickle
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 from safetensors import SafetensorError
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-from transformers.utils import cached_file
 
 from steer.errors import SteerError
 from steer.models.fingerprints import ADAPTER_CONFIG, WEIGHTS, folder_fingerprint
@@ -27,6 +18,7 @@ from steer.quiet import quiet_loading, quiet_logs
 
 if TYPE_CHECKING:
     from peft import PeftModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +47,32 @@ _EMULATED = (
 )
 
 
+class Encoded(Protocol):
+    """Token ids, of one text or of each of several."""
+
+    @property
+    def input_ids(self) -> Any: ...
+
+
+class Tokenizer(Protocol):
+    """The part of a tokenizer of Transformers that decoding needs."""
+
+    eos_token: Any
+    eos_token_id: Any
+    bos_token: Any
+    bos_token_id: Any
+
+    def __call__(
+        self, text: Any, *, add_special_tokens: bool = ..., split_special_tokens: bool = ...
+    ) -> Encoded: ...
+
+    def decode(self, token_ids: Any, skip_special_tokens: bool = False) -> Any: ...
+
+    def get_vocab(self) -> dict[str, int]: ...
+
+    def __len__(self) -> int: ...
+
+
 def resolve_model(name: str | None) -> str:
     """Finds the folder or hub id that Transformers can load for `name` (None: the default).
 
@@ -67,7 +85,7 @@ def resolve_model(name: str | None) -> str:
     if path.is_dir():
         return str(_check_folder(path))
     if name in (EMBEDDED, GEMMA):
-        with _loading(name):
+        with _readable(name):
             return str(packaged_model(name))
     if path.exists():
         raise SteerError(f"{name} is a file; a model is a folder, a hub id or {EMBEDDED}")
@@ -78,11 +96,13 @@ def resolve_model(name: str | None) -> str:
 
 def load_model(
     name: str | None = None, dtype: str | torch.dtype = "auto", device: str = "auto"
-) -> PreTrainedModel:
+) -> "PreTrainedModel":
     """Loads a causal language model in evaluation mode; `name` as in `resolve_model`.
 
     Code that comes with a model never runs: `SteerError` where a model cannot be had without.
     """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
     where = pick_device(device)
     path = resolve_model(name)
     with _loading(name or path):
@@ -98,7 +118,7 @@ def load_model(
 
 
 def attach_adapter(
-    model: PreTrainedModel, folder: Path, name: str = "default", beside: "PeftModel | None" = None
+    model: "PreTrainedModel", folder: Path, name: str = "default", beside: "PeftModel | None" = None
 ) -> "PeftModel":
     """Lets PEFT put the adapter in `folder` into `model` under a name, `beside` those that it put
     there before. Raises `SteerError` when it does not fit or is no file of plain tensors."""
@@ -128,9 +148,11 @@ def attach_adapter(
     return attached
 
 
-def load_tokenizer(name: str | None = None) -> PreTrainedTokenizerBase:
+def load_tokenizer(name: str | None = None) -> "PreTrainedTokenizerBase":
     """Loads the model's tokenizer, with an end-of-text token, which also pads if nothing else
     does."""
+    from transformers import AutoTokenizer
+
     path = resolve_model(name)
     with _loading(name or path):
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
@@ -141,12 +163,12 @@ def load_tokenizer(name: str | None = None) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def context_length(model: PreTrainedModel) -> int:
+def context_length(model: "PreTrainedModel") -> int:
     """Number of tokens that the model can read; without a limit in its config, as good as none."""
     return int(getattr(model.config, "max_position_embeddings", None) or 2**31)
 
 
-def encode_prompt(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+def encode_prompt(tokenizer: Tokenizer, text: str) -> list[int]:
     """Encodes a prompt to token ids: as the tokenizer begins a text (with its begin-of-text token,
     if it adds that), but not ended. A prompt without any token is the start of text. Special tokens
     may be spelled in it. Fitting, judges and engines all use this."""
@@ -154,13 +176,13 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return _begun(tokenizer, tokenizer(text).input_ids, ended)
 
 
-def encode_start(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+def encode_start(tokenizer: Tokenizer, text: str) -> list[int]:
     """Encodes a text that more follows, without a prompt: begun as in `encode_prompt`, its special
     tokens split as in `encode_texts`."""
     return _begun(tokenizer, tokenizer(text, split_special_tokens=True).input_ids, False)
 
 
-def _begun(tokenizer: PreTrainedTokenizerBase, ids: list[int], ended: bool) -> list[int]:
+def _begun(tokenizer: Tokenizer, ids: list[int], ended: bool) -> list[int]:
     """Cuts off the end that the tokenizer added to `ids`, unless the text is `ended` itself."""
     if len(ids) > 1 and ids[-1] == tokenizer.eos_token_id and not ended:
         return ids[:-1]
@@ -170,7 +192,7 @@ def _begun(tokenizer: PreTrainedTokenizerBase, ids: list[int], ended: bool) -> l
     return [int(tokenizer.eos_token_id if start is None else start)]
 
 
-def encode_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+def encode_texts(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
     """Encodes each of `texts` to token ids, to stand after a prompt: neither begun nor ended. A
     special token that a text spells is plain characters: the text does not end there."""
     ids: list[list[int]] = tokenizer(
@@ -211,10 +233,23 @@ def pick_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
 def model_fingerprint(path_or_id: str) -> str:
     """Computes 16 hex digits that are the same for the same weights in any folder; downloads the
     model if need be. Raises `SteerError` as `resolve_model` does, and when there are no weights."""
+    return folder_fingerprint(model_folder(path_or_id), path_or_id)
+
+
+def model_folder(path_or_id: str) -> Path:
+    """Finds the model's folder, or the hub's snapshot of it, downloaded if need be. Raises
+    `SteerError` as `resolve_model` does, and for a model that cannot be had."""
     path = resolve_model(path_or_id)
+    if Path(path).is_dir():
+        return Path(path)
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import cached_file
+
     with _loading(path_or_id):
-        folder = _local_folder(path)
-    return folder_fingerprint(folder, path_or_id)
+        folder = Path(str(cached_file(path, "config.json"))).parent
+        if not any(next(folder.glob(pattern), None) for pattern in WEIGHTS):
+            AutoModelForCausalLM.from_pretrained(path, dtype="auto", trust_remote_code=False)
+    return folder
 
 
 def _check_folder(path: Path) -> Path:
@@ -226,28 +261,26 @@ def _check_folder(path: Path) -> Path:
 
 
 def _check_causal(name: str, config: Any) -> None:
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
     known = set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
     architectures = config.architectures or []
     if architectures and not known.intersection(architectures):
         raise SteerError(f"{name} is no causal language model but {', '.join(architectures)}")
 
 
-def _local_folder(path: str) -> Path:
-    """Finds the model's folder, or the hub's snapshot of it, downloaded if need be."""
-    if Path(path).is_dir():
-        return Path(path)
-    folder = Path(str(cached_file(path, "config.json"))).parent
-    if not any(next(folder.glob(pattern), None) for pattern in WEIGHTS):
-        AutoModelForCausalLM.from_pretrained(path, dtype="auto", trust_remote_code=False)
-    return folder
-
-
 @contextlib.contextmanager
 def _loading(name: str) -> Iterator[None]:
     """Loads in silence, and turns what goes wrong in Transformers into a `SteerError`."""
+    with _readable(name), quiet_loading():
+        yield
+
+
+@contextlib.contextmanager
+def _readable(name: str) -> Iterator[None]:
+    """Turns what goes wrong with the files of the model `name` into a `SteerError`."""
     try:
-        with quiet_loading():
-            yield
+        yield
     except FAILURES as error:
         raise SteerError(
             f"cannot load model {name} (a folder, a hub id or {EMBEDDED}): {reason_of(error)}"

@@ -142,6 +142,11 @@ def cache_folder() -> Path:
     return (Path(home).expanduser() if home else Path.home() / ".cache") / "steer"
 
 
+def tokenizers_folder() -> Path:
+    """Folder of what Transformers made of tokenizers' files."""
+    return cache_folder() / "tokenizers"
+
+
 def default_path() -> Path:
     """Path of the default cache: `STEER_METRICS_CACHE`, or `metrics.sqlite` beside the converted
     models."""

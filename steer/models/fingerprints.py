@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from steer.errors import SteerError
@@ -19,6 +20,7 @@ _NAMES = (
     "revision",
     "task_type",
 )
+_SCALE = ("r", "lora_alpha", "target_modules")
 # Settings of PEFT that are off at these values; the others are off when they are empty.
 _OFF = {
     "bias": "none",
@@ -52,16 +54,19 @@ def adapter_fingerprint(folder: Path) -> str:
     """Fingerprint of an adapter: 16 hex digits over its weights and every setting that changes what
     they do; not over names and versions."""
     config = json.loads((folder / ADAPTER_CONFIG).read_text())
-    scale = [config.pop("r"), config.pop("lora_alpha"), sorted(config.pop("target_modules"))]
+    scale = [config["r"], config["lora_alpha"], sorted(config["target_modules"])]
     # Without settings that are on, the digest is the one that runs and experts hold since before.
-    settings = {name: value for name, value in config.items() if _is_on(name, value)}
+    settings = {name: config[name] for name in config if name in settings_on(config)}
     content = json.dumps([*scale, settings] if settings else scale, sort_keys=True)
     weights = sampled_digest(folder / ADAPTER_WEIGHTS)
     return hashlib.sha256(content.encode() + weights).hexdigest()[:16]
 
 
-def _is_on(name: str, value: object) -> bool:
-    return name not in _NAMES and bool(value) and value != _OFF.get(name)
+def settings_on(config: Mapping[str, object]) -> set[str]:
+    """Names of an adapter's settings that change what it computes, beside its rank, its scale and
+    the layers that it is for."""
+    given = {name for name, value in config.items() if value and value != _OFF.get(name)}
+    return given - {*_NAMES, *_SCALE}
 
 
 def sampled_digest(file: Path, samples: int = 256, size: int = 4096) -> bytes:

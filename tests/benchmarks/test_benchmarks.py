@@ -22,7 +22,6 @@ from benchmarks.plan import Plan
 from benchmarks.shapes import random_model
 from benchmarks.suite import MEANINGS, TARGETS, Suite, met
 from steer.config import Sampling
-from steer.engines.hf import linear as hf_adapter
 from steer.engines.scoring import Rows
 from steer.models.judge import load_judge
 from steer.runs.generation import RunProgress
@@ -171,10 +170,10 @@ def test_a_part_that_is_left_out_is_one_that_a_step_goes_through(
         return part.value(*given)
 
     engine = Endless(lab.base, lab.adapter, device=lab.device)
-    hf_adapter.merge(engine.model)
+    engine.lane_model.merge(True)
     with levers.without([dataclasses.replace(part, value=noted)]):
         assert levers.step_seconds(engine, lab, "steer", 2, 4) > 0
-    layers = engine.kv_shape[0]
+    layers = engine.model.kv_shape[0]
     assert len(used) >= 3 * layers  # once a layer, at each of three steps
 
 

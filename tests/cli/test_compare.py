@@ -98,7 +98,8 @@ def test_report(
     assert main(command) == 0
     assert f"written: {page}" in capsys.readouterr().out
     texts = " | ".join(each.text for each in Run.open(study / "runs" / "plain").records)
-    record = max(re.findall(r"[A-Za-z]+ [A-Za-z ]+", texts), key=len)  # nothing to escape
+    found = re.findall(r"[A-Za-z]+ [A-Za-z ]+", texts)  # nothing to escape
+    record = max((each.strip() for each in found), key=len)
     assert record in page.read_text("utf-8")
     assert main(command) == 2  # it is there already
 

@@ -24,6 +24,7 @@ from tests import naive
 from tests.tiny import PROMPT, TEXTS, make_model, make_tokenizer
 
 PROMPTS = ("Q:", "Write one question about the sky.\nQuestion:")
+BODIES = ("own", "library")
 PANELS = (
     "Why does a comet shine after sunset?",
     " ".join(f"How often does the moon move {end}?" for end in ("now", "when cold", "x" * 40)),
@@ -43,9 +44,12 @@ def save_adapter(
     seed: int = 1,
     rank: int = 4,
     layers: str | list[str] = "all-linear",
+    dora: bool = False,
 ) -> Path:
     """A LoRA adapter with random, large weights: on and off must differ."""
-    config = LoraConfig(r=rank, lora_alpha=8, target_modules=layers, task_type="CAUSAL_LM")
+    config = LoraConfig(
+        r=rank, lora_alpha=8, target_modules=layers, use_dora=dora, task_type="CAUSAL_LM"
+    )
     peft = get_peft_model(load_model(base, dtype="float32", device="cpu"), config)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -70,6 +74,15 @@ def save_padded_model(folder: Path) -> str:
 def reference(base: str, adapter: Path | None):
     model = load_model(base, dtype="float32", device="cpu").eval()
     return PeftModel.from_pretrained(model, str(adapter)).eval() if adapter else model
+
+
+@contextmanager
+def body_of(kind: str) -> Iterator[None]:
+    """Engines made inside have a model of `BODIES`: our own pass, or Transformers' for all."""
+    with pytest.MonkeyPatch.context() as patch:
+        if kind == "library":
+            patch.setattr("steer.engines.hf.model.read_llama", lambda folder: None)
+        yield
 
 
 @contextmanager

@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +15,6 @@ from steer.engines.hf.lanes import Context, Lane
 from steer.engines.hf.model import LaneModel
 from steer.engines.interface import Completion, Request, Step
 from steer.engines.sampling import require_a_token
-from steer.errors import SteerError
 from steer.guidance import Shown
 
 
@@ -57,9 +55,6 @@ class ContrastiveSearch(Generation):
         requests: Sequence[Request],
         sampling: Sampling,
     ) -> None:
-        if model.module.base_model is model.module:
-            kind = type(model.module).__name__
-            raise SteerError(f"{kind} hides its last layer's output; use another method")
         super().__init__(model, ends, rows, requests, sampling)
         # The expert's lanes; `bank` has the others'.
         self.tries = model.bank(sampling.candidates * self.rows)
@@ -72,17 +67,14 @@ class ContrastiveSearch(Generation):
 
     def run(self, on_step: Callable[[Step], None] | None) -> list[Completion]:
         """Generates completions, in the order of the requests."""
-        hook = self.model.module.base_model.register_forward_hook(self._keep_hidden)
-        try:
+        with self.model.body.watched(self._keep_hidden):
             return super().run(on_step)
-        finally:
-            hook.remove()
 
     def _rows(self, most: int) -> int:
         return super()._rows(max(1, most // self.sampling.candidates))
 
-    def _keep_hidden(self, module: nn.Module, given: Any, output: Any) -> None:
-        self.hidden = nn.functional.normalize(output.last_hidden_state.float(), dim=-1)
+    def _keep_hidden(self, states: Tensor) -> None:
+        self.hidden = nn.functional.normalize(states.float(), dim=-1)
 
     def _prefill(self, adapter: int, read: str | Shown) -> Context:
         context = super()._prefill(adapter, read)

@@ -16,9 +16,9 @@ from steer.engines.hf.beam import BeamSearch
 from steer.engines.hf.contrastive import ContrastiveSearch
 from steer.engines.hf.generation import Generation
 from steer.engines.hf.lanes import SHORT
-from steer.engines.hf.linear import merged_bytes
+from steer.engines.hf.linear import COPY_SHARE
 from steer.engines.hf.live import Live
-from steer.engines.hf.model import COPY_SHARE, LaneModel
+from steer.engines.hf.model import LaneModel
 from steer.engines.interface import Arithmetic, Completion, Request, Step, most_streams
 from steer.engines.masks import Masks
 from steer.engines.tokens import Known, arithmetic, end_tokens
@@ -60,11 +60,11 @@ class HFEngine:
         adapters = [adapter] if isinstance(adapter, Path) else list(adapter or ())
         self.lane_model = LaneModel(base, adapters, dtype, device)
         self.base_fingerprint = self.lane_model.fingerprint
-        self.model, self.tokenizer = self.lane_model.module, self.lane_model.tokenizer
-        self.switch, self.kv_shape = self.lane_model.switch, self.lane_model.kv_shape
+        self.model, self.tokenizer = self.lane_model.body, self.lane_model.tokenizer
         room = COPY_SHARE * total_memory(self.model.device)
-        self.may_merge = len(adapters) < 2 and merged_bytes(self.model) <= room
-        ends = end_tokens(self.tokenizer, self.model.generation_config.eos_token_id)
+        merged_bytes = sum(joint.merged_bytes for joint in self.model.joints)
+        self.may_merge = len(adapters) < 2 and merged_bytes <= room
+        ends = end_tokens(self.tokenizer, self.model.ends)
         self.ends = torch.tensor(ends, device=self.model.device)
 
     @property
@@ -86,7 +86,7 @@ class HFEngine:
         if self.rows is not None:
             return self.rows
         device = self.model.device
-        token = 2 * math.prod(self.kv_shape) * self.model.dtype.itemsize
+        token = 2 * math.prod(self.model.kv_shape) * self.model.dtype.itemsize
         lane = (SHORT + sampling.max_new_tokens) * token
         room = CACHE_SHARE * total_memory(device) / (streams * lane)
         return max(1, min(ROWS.get(device.type, ROWS["cpu"]), int(room)))
@@ -114,7 +114,7 @@ class HFEngine:
         device = self.model.device
         lanes = 4 * (self.rows or ROWS.get(device.type, ROWS["cpu"]))
         memory = int(CACHE_SHARE * total_memory(device))
-        longest = min(longest, self.lane_model.max_context)
+        longest = min(longest, self.lane_model.body.context)
         return Live(self.lane_model, self.ends, lanes, longest, memory)
 
 

@@ -38,7 +38,7 @@ class Generation:
         contexts = {stream.context for request in requests for stream in request.streams}
         self.ids = {context: model.encode(context) for context in contexts}
         longest = max(map(len, self.ids.values()), default=0)
-        require_room(longest, sampling.max_new_tokens, model.max_context)
+        require_room(longest, sampling.max_new_tokens, model.body.context)
         # How many waiting streams still need each context; at zero it is forgotten.
         self.uses = Counter((self._adapter(r, s), s.context) for r in requests for s in r.streams)
         self.contexts: dict[tuple[int, str | Shown], Context] = {}

@@ -10,16 +10,12 @@ tokens do, so each lane has it in its own cache, before its own tokens.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface
 
-from steer.errors import SteerError
 from steer.models import machine
 
-IMPLEMENTATION = "steer_lanes"
 GROWTH = 32  # own tokens a cache grows by
 SHORT = 32  # tokens of a context that a lane keeps in its own cache
 FUSED_ROWS = 48  # query rows a key head, of all lanes
@@ -285,25 +281,3 @@ def _scores(q: Tensor, k: Tensor, scaling: float) -> Tensor:
     # A CPU's product copies keys that have gaps between lanes, element by element if transposed.
     k = k.contiguous() if k.is_cpu else k
     return ((q * scaling) @ k.transpose(-1, -2)).float()
-
-
-def _attention(
-    module: Any,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    *,
-    scaling: float,
-    steer_read: Context | Bank,
-    **others: Any,
-) -> tuple[Tensor, None]:
-    """Serves Transformers' attention interface: the batch is what `steer_read` holds."""
-    for name in ("softcap", "s_aux", "position_bias"):
-        if others.get(name) is not None:
-            raise SteerError(f"the hf engine does not know attention with '{name}' yet")
-    out = steer_read.attend(module.layer_idx, query, key, value, scaling)
-    return out.transpose(1, 2), None
-
-
-AttentionInterface.register(IMPLEMENTATION, _attention)

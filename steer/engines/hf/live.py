@@ -98,7 +98,7 @@ class Live(Generation):
         self.longest, self.memory = longest, memory
         self.bank = model.bank(FEW)
         self.batch: LiveBatch = LiveBatch(longest, ends, self.orders)
-        self.token_bytes = 2 * math.prod(model.kv_shape) * model.module.dtype.itemsize
+        self.token_bytes = 2 * math.prod(model.body.kv_shape) * model.body.dtype.itemsize
         self.cancelled: set[int] = set()
         self.length = lru_cache(MEASURED)(self._length)
 
@@ -119,7 +119,7 @@ class Live(Generation):
             raise SteerError(f"the setting has {len(order.request.streams)} streams; use fewer")
         contexts = {stream.context for stream in order.request.streams}
         longest = max(map(self.length, contexts))
-        require_room(longest, order.longest, self.model.max_context)
+        require_room(longest, order.longest, self.model.body.context)
         if shape := order.request.shape:
             self.model.masks(self.ends).check(shape, order.begun)
 

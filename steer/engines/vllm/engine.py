@@ -26,7 +26,13 @@ from steer.engines.vllm.room import Capacity
 from steer.engines.vllm.versions import INSTALL, require_parts, require_vllm
 from steer.errors import SteerError
 from steer.guidance import Shown
-from steer.models.base import load_tokenizer, model_fingerprint, pick_dtype, resolve_model
+from steer.models.base import (
+    Tokenizer,
+    load_tokenizer,
+    model_fingerprint,
+    pick_dtype,
+    resolve_model,
+)
 from steer.models.machine import use_cpus
 
 if TYPE_CHECKING:
@@ -77,7 +83,7 @@ class VLLMEngine:
         self.base = base
         self.rows = rows or ROWS[kind]
         adapters = [adapter] if isinstance(adapter, Path) else list(adapter or ())
-        self.tokenizer = load_tokenizer(base)
+        self.tokenizer: Tokenizer = load_tokenizer(base)
         self.base_fingerprint = model_fingerprint(base)
         chosen = pick_dtype(dtype, torch.device(kind))
         options = {

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 from vllm import SamplingParams
 from vllm.inputs.engine import tokens_input
 from vllm.lora.request import LoRARequest
@@ -19,6 +18,7 @@ from steer.engines.vllm.processor import KEY, NO_TOKEN, OUT_OF_STEP, Call, Link
 from steer.engines.vllm.room import Capacity, Room, SequencePlan
 from steer.errors import SteerError
 from steer.guidance import Shown
+from steer.models.base import Tokenizer
 
 TRIES = 5  # tries of a record, before something must be wrong
 
@@ -29,7 +29,7 @@ class Serving(Protocol):
     base: str
     llm: Any  # vLLM's LLMEngine
     loras: list[LoRARequest]
-    tokenizer: PreTrainedTokenizerBase
+    tokenizer: Tokenizer
     ends: Tensor
     known: Known
     capacity: Capacity

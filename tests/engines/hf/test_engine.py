@@ -9,12 +9,13 @@ import pytest
 import torch
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
-from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers import GraniteConfig, GraniteForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from steer.config import Guidance, Sampling
 from steer.engines.hf import lanes as hf_lanes
 from steer.engines.hf.engine import HFEngine
-from steer.engines.hf.linear import join, joints, merge, pack
+from steer.engines.hf.library import Library, join, pack
+from steer.engines.hf.linear import Int8Product
 from steer.engines.interface import Request
 from steer.engines.live import Order
 from steer.errors import SteerError
@@ -24,10 +25,12 @@ from steer.models.base import pick_dtype, resolve_model
 from steer.models.fingerprints import ADAPTER_WEIGHTS
 from steer.models.packaged import EMBEDDED, default_model
 from tests.engines.contract import (
+    BODIES,
     PANELS,
     PROMPTS,
     EngineContract,
     assert_exact,
+    body_of,
     many,
     reference,
     save_adapter,
@@ -43,9 +46,10 @@ def adapter(tiny_model, tmp_path_factory) -> Path:
     return save_adapter(str(tiny_model), tmp_path_factory.mktemp("adapter"))
 
 
-@pytest.fixture(scope="session")
-def engine(tiny_model, adapter) -> HFEngine:
-    return HFEngine(str(tiny_model), adapter, dtype="float32", device="cpu")
+@pytest.fixture(scope="session", params=BODIES)
+def engine(tiny_model, adapter, request) -> HFEngine:
+    with body_of(request.param):
+        return HFEngine(str(tiny_model), adapter, dtype="float32", device="cpu")
 
 
 @pytest.fixture(scope="session")
@@ -74,24 +78,27 @@ def test_ids_without_a_token_are_never_drawn(tmp_path):
     assert_exact(padded, reference(base, None), many(3), Sampling(max_new_tokens=6))
 
 
-def test_another_architecture_with_biases(tmp_path):
+def test_an_architecture_that_is_not_read_here(tmp_path):
+    """Its attention and its logits are scaled, by Transformers' code."""
     tokenizer = make_tokenizer()
-    tokenizer.save_pretrained(tmp_path / "qwen")
-    config = Qwen2Config(
+    tokenizer.save_pretrained(tmp_path / "granite")
+    config = GraniteConfig(
         vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
         num_attention_heads=4, num_key_value_heads=2, bos_token_id=0, eos_token_id=1,
-        max_position_embeddings=512, initializer_range=0.2,
+        max_position_embeddings=512, initializer_range=0.2, attention_bias=True, mlp_bias=True,
+        attention_multiplier=0.2, logits_scaling=0.5, residual_multiplier=0.8,
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = Qwen2ForCausalLM(config)
+        model = GraniteForCausalLM(config)
     for name, weight in model.named_parameters():
         if name.endswith("bias"):
             torch.nn.init.constant_(weight, 0.3)
-    model.save_pretrained(tmp_path / "qwen")
-    base = str(tmp_path / "qwen")
+    model.save_pretrained(tmp_path / "granite")
+    base = str(tmp_path / "granite")
     adapter = save_adapter(base, tmp_path / "adapter")
     engine = HFEngine(base, adapter, dtype="float32", device="cpu", rows=2)
+    assert isinstance(engine.model, Library)
     assert_exact(engine, reference(base, adapter), many(3), Sampling(max_new_tokens=5))
 
 
@@ -101,7 +108,7 @@ def test_logits_of_minus_infinity(engine, slow):
         return output
 
     hooks = [
-        engine.model.get_output_embeddings().register_forward_hook(ban),
+        engine.model.head.register_forward_hook(ban),
         slow.get_output_embeddings().register_forward_hook(ban),
     ]
     try:
@@ -113,7 +120,7 @@ def test_logits_of_minus_infinity(engine, slow):
 
 @pytest.mark.parametrize("alpha", [0.0, 0.1])
 def test_logits_that_are_no_numbers_are_an_error(engine, alpha):
-    hook = engine.model.get_output_embeddings().register_forward_hook(
+    hook = engine.model.head.register_forward_hook(
         lambda module, inputs, output: output.fill_(torch.nan)
     )
     try:
@@ -138,7 +145,7 @@ def test_weights_with_the_adapter_added_in_are_exact_too(engine, slow, monkeypat
     for gamma in (0.0, 0.5):
         streams = steer_streams(Guidance(gamma=gamma, eta=0.3), PROMPTS[0], PANELS[0])
         assert_exact(engine, slow, [Request(0, streams, 3)], Sampling(max_new_tokens=4))
-        assert engine.switch.merged == (merged and not gamma)
+        assert engine.model.switch.merged == (merged and not gamma)
 
 
 @pytest.fixture(scope="module")
@@ -159,8 +166,8 @@ def test_weights_that_few_rows_read_in_fp16_are_exact_too(stored, count, gamma):
     engine = HFEngine(base, adapter, dtype="float32", device="cpu", rows=8)
     requests = many(count, gamma=gamma, eta=0.3)
     assert_exact(engine, reference(base, adapter), requests, Sampling(max_new_tokens=4))
-    products = [joint.both for joint in joints(engine.model)]
-    products.append(engine.model.get_output_embeddings().product)
+    products = [joint.both for joint in engine.model.joints]
+    products.append(engine.model.head.product)
     kept = [getattr(product, "half", None) is not None for product in products]
     assert all(kept) if machine.processor().halves else not any(kept)
 
@@ -172,19 +179,21 @@ def test_a_copy_in_fp16_fits_the_memory(stored, monkeypatch):
         memory = times * weights
         monkeypatch.setattr(machine, "total_memory", lambda device, memory=memory: memory)
         engine = HFEngine(*stored, dtype="float32", device="cpu")
-        kinds = {type(joint.both).__name__ for joint in joints(engine.model)}
+        kinds = {type(joint.both).__name__ for joint in engine.model.joints}
         assert kinds == {kind if machine.processor().halves else "Product"}
 
 
 def test_layers_that_read_the_same_tensor_are_one_product(engine):
-    layers = engine.model.config.num_hidden_layers
-    assert sorted(joint.members for joint in joints(engine.model)) == sorted([3, 1, 2, 1] * layers)
+    layers, heads, dim = engine.model.kv_shape
+    reads = (engine.model.rep + 2) * heads * dim
+    outs = sorted(len(joint.both.weight) for joint in engine.model.joints)
+    assert outs == sorted([reads, 32, 2 * 64, 32] * layers)
 
 
 def test_rows_fit_the_memory(tiny_model, monkeypatch):
     engine, sampling = HFEngine(str(tiny_model), dtype="float32", device="cpu"), Sampling()
     assert engine.rows_for(3, sampling) == 128
-    token = 2 * 4 * math.prod(engine.kv_shape)
+    token = 2 * 4 * math.prod(engine.model.kv_shape)
     room = 4 * 3 * (hf_lanes.SHORT + sampling.max_new_tokens) * token
     monkeypatch.setattr("steer.engines.hf.engine.total_memory", lambda device: 10 * room)
     assert engine.rows_for(3, sampling) == 10
@@ -247,12 +256,13 @@ def test_layers_with_an_adapter_are_the_same_layers(tiny_model, adapter, lanes, 
     found = []
     for dtype in ("float32", narrow):
         engine = HFEngine(str(tiny_model), adapter, dtype=dtype, device="cpu")
-        merge(engine.model)
-        engine.switch.lanes = lanes
+        engine.lane_model.merge(True)
+        engine.model.switch.merged = False
+        engine.model.switch.lanes = lanes
         x = inputs.to(engine.model.dtype)
-        reading = [joint for joint in joints(engine.model) if joint.down.dense.shape[1] == 32]
+        reading = [joint for joint in engine.model.joints if joint.down.dense.shape[1] == 32]
         found.append(torch.cat([joint(x) for joint in reading], dim=-1).float())
-        engine.switch.merged = True
+        engine.model.switch.merged = True
         merged = torch.cat([joint(x) for joint in reading], dim=-1).float()
         if lanes == 3:
             torch.testing.assert_close(merged, found[-1], atol=0.05, rtol=0.05)
@@ -265,8 +275,8 @@ def test_weights_of_int8(tiny_model, adapter, engine, count):
     rounded = HFEngine(str(tiny_model), adapter, dtype="int8", device="cpu")
     assert rounded.arithmetic.dtype == "int8"
     assert rounded.model.dtype == pick_dtype("auto", torch.device("cpu"))
-    assert not any(isinstance(layer, torch.nn.Linear) for layer in rounded.model.modules())
-    kept = [t for joint in joints(rounded.model) for t in vars(joint.both).values()]
+    assert isinstance(rounded.model.head.product, Int8Product)
+    kept = [t for joint in rounded.model.joints for t in vars(joint.both).values()]
     assert all(t.dtype == torch.int8 or t.dim() < 2 for t in kept if isinstance(t, torch.Tensor))
     text = (*range(10, 40), int(engine.ends[0]))
     means = []

@@ -16,7 +16,7 @@ from steer.engines.live import Order, Wrote
 from steer.errors import SteerError
 from steer.shapes import Shape
 from tests import naive
-from tests.engines.contract import assert_same, reference, save_adapter, varied
+from tests.engines.contract import BODIES, assert_same, body_of, reference, save_adapter, varied
 from tests.engines.shaped import SHAPES
 from tests.tiny import PROMPT
 
@@ -26,9 +26,10 @@ def adapter(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_adapter(str(tiny_model), tmp_path_factory.mktemp("adapter"))
 
 
-@pytest.fixture(scope="module")
-def engine(tiny_model: Path, adapter: Path) -> HFEngine:
-    return HFEngine(str(tiny_model), adapter, dtype="float32", device="cpu")
+@pytest.fixture(scope="module", params=BODIES)
+def engine(tiny_model: Path, adapter: Path, request: pytest.FixtureRequest) -> HFEngine:
+    with body_of(request.param):
+        return HFEngine(str(tiny_model), adapter, dtype="float32", device="cpu")
 
 
 def order(number: int, **settings: float) -> Order:

@@ -19,7 +19,15 @@ from steer.errors import SteerError
 from steer.guidance import Stream, steer_streams
 from steer.seeds import derive
 from tests import naive
-from tests.engines.contract import PANELS, PROMPTS, reference, save_adapter, save_padded_model
+from tests.engines.contract import (
+    BODIES,
+    PANELS,
+    PROMPTS,
+    body_of,
+    reference,
+    save_adapter,
+    save_padded_model,
+)
 
 CONTEXTS = ("Q:", "Write one question about the sky.\nQuestion:", "Why does", "How often", "a")
 
@@ -29,9 +37,10 @@ def adapter(tiny_model, tmp_path_factory) -> Path:
     return save_adapter(str(tiny_model), tmp_path_factory.mktemp("adapter"))
 
 
-@pytest.fixture(scope="module")
-def engine(tiny_model, adapter) -> HFEngine:
-    return HFEngine(str(tiny_model), adapter, dtype="float32", device="cpu")
+@pytest.fixture(scope="module", params=BODIES)
+def engine(tiny_model, adapter, request) -> HFEngine:
+    with body_of(request.param):
+        return HFEngine(str(tiny_model), adapter, dtype="float32", device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -297,7 +306,8 @@ def test_an_interrupt_leaves_the_engine_usable(engine, method):
     with pytest.raises(KeyboardInterrupt):
         engine.generate(guided(4), sampling, stop)
     assert [step.tokens for step in steps] == [4, 8, 12]
-    assert not engine.model.base_model._forward_hooks
+    body = engine.model
+    assert not (body.module.base_model._forward_hooks if hasattr(body, "module") else body._keep)
     assert [c.text for c in engine.generate(guided(4), sampling, steps.append)] == expected
     assert steps[-1].finished == 4
 
@@ -308,7 +318,7 @@ def test_a_token_that_a_stream_rules_out_is_never_chosen(engine, method):
         return output.index_fill(-1, banned, -torch.inf)
 
     banned = torch.arange(384)[torch.arange(384) % 60 != 8]  # seven are left
-    hook = engine.model.get_output_embeddings().register_forward_hook(ban)
+    hook = engine.model.head.register_forward_hook(ban)
     try:
         _, tokens = written(engine, guided(4), Sampling(max_new_tokens=4, **method))
         assert all(token % 60 == 8 for ours in tokens for token in ours)
