@@ -27,7 +27,8 @@ from steer.models import machine, packaged
 from steer.models.cache import tokenizers_folder
 from tests import tiny
 
-PLAIN = machine.Processor(frozenset(), frozenset(), frozenset(), machine.processor().halves)
+_FOUND = machine.processor()
+PLAIN = machine.Processor(frozenset(), frozenset(), frozenset(), _FOUND.halves, _FOUND.quarters)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -33,6 +33,12 @@ _REPEATED = 0.5
 _COLUMNS = 32
 """PyTorch's kernels for int8 read so many columns at a time, also beyond the last."""
 
+_GROUP, _PACKED_ROWS = 32, 16
+"""Columns that share a scale in int4, and rows that PyTorch packs together."""
+
+_ROWS_ASKED = 256
+"""Rows that tell how a weight was stored."""
+
 _SHORT, _BUSY = 0.3, 0.5
 """Seconds that are too few to watch other processes, and processors that they keep busy then which
 are worth a word."""
@@ -47,12 +53,13 @@ _SMALLEST = torch.finfo(torch.float32).tiny
 class Processor:
     """Abilities of PyTorch's kernels on this machine's CPU: the dtypes narrower than fp32 that are
     multiplied in hardware, those whose weights `pack` reorders, those that `fused_attention` reads,
-    and whether `half_linear` multiplies."""
+    and whether `half_linear` and `int4_linear` multiply."""
 
     native: frozenset[torch.dtype]
     packed: frozenset[torch.dtype]
     fused: frozenset[torch.dtype]
     halves: bool = False
+    quarters: bool = False
 
 
 @cache
@@ -70,7 +77,7 @@ def find_processor() -> Processor:
     packed = frozenset({torch.bfloat16} if _packs(torch.bfloat16) else ())
     if features.get("architecture") == "x86_64":  # there the same kernels do both
         has -= {torch.bfloat16} - packed
-    return Processor(frozenset(has), packed, fused, _halves())
+    return Processor(frozenset(has), packed, fused, _halves(), _quarters())
 
 
 def computes(dtype: torch.dtype, device: torch.device) -> bool:
@@ -129,6 +136,46 @@ def int8_linear(x: Tensor, weight: Tensor, scales: Tensor) -> Tensor:
 def from_int8(weight: Tensor, scales: Tensor, columns: int) -> Tensor:
     """Gives a weight (out, columns) in fp32 as `to_int8` rounded it."""
     return weight[:, :columns] * scales.unsqueeze(1)
+
+
+def to_int4(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Rounds a weight (out, in) to int4: in the order that `int4_linear` reads, with a scale and a
+    middle for each `_GROUP` of a row's columns (groups, out, 2), in bf16; and as it was rounded,
+    (out, in) in fp32. A value is the nearest of 16, from its group's smallest to its largest."""
+    into, out = -weight.shape[1] % _GROUP, -weight.shape[0] % _PACKED_ROWS
+    filled = nn.functional.pad(weight.float(), (0, into, 0, out))
+    groups = filled.unflatten(1, (-1, _GROUP))
+    low, high = groups.aminmax(dim=-1)
+    scales = ((high - low) / 15).clamp(min=_SMALLEST).bfloat16()
+    middles = (low + 8 * scales.float()).bfloat16()
+    scale, middle = (each.float().unsqueeze(-1) for each in (scales, middles))
+    steps = ((groups - middle) / scale).round_().clamp_(-8, 7)
+    rounded = (steps * scale + middle).flatten(1)[: weight.shape[0], : weight.shape[1]]
+    operator: Any = torch.ops.aten._convert_weight_to_int4pack_for_cpu
+    packed: Tensor = operator((steps + 8).int().flatten(1), 1)
+    both = torch.stack((scales, middles), dim=-1)
+    return packed, both.transpose(0, 1).contiguous(), rounded
+
+
+def is_int4(weight: Tensor) -> bool:
+    """Whether `int4_linear` multiplies here, and rounding a weight (out, in) to int4 changes it no
+    more than to int8: as one that was stored in four bits."""
+    if not (weight.is_cpu and processor().quarters):
+        return False
+    exact = weight[:: -(-len(weight) // _ROWS_ASKED)].float()
+    by_int8 = from_int8(*to_int8(exact), weight.shape[1])
+    return bool((to_int4(exact)[2] - exact).norm() <= (by_int8 - exact).norm())
+
+
+def int4_linear(x: Tensor, packed: Tensor, scales: Tensor, out: int) -> Tensor:
+    """Computes weight x (..., out) for x (..., in), with what `to_int4` made of a weight (out, in).
+    x is rounded to bf16."""
+    rows = x.reshape(-1, x.shape[-1]).bfloat16()
+    if lacks := len(scales) * _GROUP - rows.shape[1]:
+        rows = nn.functional.pad(rows, (0, lacks))
+    operator: Any = torch.ops.aten._weight_int4pack_mm_for_cpu
+    product: Tensor = operator(rows, packed, _GROUP, scales)
+    return product[:, :out].to(x.dtype).view(*x.shape[:-1], out)
 
 
 def can_halve(weight: Tensor) -> bool:
@@ -198,6 +245,18 @@ def _halves() -> bool:
     try:
         made = to_half(weight, None)
         return made is not None and torch.equal(half_linear(x, *made), x)
+    except (AttributeError, RuntimeError):
+        return False
+
+
+def _quarters() -> bool:
+    """Whether this processor and build of PyTorch have weights of int4, and multiply right."""
+    weight = torch.arange(-8.0, 8.0).repeat(16, 2)
+    try:
+        packed, scales, rounded = to_int4(weight)
+        x = torch.eye(32)
+        found = int4_linear(x, packed, scales, 16)
+        return torch.equal(rounded, weight) and torch.equal(found, weight.t())
     except (AttributeError, RuntimeError):
         return False
 

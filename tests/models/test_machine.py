@@ -4,6 +4,7 @@ import logging
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,60 @@ def test_a_product_of_int8_is_that_of_what_was_rounded(rows: int, columns: int) 
     exact = x.bfloat16().float() @ machine.from_int8(rounded, scales.bfloat16().float(), columns).T
     if few:
         torch.testing.assert_close(product, exact, atol=1e-3, rtol=2**-8)
+
+
+def in_four_bits(out: int, into: int, scale: float = 0.01) -> torch.Tensor:
+    """A weight as it is stored in four bits: 16 values for each 32 columns of a row."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        codes = torch.randint(0, 16, (out, -(-into // 32), 32))
+        codes[..., :2] = torch.tensor([0, 15])
+        scales, low = torch.rand(2, *codes.shape[:2], 1) + 0.5
+        return (scale * (codes * scales - 8 * low)).flatten(1)[:, :into]
+
+
+QUARTERS = pytest.mark.skipif(
+    not machine.processor().quarters, reason="no products with int4 weights here"
+)
+
+
+@QUARTERS
+@pytest.mark.parametrize("shape", [(16, 32), (7, 64), (33, 100), (1, 5)])
+@pytest.mark.parametrize("rows", [1, machine.FEW_ROWS])
+def test_a_product_of_int4_is_that_of_what_was_rounded(shape: tuple[int, int], rows: int) -> None:
+    """The nearest of 16 values, up to the bf16 of scales, of x and of the product."""
+    weight, x = torch.randn(shape), torch.randn(rows, 1, shape[1])
+    weight[0] = 0
+    packed, scales, rounded = machine.to_int4(weight)
+    for row, values in zip(weight, rounded, strict=True):
+        for start in range(0, shape[1], 32):
+            group, found = row[start : start + 32], values[start : start + 32]
+            filled = torch.cat((group, torch.zeros(max(0, start + 32 - shape[1]))))
+            step = (filled.max() - filled.min()) / 15
+            assert len(found.unique()) <= 16
+            assert (found - group).abs().max() <= 0.6 * step + 1e-6
+    product = machine.int4_linear(x, packed, scales, shape[0])
+    assert product.shape == (rows, 1, shape[0]) and product.dtype == x.dtype
+    exact = x.bfloat16().float() @ rounded.T
+    torch.testing.assert_close(product, exact, atol=0.02, rtol=2**-7)
+
+
+@QUARTERS
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_was_stored_in_four_bits_is_known(dtype: torch.dtype) -> None:
+    stored = in_four_bits(600, 128).to(dtype)
+    assert machine.is_int4(stored)
+    rounded = machine.to_int4(stored)[2]
+    assert (rounded - stored.float()).norm() < 0.01 * stored.float().norm()
+    assert not machine.is_int4(torch.randn(600, 128).to(dtype))
+    mixed = torch.cat((stored, torch.randn(300, 128).to(dtype)))  # of two layers that are joined
+    assert not machine.is_int4(mixed)
+
+
+def test_without_kernels_nothing_is_int4(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = replace(machine.processor(), quarters=False)
+    monkeypatch.setattr(machine, "processor", lambda: found)
+    assert not machine.is_int4(in_four_bits(32, 64))
 
 
 @pytest.mark.skipif(not machine.processor().halves, reason="no products with fp16 weights here")

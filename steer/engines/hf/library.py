@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
 
 from steer.engines.hf.lanes import Bank, Context
-from steer.engines.hf.linear import Joint, Layer, Product, Switch, pick_product
+from steer.engines.hf.linear import Joint, Layer, Product, Single, Switch, pick_product
 from steer.errors import SteerError
 from steer.models import machine
 from steer.models.base import attach_adapter, context_length
@@ -151,17 +151,6 @@ class Part(nn.Module):
         return self.shared.read(x)[..., self.columns]
 
 
-class Single(nn.Module):
-    """A linear layer that stands alone, as a `Product`."""
-
-    def __init__(self, product: Product) -> None:
-        super().__init__()
-        self.product = product
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.product(x)
-
-
 def _base(layer: nn.Module) -> nn.Linear:
     return cast(nn.Linear, layer.get_base_layer() if isinstance(layer, LoraLinear) else layer)
 
@@ -191,7 +180,8 @@ def pack(model: nn.Module, product: type[Product] = Product) -> None:
     for path in [path for path, layer in model.named_modules() if type(layer) is nn.Linear]:
         layer = cast(nn.Linear, model.get_submodule(path))
         if product is not Product or machine.can_pack(layer.weight):
-            _replace(model, path, Single(product(layer.weight.detach(), layer.bias)))
+            weight = layer.weight.detach()
+            _replace(model, path, Single(product.of(weight)(weight, layer.bias)))
         del layer
 
 

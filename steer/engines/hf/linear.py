@@ -42,10 +42,11 @@ class Product:
     PyTorch's CPU kernels reorder bf16 weights at every call; for few rows that takes longer than
     the product. Where the processor can, they are reordered once, as PyTorch's compiler does it:
     by the first call, as weights that are only merged with an adapter are never called.
-    `rounds` says whether a weight's rows lose what is small beside their largest value.
+    `rounds` says whether a weight's rows lose what is small beside their largest value, and
+    `joins` whether an adapter's columns may stand beside the weight's.
     """
 
-    rounds = False
+    rounds, joins = False, True
     packed = False
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
@@ -63,10 +64,29 @@ class Product:
         """Whether a product with x reads weights of fp16 (see `HalfProduct`)."""
         return False
 
+    @classmethod
+    def of(cls, weight: Tensor) -> "type[Product]":
+        """The kind of product for this weight, where this kind is wanted."""
+        return cls
+
     @property
     def dense(self) -> Tensor:
         """The weight (out, in) as it came."""
         return self.weight.to_dense() if self.packed else self.weight
+
+
+class SmallProduct(Product):
+    """The same for a matrix of an adapter. In bf16 PyTorch's kernels for CPUs take longer to start
+    than such a product takes, so few rows are multiplied in fp32."""
+
+    turned: Tensor | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if not self.packs or x.shape[:-1].numel() > machine.FEW_ROWS:
+            return super().__call__(x)
+        if self.turned is None:
+            self.turned = self.dense.float().t().contiguous()
+        return (x.float() @ self.turned).to(x.dtype)
 
 
 class HalfProduct(Product):
@@ -95,14 +115,38 @@ class HalfProduct(Product):
         return self.halves
 
 
+class Int4Product(Product):
+    """The same for a weight that was stored in four bits, of which few rows read an eighth of what
+    fp32 reads; more read what they stand for in the usual dtype. An adapter's weights are apart, in
+    int8."""
+
+    joins = False
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        self.quarter, self.scales, rounded = machine.to_int4(weight)
+        super().__init__(rounded.to(weight.dtype), bias)
+        self.outputs = len(weight)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if x.shape[:-1].numel() > machine.FEW_ROWS:
+            return super().__call__(x)
+        product = machine.int4_linear(x, self.quarter, self.scales, self.outputs)
+        return product if self.bias is None else product + self.bias
+
+
 class Int8Product(Product):
-    """The same with the weight in int8, a quarter of what fp32 reads from memory."""
+    """The same with the weight in int8, a quarter of what fp32 reads from memory; or in int4, where
+    that loses no more."""
 
     rounds = True
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self.weight, self.scales = machine.to_int8(weight)
         self.bias, self.columns, self.dtype = bias, weight.shape[1], weight.dtype
+
+    @classmethod
+    def of(cls, weight: Tensor) -> type[Product]:
+        return Int4Product if machine.is_int4(weight) else cls
 
     def __call__(self, x: Tensor) -> Tensor:
         product = machine.int8_linear(x, self.weight, self.scales)
@@ -112,6 +156,17 @@ class Int8Product(Product):
     def dense(self) -> Tensor:
         """The weight (out, in), as it was rounded."""
         return machine.from_int8(self.weight, self.scales, self.columns).to(self.dtype)
+
+
+class Single(nn.Module):
+    """A linear layer that stands alone, as a `Product`."""
+
+    def __init__(self, product: Product) -> None:
+        super().__init__()
+        self.product = product
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.product(x)
 
 
 @dataclass(frozen=True)
@@ -135,8 +190,9 @@ class Joint:
     def __init__(
         self, layers: Sequence[Layer], switch: Switch, product: type[Product] = Product
     ) -> None:
-        self.switch, self.product = switch, product
         weights, downs = [torch.cat([layer.weight for layer in layers])], []
+        product = product.of(weights[0])
+        self.switch, self.product = switch, product
         for pairs in zip(*(layer.low_ranks for layer in layers), strict=True):
             own, ups = zip(*pairs, strict=True)
             down, up = torch.cat(own), torch.block_diag(*ups)
@@ -146,8 +202,11 @@ class Joint:
             downs.append(down)
             weights.append(up)
         down = torch.cat(downs) if downs else weights[0][:0]
-        self.down = Product(down, None) if len(down) else None
-        self.both = product(torch.cat(weights, dim=1), _bias(layers))
+        small = Int8Product if product is Int4Product else SmallProduct
+        self.down = small(down, None) if len(down) else None
+        apart = bool(downs) and not product.joins
+        self.up = small(torch.cat(weights[1:], dim=1), None) if apart else None
+        self.both = product(torch.cat(weights[:1] if apart else weights, dim=1), _bias(layers))
         ranks = torch.tensor([len(each) for each in downs], device=down.device)
         numbers = torch.arange(1, len(downs) + 1, device=down.device)
         self.owners = numbers.repeat_interleave(ranks) if len(downs) > 1 else None
@@ -156,12 +215,13 @@ class Joint:
     @property
     def merged_bytes(self) -> int:
         """Bytes of memory that `merge` takes or took."""
-        return self.both.weight.nbytes if self.down else 0
+        return self.both.weight.nbytes if self.down and not self.up else 0
 
     @property
     def weights(self) -> list[Tensor]:
         """Weights that a guided pass reads."""
-        parts = (self.both.weight, self.both.bias, self.down.weight if self.down else None)
+        products = [each for each in (self.both, self.down, self.up) if each]
+        parts = [part for each in products for part in (each.weight, each.bias)]
         return [part for part in parts if part is not None]
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -171,16 +231,20 @@ class Joint:
         if not self.down:
             return self.both(x)
         low = self.down(x)
-        low[self.switch.lanes :].zero_()
+        if self.switch.lanes < len(low):
+            low[self.switch.lanes :].zero_()
         if self.owners is not None:
             assert self.switch.numbers is not None
             numbers = self.switch.numbers.view(-1, *(1 for _ in low.shape[1:]))
             low.masked_fill_(numbers != self.owners, 0.0)
+        if self.up:
+            return self.both(x).add_(self.up(low))
         return self.both(torch.cat((x, low), dim=-1))
 
     def merge(self) -> None:
-        """Keeps a second copy of the weights, with the adapter added in; once."""
-        if self.down and not self.merged:
+        """Keeps a second copy of the weights, with the adapter added in; once. None where it may
+        not stand beside them: rounding would take of it what is small."""
+        if self.down and not self.up and not self.merged:
             down, both = self.down.dense.float(), self.both.dense
             base, up = both.tensor_split((down.shape[1],), dim=1)
             # In place: new memory, page by page, takes longer than the product.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from steer.engines.hf.lanes import Bank, Context
-from steer.engines.hf.linear import Joint, Layer, Product, Switch, pick_product
+from steer.engines.hf.linear import Joint, Layer, Product, Single, Switch, pick_product
 from steer.models.llama import (
     BEFORE,
     BETWEEN,
@@ -42,17 +42,6 @@ class Block:
     down: Joint
     queries: Tensor | None
     keys: Tensor | None
-
-
-class Head(nn.Module):
-    """The layer that makes the logits."""
-
-    def __init__(self, product: Product) -> None:
-        super().__init__()
-        self.product = product
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.product(x)
 
 
 @dataclass(frozen=True)
@@ -121,7 +110,7 @@ class LlamaBody:
         self.embedding, self.last_norm = maker.kept(EMBEDDING), maker.kept(LAST_NORM)
         self.blocks = [maker.block(number) for number in range(shape.layers)]
         table = self.embedding if shape.tied else maker.kept(HEAD)
-        self.head = Head(product(table, None))
+        self.head = Single(product.of(table)(table, None))
         self._keep: Callable[[Tensor], None] | None = None
 
     @property

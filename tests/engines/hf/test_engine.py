@@ -15,7 +15,7 @@ from steer.config import Guidance, Sampling
 from steer.engines.hf import lanes as hf_lanes
 from steer.engines.hf.engine import HFEngine
 from steer.engines.hf.library import Library, join, pack
-from steer.engines.hf.linear import Int8Product
+from steer.engines.hf.linear import Int4Product, Int8Product
 from steer.engines.interface import Request
 from steer.engines.live import Order
 from steer.errors import SteerError
@@ -292,3 +292,49 @@ def test_weights_of_int8(tiny_model, adapter, engine, count):
         means.append([sum(each[name] for each in ended) / count for name in ended[0]])
     assert len(ended) == count
     torch.testing.assert_close(*map(torch.tensor, means), atol=0.2, rtol=0)
+
+
+@pytest.fixture(scope="module")
+def four_bits(tiny_model, tmp_path_factory) -> tuple[str, Path]:
+    """The tiny model as one whose layers were stored in four bits, and an adapter for it."""
+    folder = tmp_path_factory.mktemp("four_bits") / "base"
+    shutil.copytree(tiny_model, folder)
+    weights = {
+        name: machine.to_int4(w)[2].contiguous() if "proj" in name else w
+        for name, w in load_file(folder / WEIGHTS).items()
+    }
+    save_file(weights, folder / WEIGHTS, {"format": "pt"})
+    return str(folder), save_adapter(str(folder), folder.parent / "adapter", spread=0.05)
+
+
+@pytest.mark.skipif(not machine.processor().quarters, reason="no products of int4 here")
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("gamma", [0.0, 0.5])
+def test_weights_stored_in_four_bits_are_read_so(four_bits, body, gamma):
+    """Few rows and many find a text about as likely as fp32 does; the adapter is apart from them,
+    and never added in."""
+    with body_of(body):
+        exact, rounded = (
+            HFEngine(*four_bits, dtype=dtype, device="cpu", rows=40)
+            for dtype in ("float32", "int8")
+        )
+    kinds = {type(joint.both) for joint in rounded.model.joints}
+    assert kinds == {Int4Product} and isinstance(rounded.model.head.product, Int8Product)
+    assert all(joint.up for joint in rounded.model.joints)
+    rounded.lane_model.merge(True)
+    assert not any(joint.merged for joint in rounded.model.joints)
+    text = (*range(10, 40), int(exact.ends[0]))
+    means = []
+    for used, count in ((exact, 1), (rounded, 1), (rounded, 20)):
+        live = used.live(64)
+        live.add(
+            Order(replace(request, id=number), Sampling(max_new_tokens=1), text)
+            for number, request in enumerate(many(count, gamma=gamma, eta=0.1))
+        )
+        ended = []
+        while live.busy:
+            ended += [wrote.means for wrote in live.step() if wrote.means]
+        assert len(ended) == count
+        means.append(torch.tensor([ended[0][name] for name in sorted(ended[0])]))
+    torch.testing.assert_close(means[1], means[0], atol=0.1, rtol=0)
+    torch.testing.assert_close(means[2], means[1], atol=0.05, rtol=0)
