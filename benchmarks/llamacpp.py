@@ -1,4 +1,5 @@
-"""Peer llama.cpp: the same model, its weights rounded to four bits (Q4_0), one text at a time.
+"""Peer llama.cpp: the same model, its weights rounded to four bits (Q4_0) or to eight (Q8_0), one
+text at a time.
 
 Measured where its Python package and that of its file format are there; nothing here needs them
 else. Both compile or install in minutes:
@@ -49,20 +50,22 @@ def missing(model_type: str) -> str | None:
 
 
 class LlamaCpp:
-    """llama.cpp on the lab's model with the adapter added in. `run` is the `run` of a `Side`."""
+    """llama.cpp on the lab's model with the adapter added in, rounded to `kind`, Q4_0 or Q8_0.
+    `run` is the `run` of a `Side`."""
 
-    def __init__(self, lab: Lab, merged: Any) -> None:
-        self.lab, self.merged = lab, merged
+    def __init__(self, lab: Lab, merged: Any, kind: str = "Q4_0") -> None:
+        self.lab, self.merged, self.kind = lab, merged, kind
 
     @cached_property
     def model(self) -> Any:
         """Writes the file, rounds it, and loads it with as many threads as PyTorch has."""
         import llama_cpp
 
-        exact, rounded = (self.lab.folder / f"{name}.gguf" for name in ("f16", "q4_0"))
+        exact, rounded = (self.lab.folder / f"{name}.gguf" for name in ("F16", self.kind))
         write_file(self.merged, load_tokenizer(self.lab.base), exact)
         wanted = llama_cpp.llama_model_quantize_default_params()
-        wanted.ftype, wanted.nthread = llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_0, torch.get_num_threads()
+        wanted.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{self.kind}")
+        wanted.nthread = torch.get_num_threads()
         if llama_cpp.llama_model_quantize(str(exact).encode(), str(rounded).encode(), wanted):
             raise SteerError(f"llama.cpp could not round the weights of {exact}")
         exact.unlink()

@@ -58,6 +58,7 @@ MEANINGS = {
     "plain_over_transformers_merged_1": "the same with the adapter merged",
     "plain_int8_over_plain_1": "our plain sampling, weights of int8 over those as they are, 1 row",
     "plain_over_llamacpp_1": "our plain sampling, weights of int8, over llama.cpp's Q4_0, 1 row",
+    "plain_over_llamacpp_q8_1": "the same over llama.cpp's Q8_0, which loses as little",
     "plain_auto_over_llamacpp_1": "the same with our weights as they are",
     "fit_over_steps": "a whole fit over bare training steps",
     "fit_over_trainer": "a whole fit over PEFT with Transformers' Trainer",
@@ -135,7 +136,8 @@ class Suite:
         return Group("1 row", [*sides, *rounded], [*_against_plain(load), *against, *more])
 
     def _rounded(self, load: Load) -> tuple[list[Side], list[Comparison]]:
-        """Sides whose weights are rounded, on a CPU: ours to int8, and llama.cpp's to four bits."""
+        """Sides whose weights are rounded, on a CPU: ours to int8, and llama.cpp's to four and
+        eight bits."""
         if self.lab.device != "cpu":
             return [], []
         ours = Ours(self.lab, Endless(self.lab.base, self.lab.adapter, dtype="int8", device="cpu"))
@@ -144,9 +146,12 @@ class Suite:
         if why := missing(self.peers.merged.config.model_type):
             self.notes["llama.cpp"] = why
             return sides, wanted
-        sides.append(Side("llama.cpp Q4_0", LlamaCpp(self.lab, self.peers.merged).run, load))
+        for kind in ("Q4_0", "Q8_0"):
+            made = LlamaCpp(self.lab, self.peers.merged, kind)
+            sides.append(Side(f"llama.cpp {kind}", made.run, load))
         wanted += [
             Comparison("plain_over_llamacpp_1", "plain engine int8", "llama.cpp Q4_0"),
+            Comparison("plain_over_llamacpp_q8_1", "plain engine int8", "llama.cpp Q8_0"),
             Comparison("plain_auto_over_llamacpp_1", "plain engine", "llama.cpp Q4_0"),
         ]
         return sides, wanted

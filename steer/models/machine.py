@@ -110,12 +110,13 @@ def packed_linear(x: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def to_int8(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Rounds a weight (out, in) to int8, with a scale (out,) for each of its rows: the nearest of
-    255 values up to the row's largest. The columns are filled up with zeros to a multiple of
-    `_COLUMNS`."""
-    scales = weight.abs().amax(dim=1).float().clamp(min=_SMALLEST) / 127
-    rounded = (weight.float() / scales.unsqueeze(1)).round_().to(torch.int8)
-    return nn.functional.pad(rounded, (0, -weight.shape[1] % _COLUMNS)), scales
+    """Rounds a weight (out, in) to int8, with a scale (out,) in bf16 for each of its rows: the
+    nearest of 255 values up to about the row's largest. The columns are filled up with zeros to a
+    multiple of `_COLUMNS`."""
+    scales = (weight.abs().amax(dim=1).float().clamp(min=_SMALLEST) / 127).bfloat16()
+    rounded = (weight.float() / scales.float().unsqueeze(1)).round_().clamp_(-127, 127)
+    filled = nn.functional.pad(rounded.to(torch.int8), (0, -weight.shape[1] % _COLUMNS))
+    return filled, scales
 
 
 def int8_linear(x: Tensor, weight: Tensor, scales: Tensor) -> Tensor:
@@ -129,13 +130,13 @@ def int8_linear(x: Tensor, weight: Tensor, scales: Tensor) -> Tensor:
     short = rows.bfloat16()
     if columns < weight.shape[1]:
         short = nn.functional.pad(short, (0, weight.shape[1] - columns))
-    product: Tensor = torch._weight_int8pack_mm(short, weight, scales.bfloat16())
+    product: Tensor = torch._weight_int8pack_mm(short, weight, scales)
     return product.to(x.dtype).view(*x.shape[:-1], -1)
 
 
 def from_int8(weight: Tensor, scales: Tensor, columns: int) -> Tensor:
     """Gives a weight (out, columns) in fp32 as `to_int8` rounded it."""
-    return weight[:, :columns] * scales.unsqueeze(1)
+    return weight[:, :columns] * scales.float().unsqueeze(1)
 
 
 def to_int4(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -175,7 +176,9 @@ def int4_linear(x: Tensor, packed: Tensor, scales: Tensor, out: int) -> Tensor:
         rows = nn.functional.pad(rows, (0, lacks))
     operator: Any = torch.ops.aten._weight_int4pack_mm_for_cpu
     product: Tensor = operator(rows, packed, _GROUP, scales)
-    return product[:, :out].to(x.dtype).view(*x.shape[:-1], out)
+    if product.shape[1] > out:
+        product = product[:, :out]
+    return product.to(x.dtype).view(*x.shape[:-1], out)
 
 
 def can_halve(weight: Tensor) -> bool:
