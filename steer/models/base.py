@@ -242,12 +242,13 @@ def model_folder(path_or_id: str) -> Path:
     path = resolve_model(path_or_id)
     if Path(path).is_dir():
         return Path(path)
-    from transformers import AutoModelForCausalLM
     from transformers.utils import cached_file
 
     with _loading(path_or_id):
         folder = Path(str(cached_file(path, "config.json"))).parent
         if not any(next(folder.glob(pattern), None) for pattern in WEIGHTS):
+            from transformers import AutoModelForCausalLM  # seconds more
+
             AutoModelForCausalLM.from_pretrained(path, dtype="auto", trust_remote_code=False)
     return folder
 
