@@ -33,6 +33,9 @@ _REPEATED = 0.5
 _COLUMNS = 32
 """PyTorch's kernels for int8 read so many columns at a time, also beyond the last."""
 
+_FEW_ROUNDED = 6
+"""The same for rounded weights, beside packed ones (`benchmarks.rounding`)."""
+
 _GROUP, _PACKED_ROWS = 32, 16
 """Columns that share a scale in int4, and rows that PyTorch packs together."""
 
@@ -156,6 +159,11 @@ def to_int4(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     packed: Tensor = operator((steps + 8).int().flatten(1), 1)
     both = torch.stack((scales, middles), dim=-1)
     return packed, both.transpose(0, 1).contiguous(), rounded
+
+
+def rounded_rows(weight: Tensor) -> int:
+    """Rows up to which products with rounded weights are faster than those with this one."""
+    return _FEW_ROUNDED if can_pack(weight) else FEW_ROWS
 
 
 def is_int4(weight: Tensor) -> bool:

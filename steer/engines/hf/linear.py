@@ -115,38 +115,14 @@ class HalfProduct(Product):
         return self.halves
 
 
-class Int4Product(Product):
-    """The same for a weight that was stored in four bits, of which few rows read an eighth of what
-    fp32 reads; more read what they stand for in the usual dtype. An adapter's weights are apart, in
-    int8."""
-
-    joins = False
-
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        self.quarter, self.scales, rounded = machine.to_int4(weight)
-        super().__init__(rounded.to(weight.dtype), bias)
-        self.outputs = len(weight)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        if x.shape[:-1].numel() > machine.FEW_ROWS:
-            return super().__call__(x)
-        product = machine.int4_linear(x, self.quarter, self.scales, self.outputs)
-        return product if self.bias is None else product + self.bias
-
-
 class Int8Product(Product):
-    """The same with the weight in int8, a quarter of what fp32 reads from memory; or in int4, where
-    that loses no more."""
+    """The same with the weight in int8, a quarter of what fp32 reads from memory."""
 
     rounds = True
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self.weight, self.scales = machine.to_int8(weight)
         self.bias, self.columns, self.dtype = bias, weight.shape[1], weight.dtype
-
-    @classmethod
-    def of(cls, weight: Tensor) -> type[Product]:
-        return Int4Product if machine.is_int4(weight) else cls
 
     def __call__(self, x: Tensor) -> Tensor:
         product = machine.int8_linear(x, self.weight, self.scales)
@@ -156,6 +132,40 @@ class Int8Product(Product):
     def dense(self) -> Tensor:
         """The weight (out, in), as it was rounded."""
         return machine.from_int8(self.weight, self.scales, self.columns).to(self.dtype)
+
+
+class QuickInt8Product(Int8Product):
+    """The same where there is memory for what was rounded in the usual dtype too, which more rows
+    read; and in int4 where that loses no more."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__(weight, bias)
+        self.many, self.few = Product(self.dense, bias), machine.rounded_rows(weight)
+
+    @classmethod
+    def of(cls, weight: Tensor) -> type[Product]:
+        return Int4Product if machine.is_int4(weight) else cls
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.many(x) if x.shape[:-1].numel() > self.few else super().__call__(x)
+
+
+class Int4Product(Product):
+    """The same for a weight that was stored in four bits, of which few rows read an eighth of what
+    fp32 reads. An adapter's weights are apart, in int8."""
+
+    joins = False
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        self.quarter, self.scales, rounded = machine.to_int4(weight)
+        super().__init__(rounded.to(weight.dtype), bias)
+        self.outputs, self.few = len(weight), machine.rounded_rows(weight)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if x.shape[:-1].numel() > self.few:
+            return super().__call__(x)
+        product = machine.int4_linear(x, self.quarter, self.scales, self.outputs)
+        return product if self.bias is None else product + self.bias
 
 
 class Single(nn.Module):
@@ -202,7 +212,7 @@ class Joint:
             downs.append(down)
             weights.append(up)
         down = torch.cat(downs) if downs else weights[0][:0]
-        small = Int8Product if product is Int4Product else SmallProduct
+        small = QuickInt8Product if product is Int4Product else SmallProduct
         self.down = small(down, None) if len(down) else None
         apart = bool(downs) and not product.joins
         self.up = small(torch.cat(weights[1:], dim=1), None) if apart else None
@@ -275,8 +285,8 @@ def _bias(layers: Sequence[Layer]) -> Tensor | None:
 def pick_product(dtype: str, like: Tensor, parameters: int) -> type[Product]:
     """The kind of product that is fastest with weights such as `like`, as far as there is memory
     for it beside so many `parameters`; that of int8 where it is asked for."""
-    if dtype == INT8:
-        return Int8Product
     room = COPY_SHARE * machine.total_memory(like.device)
+    if dtype == INT8:
+        return QuickInt8Product if like.itemsize * parameters <= room else Int8Product
     fits = HALF_BYTES * parameters <= room
     return HalfProduct if machine.can_halve(like) and fits else Product

@@ -15,7 +15,7 @@ from steer.config import Guidance, Sampling
 from steer.engines.hf import lanes as hf_lanes
 from steer.engines.hf.engine import HFEngine
 from steer.engines.hf.library import Library, join, pack
-from steer.engines.hf.linear import Int4Product, Int8Product
+from steer.engines.hf.linear import Int4Product, Int8Product, QuickInt8Product
 from steer.engines.interface import Request
 from steer.engines.live import Order
 from steer.errors import SteerError
@@ -275,7 +275,7 @@ def test_weights_of_int8(tiny_model, adapter, engine, count):
     rounded = HFEngine(str(tiny_model), adapter, dtype="int8", device="cpu")
     assert rounded.arithmetic.dtype == "int8"
     assert rounded.model.dtype == pick_dtype("auto", torch.device("cpu"))
-    assert isinstance(rounded.model.head.product, Int8Product)
+    assert isinstance(rounded.model.head.product, QuickInt8Product)
     kept = [t for joint in rounded.model.joints for t in vars(joint.both).values()]
     assert all(t.dtype == torch.int8 or t.dim() < 2 for t in kept if isinstance(t, torch.Tensor))
     text = (*range(10, 40), int(engine.ends[0]))
@@ -319,7 +319,7 @@ def test_weights_stored_in_four_bits_are_read_so(four_bits, body, gamma):
             for dtype in ("float32", "int8")
         )
     kinds = {type(joint.both) for joint in rounded.model.joints}
-    assert kinds == {Int4Product} and isinstance(rounded.model.head.product, Int8Product)
+    assert kinds == {Int4Product} and isinstance(rounded.model.head.product, QuickInt8Product)
     assert all(joint.up for joint in rounded.model.joints)
     rounded.lane_model.merge(True)
     assert not any(joint.merged for joint in rounded.model.joints)
@@ -338,3 +338,19 @@ def test_weights_stored_in_four_bits_are_read_so(four_bits, body, gamma):
         means.append(torch.tensor([ended[0][name] for name in sorted(ended[0])]))
     torch.testing.assert_close(means[1], means[0], atol=0.1, rtol=0)
     torch.testing.assert_close(means[2], means[1], atol=0.05, rtol=0)
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_rounded_weights_are_kept_twice_where_there_is_memory(tiny_model, monkeypatch, room):
+    """More rows then read them in the usual dtype; the values are the same."""
+    weights = reference(str(tiny_model), None).num_parameters()
+    memory = 20 * 4 * weights + (0 if room else -20)
+    monkeypatch.setattr(machine, "total_memory", lambda device: memory)
+    monkeypatch.setattr(machine, "processor", lambda: machine.Processor(*[frozenset()] * 3))
+    engine = HFEngine(str(tiny_model), dtype="int8", device="cpu")
+    product = engine.model.head.product
+    assert type(product) is (QuickInt8Product if room else Int8Product)
+    x = torch.linspace(-1, 1, 2 * machine.FEW_ROWS * 32).view(-1, 32)
+    few, many_rows = product(x[: machine.FEW_ROWS]), product(x)
+    torch.testing.assert_close(many_rows, x @ product.dense.float().T, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(few, many_rows[: machine.FEW_ROWS], atol=0.02, rtol=0.02)
