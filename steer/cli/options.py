@@ -332,7 +332,7 @@ DTypeOption = Annotated[
     typer.Option(
         "--dtype",
         metavar="auto|float32|bfloat16|float16|int8",
-        help="int8: smaller weights, faster for a few records on a CPU without bf16 (hf).",
+        help="int8: rounded weights, faster for a few records on a CPU (hf).",
         rich_help_panel=SPEED,
     ),
 ]
