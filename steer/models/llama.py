@@ -68,11 +68,8 @@ class Shape:
         outs = dict(zip(QUERIES, (q, kv, kv), strict=True))
         shapes = {name: (out, self.width) for name, out in outs.items()}
         shapes[OUTPUT] = (self.width, q)
-        return shapes | dict.fromkeys(GATES, (self.inner, self.width)) | {DOWN: self._down}
-
-    @property
-    def _down(self) -> tuple[int, int]:
-        return self.width, self.inner
+        shapes |= dict.fromkeys(GATES, (self.inner, self.width))
+        return shapes | {DOWN: (self.width, self.inner)}
 
     @property
     def tensors(self) -> dict[str, tuple[int, ...]]:
@@ -196,7 +193,8 @@ def read_low_rank(folder: Path, shape: Shape) -> LowRank | None:
         # As it is called, and as no text: PEFT reads that as a regular expression.
         if not isinstance(targets, list) or settings_on(config) - {"use_rslora"}:
             return None
-        outs = {f"{layer_path(i)}.{n}": s for i in range(shape.layers) for n, s in _layers(shape)}
+        layers = map(layer_path, range(shape.layers))
+        outs = {f"{path}.{n}": size for path in layers for n, size in shape.linear.items()}
         chosen = {path for path in (*outs, HEAD, EMBEDDING) if _matches(path, targets)}
         stored = Stored([folder / ADAPTER_WEIGHTS])
         expected = {}
@@ -205,15 +203,12 @@ def read_low_rank(folder: Path, shape: Shape) -> LowRank | None:
             expected[_stored(path, "A")] = (rank, into)
             expected[_stored(path, "B")] = (out, rank)
         if chosen and stored.shapes() == expected:
-            pairs = {path: (stored[_stored(path, "A")], stored[_stored(path, "B")]) for path in outs
-                     if path in chosen}  # fmt: skip
+            pairs = {
+                path: (stored[_stored(path, "A")], stored[_stored(path, "B")]) for path in chosen
+            }
             root = math.sqrt(rank) if config.get("use_rslora") else rank
             return LowRank(config["lora_alpha"] / root, pairs)
     return None
-
-
-def _layers(shape: Shape) -> list[tuple[str, tuple[int, int]]]:
-    return list(shape.linear.items())
 
 
 def _matches(path: str, targets: Sequence[str]) -> bool:

@@ -5,8 +5,8 @@ each of the leading lanes then has the one of its number.
 For few rows a linear layer costs its start, not its arithmetic. So the layers that read the same
 tensor (queries, keys and values; gate and up) are one product, and the adapter is one more. What
 its first matrices make of the tensor stands beside the tensor, set to zero where the adapter is
-off; its second matrices stand beside the base weights. Those of several adapters stand side by
-side.
+off; its second matrices stand beside the base weights, but apart from those of int4. Those of
+several adapters stand side by side.
 """
 
 from collections.abc import Sequence

@@ -89,8 +89,7 @@ def open_body(base: str, adapters: Sequence[Path], dtype: str, device: str) -> B
     """Loads a model and adapters for it: our own pass where it knows them all, Transformers' with
     any other. Raises `SteerError` when one cannot be used."""
     loaded = "auto" if dtype == INT8 else dtype
-    folder = model_folder(base)
-    model = read_llama(folder) if folder else None
+    model = read_llama(model_folder(base))
     read = adapters_for(model, adapters) if model else None
     if model is None or read is None:
         from steer.engines.hf.library import Library  # slow to load
