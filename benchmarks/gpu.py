@@ -123,10 +123,10 @@ def step_work(ours: Ours, rows: int, tokens: int, guided: bool) -> Work:
     body = engine.model
     assert isinstance(body, LlamaBody)
     lanes = 3 * rows if guided else rows
-    weights = [body.head.product.weight, body.last_norm]
+    weights = [body.head.product.weight, body.last_norm.weight]
     weights += [weight for joint in body.joints for weight in joint.weights]
     for block in body.blocks:
-        weights += [block.before, block.between]
+        weights += [block.before.weight, block.between.weight]
     read = sum(weight.numel() * weight.element_size() for weight in weights)
     width = 2 * math.prod(body.kv_shape)
     contexts = _context_tokens(ours, rows, guided)

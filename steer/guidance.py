@@ -136,7 +136,7 @@ def combine(
     for log_prob, weight in zip(log_probs[1:], weights[1:].unsqueeze(-1), strict=True):
         scores.addcmul_(log_prob, weight)
     # An infinity in any term leaves -inf, inf or NaN; all three mean ruled out.
-    scores.masked_fill_(~(scores < math.inf), -math.inf)
+    scores.nan_to_num_(-math.inf, -math.inf, -math.inf)
     if alpha.any():
         floor = expert.amax(dim=-1) + torch.where(alpha > 0, alpha.log(), -math.inf)
         scores.masked_fill_(expert < floor.unsqueeze(-1), -math.inf)

@@ -92,7 +92,9 @@ def _invert(probs: Tensor, draws: Tensor) -> Tensor:
     by more than rare tokens weigh.
     """
     rows, tokens = probs.shape
-    blocks = nn.functional.pad(probs, (0, -tokens % BLOCK)).view(rows, -1, BLOCK)
+    if lacks := -tokens % BLOCK:
+        probs = nn.functional.pad(probs, (0, lacks))
+    blocks = probs.view(rows, -1, BLOCK)
     ends = blocks.sum(dim=-1).cumsum(dim=-1, dtype=torch.float64)
     target = draws * ends[:, -1]
     block = _first_past(ends, target)

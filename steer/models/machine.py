@@ -118,23 +118,18 @@ def to_int8(weight: Tensor) -> tuple[Tensor, Tensor]:
     multiple of `_COLUMNS`."""
     scales = (weight.abs().amax(dim=1).float().clamp(min=_SMALLEST) / 127).bfloat16()
     rounded = (weight.float() / scales.float().unsqueeze(1)).round_().clamp_(-127, 127)
-    filled = nn.functional.pad(rounded.to(torch.int8), (0, -weight.shape[1] % _COLUMNS))
-    return filled, scales
+    return _filled(rounded.to(torch.int8), _COLUMNS), scales
 
 
 def int8_linear(x: Tensor, weight: Tensor, scales: Tensor) -> Tensor:
-    """Computes weight x for x (..., in), with a weight and scales from `to_int8`. For few rows x is
-    rounded to bf16, and the weight is read as it is, which is what takes the time; for more rows
+    """Computes weight x for x (rows, in), with a weight and scales from `to_int8`. For few rows x
+    is rounded to bf16, and the weight is read as it is, which is what takes the time; for more rows
     the weight is multiplied out."""
-    columns = x.shape[-1]
-    rows = x.reshape(-1, columns)
-    if len(rows) > FEW_ROWS:
+    rows, columns = x.shape
+    if rows > FEW_ROWS:
         return nn.functional.linear(x, from_int8(weight, scales, columns).to(x.dtype))
-    short = rows.bfloat16()
-    if columns < weight.shape[1]:
-        short = nn.functional.pad(short, (0, weight.shape[1] - columns))
-    product: Tensor = torch._weight_int8pack_mm(short, weight, scales)
-    return product.to(x.dtype).view(*x.shape[:-1], -1)
+    short = _filled(x, _COLUMNS).bfloat16()
+    return _as(torch._weight_int8pack_mm(short, weight, scales), x)
 
 
 def from_int8(weight: Tensor, scales: Tensor, columns: int) -> Tensor:
@@ -142,23 +137,47 @@ def from_int8(weight: Tensor, scales: Tensor, columns: int) -> Tensor:
     return weight[:, :columns] * scales.float().unsqueeze(1)
 
 
-def to_int4(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def to_int4(weight: Tensor, up: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """Rounds a weight (out, in) to int4: in the order that `int4_linear` reads, with a scale and a
     middle for each `_GROUP` of a row's columns (groups, out, 2), in bf16; and as it was rounded,
-    (out, in) in fp32. A value is the nearest of 16, from its group's smallest to its largest."""
-    into, out = -weight.shape[1] % _GROUP, -weight.shape[0] % _PACKED_ROWS
-    filled = nn.functional.pad(weight.float(), (0, into, 0, out))
-    groups = filled.unflatten(1, (-1, _GROUP))
+    (out, in) in fp32. A value is the nearest of 16, from its group's smallest to its largest.
+    An adapter's columns `up` (out, ranks) stand beside the weight's, and then what rounding lost of
+    them, rounded too: together they are exact to about eight bits."""
+    parts = [_rounded(weight)]
+    if up is not None:
+        parts.append(_rounded(up))
+        parts.append(_rounded(up - parts[1][2]))
+    steps, scales = (torch.cat([part[place] for part in parts], dim=1) for place in (0, 1))
+    extra = (0, 0, 0, -len(weight) % _PACKED_ROWS)
+    operator: Any = torch.ops.aten._convert_weight_to_int4pack_for_cpu
+    packed: Tensor = operator(nn.functional.pad(steps, extra, value=8), 1)
+    both = nn.functional.pad(scales, (0, 0, *extra)).transpose(0, 1).contiguous()
+    twice = [parts[1][2] + parts[2][2]] if up is not None else []
+    return packed, both, torch.cat([parts[0][2], *twice], dim=1)
+
+
+def _rounded(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Rounds a weight (out, in): which of 16 values each is (out, columns), the columns filled up
+    to whole groups; the groups' scales and middles (out, groups, 2); and the values (out, in)."""
+    groups = _filled(weight.float(), _GROUP).unflatten(1, (-1, _GROUP))
     low, high = groups.aminmax(dim=-1)
     scales = ((high - low) / 15).clamp(min=_SMALLEST).bfloat16()
-    middles = (low + 8 * scales.float()).bfloat16()
-    scale, middle = (each.float().unsqueeze(-1) for each in (scales, middles))
+    both = torch.stack((scales, (low + 8 * scales.float()).bfloat16()), dim=-1)
+    scale, middle = both.float().unsqueeze(-2).unbind(-1)
     steps = ((groups - middle) / scale).round_().clamp_(-8, 7)
-    rounded = (steps * scale + middle).flatten(1)[: weight.shape[0], : weight.shape[1]]
-    operator: Any = torch.ops.aten._convert_weight_to_int4pack_for_cpu
-    packed: Tensor = operator((steps + 8).int().flatten(1), 1)
-    both = torch.stack((scales, middles), dim=-1)
-    return packed, both.transpose(0, 1).contiguous(), rounded
+    rounded = (steps * scale + middle).flatten(1)[:, : weight.shape[1]]
+    return (steps + 8).int().flatten(1), both, rounded
+
+
+def _as(y: Tensor, x: Tensor) -> Tensor:
+    """y in the dtype of x; asking first costs less than a call that has nothing to do."""
+    return y if y.dtype is x.dtype else y.to(x.dtype)
+
+
+def _filled(x: Tensor, size: int) -> Tensor:
+    """Fills the columns of x up with zeros, to a multiple of `size`."""
+    lacks = -x.shape[1] % size
+    return nn.functional.pad(x, (0, lacks)) if lacks else x
 
 
 def rounded_rows(weight: Tensor) -> int:
@@ -176,17 +195,21 @@ def is_int4(weight: Tensor) -> bool:
     return bool((to_int4(exact)[2] - exact).norm() <= (by_int8 - exact).norm())
 
 
-def int4_linear(x: Tensor, packed: Tensor, scales: Tensor, out: int) -> Tensor:
-    """Computes weight x (..., out) for x (..., in), with what `to_int4` made of a weight (out, in).
-    x is rounded to bf16."""
-    rows = x.reshape(-1, x.shape[-1]).bfloat16()
-    if lacks := len(scales) * _GROUP - rows.shape[1]:
-        rows = nn.functional.pad(rows, (0, lacks))
+def int4_linear(
+    x: Tensor, packed: Tensor, scales: Tensor, out: int, low: Tensor | None = None
+) -> Tensor:
+    """Computes weight x (rows, out) for x (rows, in), with what `to_int4` made of a weight (out,
+    in), and adds what the columns `up` beside it make of `low` (rows, ranks). x is rounded to
+    bf16."""
+    rows = _filled(x, _GROUP)
+    if low is not None:
+        low = _filled(low, _GROUP)
+        rows = torch.cat((rows, low, low), dim=1)
     operator: Any = torch.ops.aten._weight_int4pack_mm_for_cpu
-    product: Tensor = operator(rows, packed, _GROUP, scales)
+    product: Tensor = operator(rows.bfloat16(), packed, _GROUP, scales)
     if product.shape[1] > out:
         product = product[:, :out]
-    return product.to(x.dtype).view(*x.shape[:-1], out)
+    return _as(product, x)
 
 
 def can_halve(weight: Tensor) -> bool:

@@ -41,7 +41,7 @@ def test_a_packed_product_is_the_product() -> None:
 @pytest.mark.parametrize("rows", [1, machine.FEW_ROWS, machine.FEW_ROWS + 1])
 def test_a_product_of_int8_is_that_of_what_was_rounded(rows: int, columns: int) -> None:
     """Up to the bf16 of few rows, whatever stands behind the last column."""
-    weight, x = torch.randn(7, columns), torch.randn(rows, 1, columns)
+    weight, x = torch.randn(7, columns), torch.randn(rows, columns)
     weight[2] = 0
     rounded, scales = machine.to_int8(weight)
     dense = machine.from_int8(rounded, scales, columns)
@@ -75,7 +75,7 @@ QUARTERS = pytest.mark.skipif(
 @pytest.mark.parametrize("rows", [1, machine.FEW_ROWS])
 def test_a_product_of_int4_is_that_of_what_was_rounded(shape: tuple[int, int], rows: int) -> None:
     """The nearest of 16 values, up to the bf16 of scales, of x and of the product."""
-    weight, x = torch.randn(shape), torch.randn(rows, 1, shape[1])
+    weight, x = torch.randn(shape), torch.randn(rows, shape[1])
     weight[0] = 0
     packed, scales, rounded = machine.to_int4(weight)
     for row, values in zip(weight, rounded, strict=True):
@@ -86,9 +86,28 @@ def test_a_product_of_int4_is_that_of_what_was_rounded(shape: tuple[int, int], r
             assert len(found.unique()) <= 16
             assert (found - group).abs().max() <= 0.6 * step + 1e-6
     product = machine.int4_linear(x, packed, scales, shape[0])
-    assert product.shape == (rows, 1, shape[0]) and product.dtype == x.dtype
+    assert product.shape == (rows, shape[0]) and product.dtype == x.dtype
     exact = x.bfloat16().float() @ rounded.T
     torch.testing.assert_close(product, exact, atol=0.02, rtol=2**-7)
+
+
+@QUARTERS
+@pytest.mark.parametrize("shape", [(16, 32, 32), (33, 100, 8), (64, 64, 96)])
+def test_an_adapter_beside_weights_of_int4_keeps_eight_bits(shape: tuple[int, int, int]) -> None:
+    out, columns, ranks = shape
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        weight, up = in_four_bits(out, columns), torch.randn(out, ranks)
+        x, low = torch.randn(3, columns), torch.randn(3, ranks)
+    packed, scales, rounded = machine.to_int4(weight, up)
+    assert rounded.shape == (out, columns + ranks)
+    torch.testing.assert_close(rounded[:, :columns], machine.to_int4(weight)[2], atol=0, rtol=0)
+    steps = (up.amax(dim=1) - up.amin(dim=1)).unsqueeze(1) / 15
+    assert ((rounded[:, columns:] - up).abs() <= steps / 15).all()
+    assert not ((machine.to_int4(up)[2] - up).abs() <= steps / 15).all()  # once is not enough
+    product = machine.int4_linear(x, packed, scales, out, low)
+    exact = torch.cat((x, low), dim=1).bfloat16().float() @ rounded.T
+    torch.testing.assert_close(product, exact, atol=0.05, rtol=2**-7)
 
 
 @QUARTERS

@@ -132,7 +132,8 @@ class Shared:
     def read(self, x: Tensor) -> Tensor:
         """Gives all outputs side by side (..., features)."""
         if self.last is None or self.last.x is not x:
-            self.last = _Read(x, self.joint(x), self.members)
+            outputs = self.joint(x.flatten(0, -2)).view(*x.shape[:-1], -1)
+            self.last = _Read(x, outputs, self.members)
         outputs = self.last.outputs
         self.last.waiting -= 1
         if not self.last.waiting:

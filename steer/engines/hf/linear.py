@@ -5,8 +5,11 @@ each of the leading lanes then has the one of its number.
 For few rows a linear layer costs its start, not its arithmetic. So the layers that read the same
 tensor (queries, keys and values; gate and up) are one product, and the adapter is one more. What
 its first matrices make of the tensor stands beside the tensor, set to zero where the adapter is
-off; its second matrices stand beside the base weights, but apart from those of int4. Those of
-several adapters stand side by side.
+off; its second matrices stand beside the base weights. Those of several adapters stand side by
+side.
+
+All of them read rows (rows, features), each a token of a lane, lane by lane: a view that folds and
+unfolds them costs a few rows half as much as a small product.
 """
 
 from collections.abc import Sequence
@@ -27,31 +30,32 @@ HALF_BYTES = 2
 
 
 class Switch:
-    """State of the adapters in the next forward pass: one is on for the first `lanes` entries of
-    the batch; with `merged` for all of them, from weights that have the adapter added in. Where
-    there are several, `numbers` (entries,) says which: the first is 1, and 0 is none."""
+    """State of the adapters in the next forward pass: one is on for the first `on` rows; with
+    `merged` for all of them, from weights that have the adapter added in. Where there are several,
+    `numbers` (rows,) says which: the first is 1, and 0 is none."""
 
-    lanes = 0
+    on = 0
     merged = False
     numbers: Tensor | None = None
 
 
 class Product:
-    """x -> weight x + bias, `weight` (out, in).
+    """x -> weight x + bias, for x (rows, in) and `weight` (out, in). The columns of an adapter,
+    `up` (out, ranks), stand beside the weight's.
 
     PyTorch's CPU kernels reorder bf16 weights at every call; for few rows that takes longer than
     the product. Where the processor can, they are reordered once, as PyTorch's compiler does it:
     by the first call, as weights that are only merged with an adapter are never called.
     `rounds` says whether a weight's rows lose what is small beside their largest value, and
-    `joins` whether an adapter's columns may stand beside the weight's.
+    `merges` whether an adapter may be added into the weight.
     """
 
-    rounds, joins = False, True
+    rounds, merges = False, True
     packed = False
 
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        self.weight, self.bias = weight, bias
-        self.packs = machine.can_pack(weight)
+    def __init__(self, weight: Tensor, bias: Tensor | None, up: Tensor | None = None) -> None:
+        self.weight, self.bias = _beside(weight, up), bias
+        self.packs = machine.can_pack(self.weight)
 
     def __call__(self, x: Tensor) -> Tensor:
         if self.packs and not self.packed:
@@ -59,6 +63,10 @@ class Product:
         if self.packed:
             return machine.packed_linear(x, self.weight, self.bias)
         return nn.functional.linear(x, self.weight, self.bias)
+
+    def with_low(self, x: Tensor, low: Tensor) -> Tensor:
+        """Multiplies x by the weight and `low` (rows, ranks) by `up`."""
+        return self(torch.cat((x, low), dim=1))
 
     def reads_half(self, x: Tensor) -> bool:
         """Whether a product with x reads weights of fp16 (see `HalfProduct`)."""
@@ -71,8 +79,12 @@ class Product:
 
     @property
     def dense(self) -> Tensor:
-        """The weight (out, in) as it came."""
+        """The weight (out, in) as it came, and `up` beside it."""
         return self.weight.to_dense() if self.packed else self.weight
+
+
+def _beside(weight: Tensor, up: Tensor | None) -> Tensor:
+    return weight if up is None else torch.cat((weight, up), dim=1)
 
 
 class SmallProduct(Product):
@@ -82,7 +94,7 @@ class SmallProduct(Product):
     turned: Tensor | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
-        if not self.packs or x.shape[:-1].numel() > machine.FEW_ROWS:
+        if not self.packs or len(x) > machine.FEW_ROWS:
             return super().__call__(x)
         if self.turned is None:
             self.turned = self.dense.float().t().contiguous()
@@ -96,8 +108,8 @@ class HalfProduct(Product):
 
     half: tuple[Any, int] | None = None
 
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        super().__init__(weight, bias)
+    def __init__(self, weight: Tensor, bias: Tensor | None, up: Tensor | None = None) -> None:
+        super().__init__(weight, bias, up)
         self.halves = machine.can_halve(weight)
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -107,7 +119,7 @@ class HalfProduct(Product):
         return machine.half_linear(x, *self.half)
 
     def reads_half(self, x: Tensor) -> bool:
-        if not self.halves or x.shape[:-1].numel() > machine.FEW_ROWS:
+        if not self.halves or len(x) > machine.FEW_ROWS:
             return False
         if self.half is None:
             self.half = machine.to_half(self.weight, self.bias)
@@ -120,9 +132,10 @@ class Int8Product(Product):
 
     rounds = True
 
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        self.weight, self.scales = machine.to_int8(weight)
-        self.bias, self.columns, self.dtype = bias, weight.shape[1], weight.dtype
+    def __init__(self, weight: Tensor, bias: Tensor | None, up: Tensor | None = None) -> None:
+        whole = _beside(weight, up)
+        self.weight, self.scales = machine.to_int8(whole)
+        self.bias, self.columns, self.dtype = bias, whole.shape[1], whole.dtype
 
     def __call__(self, x: Tensor) -> Tensor:
         product = machine.int8_linear(x, self.weight, self.scales)
@@ -138,8 +151,8 @@ class QuickInt8Product(Int8Product):
     """The same where there is memory for what was rounded in the usual dtype too, which more rows
     read; and in int4 where that loses no more."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        super().__init__(weight, bias)
+    def __init__(self, weight: Tensor, bias: Tensor | None, up: Tensor | None = None) -> None:
+        super().__init__(weight, bias, up)
         self.many, self.few = Product(self.dense, bias), machine.rounded_rows(weight)
 
     @classmethod
@@ -147,25 +160,27 @@ class QuickInt8Product(Int8Product):
         return Int4Product if machine.is_int4(weight) else cls
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self.many(x) if x.shape[:-1].numel() > self.few else super().__call__(x)
+        return self.many(x) if len(x) > self.few else super().__call__(x)
 
 
 class Int4Product(Product):
     """The same for a weight that was stored in four bits, of which few rows read an eighth of what
-    fp32 reads. An adapter's weights are apart, in int8."""
+    fp32 reads. An adapter's columns are there twice, so that they keep eight."""
 
-    joins = False
+    merges = False
 
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        self.quarter, self.scales, rounded = machine.to_int4(weight)
+    def __init__(self, weight: Tensor, bias: Tensor | None, up: Tensor | None = None) -> None:
+        self.quarter, self.scales, rounded = machine.to_int4(weight, up)
         super().__init__(rounded.to(weight.dtype), bias)
         self.outputs, self.few = len(weight), machine.rounded_rows(weight)
 
-    def __call__(self, x: Tensor) -> Tensor:
-        if x.shape[:-1].numel() > self.few:
-            return super().__call__(x)
-        product = machine.int4_linear(x, self.quarter, self.scales, self.outputs)
+    def __call__(self, x: Tensor, low: Tensor | None = None) -> Tensor:
+        if len(x) > self.few:
+            return super().__call__(x if low is None else torch.cat((x, low), dim=1))
+        product = machine.int4_linear(x, self.quarter, self.scales, self.outputs, low)
         return product if self.bias is None else product + self.bias
+
+    with_low = __call__
 
 
 class Single(nn.Module):
@@ -176,7 +191,7 @@ class Single(nn.Module):
         self.product = product
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.product(x)
+        return self.product(x.flatten(0, -2)).view(*x.shape[:-1], -1)
 
 
 @dataclass(frozen=True)
@@ -190,8 +205,8 @@ class Layer:
 
 
 class Joint:
-    """Linear layers that read the same tensor, as one: base(x), plus the low-rank update for the
-    first `switch.lanes` entries of the batch.
+    """Linear layers that read the same tensor, as one: base(x) for x (rows, in), plus the low-rank
+    update for the first `switch.on` rows.
 
     With several adapters, `owners` (all their ranks,) has the number of the adapter that each
     column of `down`'s is of.
@@ -200,23 +215,23 @@ class Joint:
     def __init__(
         self, layers: Sequence[Layer], switch: Switch, product: type[Product] = Product
     ) -> None:
-        weights, downs = [torch.cat([layer.weight for layer in layers])], []
-        product = product.of(weights[0])
+        weight = torch.cat([layer.weight for layer in layers])
+        downs, ups = [], []
+        product = product.of(weight)
         self.switch, self.product = switch, product
         for pairs in zip(*(layer.low_ranks for layer in layers), strict=True):
-            own, ups = zip(*pairs, strict=True)
-            down, up = torch.cat(own), torch.block_diag(*ups)
+            own, above = zip(*pairs, strict=True)
+            down, up = torch.cat(own), torch.block_diag(*above)
             if product.rounds:
-                sizes = _sizes(up, weights[0])
+                sizes = _sizes(up, weight)
                 down, up = down * sizes.unsqueeze(1), up / sizes
             downs.append(down)
-            weights.append(up)
-        down = torch.cat(downs) if downs else weights[0][:0]
+            ups.append(up)
+        down = torch.cat(downs) if downs else weight[:0]
         small = QuickInt8Product if product is Int4Product else SmallProduct
         self.down = small(down, None) if len(down) else None
-        apart = bool(downs) and not product.joins
-        self.up = small(torch.cat(weights[1:], dim=1), None) if apart else None
-        self.both = product(torch.cat(weights[:1] if apart else weights, dim=1), _bias(layers))
+        up = torch.cat(ups, dim=1) if self.down else None
+        self.both = product(weight, _bias(layers), up)
         ranks = torch.tensor([len(each) for each in downs], device=down.device)
         numbers = torch.arange(1, len(downs) + 1, device=down.device)
         self.owners = numbers.repeat_interleave(ranks) if len(downs) > 1 else None
@@ -225,12 +240,12 @@ class Joint:
     @property
     def merged_bytes(self) -> int:
         """Bytes of memory that `merge` takes or took."""
-        return self.both.weight.nbytes if self.down and not self.up else 0
+        return self.both.weight.nbytes if self.down and self.product.merges else 0
 
     @property
     def weights(self) -> list[Tensor]:
         """Weights that a guided pass reads."""
-        products = [each for each in (self.both, self.down, self.up) if each]
+        products = [each for each in (self.both, self.down) if each]
         parts = [part for each in products for part in (each.weight, each.bias)]
         return [part for part in parts if part is not None]
 
@@ -241,20 +256,17 @@ class Joint:
         if not self.down:
             return self.both(x)
         low = self.down(x)
-        if self.switch.lanes < len(low):
-            low[self.switch.lanes :].zero_()
+        if self.switch.on < len(low):
+            low[self.switch.on :].zero_()
         if self.owners is not None:
             assert self.switch.numbers is not None
-            numbers = self.switch.numbers.view(-1, *(1 for _ in low.shape[1:]))
-            low.masked_fill_(numbers != self.owners, 0.0)
-        if self.up:
-            return self.both(x).add_(self.up(low))
-        return self.both(torch.cat((x, low), dim=-1))
+            low.masked_fill_(self.switch.numbers.unsqueeze(1) != self.owners, 0.0)
+        return self.both.with_low(x, low)
 
     def merge(self) -> None:
         """Keeps a second copy of the weights, with the adapter added in; once. None where it may
         not stand beside them: rounding would take of it what is small."""
-        if self.down and not self.up and not self.merged:
+        if self.down and self.product.merges and not self.merged:
             down, both = self.down.dense.float(), self.both.dense
             base, up = both.tensor_split((down.shape[1],), dim=1)
             # In place: new memory, page by page, takes longer than the product.

@@ -28,20 +28,43 @@ from steer.models.llama import (
     read_low_rank,
 )
 
+FEW_NORMED = 3
+"""Rows up to which the norm of x beside -x is faster."""
+
+
+class Norm:
+    """Root-mean-square norm of the last dimension of x, times a weight (width,); after Zhang and
+    Sennrich 2019, arXiv 1910.07467, equation 4.
+
+    PyTorch computes it on CPUs by eight operations, and a layer norm by one. x beside -x has mean 0
+    and the mean square of x, so its layer norm begins with what is wanted.
+    """
+
+    def __init__(self, weight: Tensor, eps: float) -> None:
+        self.weight, self.eps = weight, eps
+        self.twice = weight.repeat(2) if weight.is_cpu else None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if self.twice is None or x.dim() > 2 or len(x) > FEW_NORMED:
+            return nn.functional.rms_norm(x, self.weight.shape, self.weight, self.eps)
+        both = torch.cat((x, -x), dim=1)
+        normed = nn.functional.layer_norm(both, self.twice.shape, self.twice, None, self.eps)
+        return normed[:, : x.shape[1]]
+
 
 @dataclass(frozen=True)
 class Block:
-    """A layer: the weights of its norms, and its linear layers, those that read the same tensor
-    joined. `queries` and `keys` are norms of the heads, where there are some."""
+    """A layer: its norms, and its linear layers, those that read the same tensor joined. `queries`
+    and `keys` are norms of the heads, where there are some."""
 
-    before: Tensor
+    before: Norm
     reads: Joint
     output: Joint
-    between: Tensor
+    between: Norm
     gates: Joint
     down: Joint
-    queries: Tensor | None
-    keys: Tensor | None
+    queries: Norm | None
+    keys: Norm | None
 
 
 @dataclass(frozen=True)
@@ -58,16 +81,19 @@ class _Maker:
         """A weight as it stays; as it is read it may be the file itself."""
         return self._read(f"{path}.weight").clone()
 
+    def norm(self, path: str) -> Norm:
+        return Norm(self.kept(path), self.model.shape.eps)
+
     def block(self, number: int) -> Block:
         path, norms = layer_path(number), self.model.shape.norms
         queries, keys = (
-            self.kept(f"{path}.{name}") if name in norms else None for name in HEAD_NORMS
+            self.norm(f"{path}.{name}") if name in norms else None for name in HEAD_NORMS
         )
         return Block(
-            self.kept(f"{path}.{BEFORE}"),
+            self.norm(f"{path}.{BEFORE}"),
             self._joint(path, QUERIES),
             self._joint(path, (OUTPUT,)),
-            self.kept(f"{path}.{BETWEEN}"),
+            self.norm(f"{path}.{BETWEEN}"),
             self._joint(path, GATES),
             self._joint(path, (DOWN,)),
             queries,
@@ -107,7 +133,7 @@ class LlamaBody:
         product = pick_product(dtype, like, shape.parameters)
         maker = _Maker(model, adapters, self.switch, product, like)
         self.frequencies = shape.frequencies.to(like.device)
-        self.embedding, self.last_norm = maker.kept(EMBEDDING), maker.kept(LAST_NORM)
+        self.embedding, self.last_norm = maker.kept(EMBEDDING), maker.norm(LAST_NORM)
         self.blocks = [maker.block(number) for number in range(shape.layers)]
         table = self.embedding if shape.tied else maker.kept(HEAD)
         self.head = Single(product.of(table)(table, None))
@@ -125,23 +151,20 @@ class LlamaBody:
     def __call__(self, tokens: Tensor, positions: Tensor, read: Context | Bank) -> Tensor:
         """Computes logits (lanes, vocab) after the last of `tokens` (lanes, length)."""
         cos, sin = self._rotation(positions)
-        x = nn.functional.embedding(tokens, self.embedding)
+        x = nn.functional.embedding(tokens.flatten(), self.embedding)
         for number, block in enumerate(self.blocks):
-            x = x + self._attend(number, block, self._normed(x, block.before), read, cos, sin)
-            gate, up = block.gates(self._normed(x, block.between)).chunk(2, dim=-1)
+            x = x + self._attend(number, block, block.before(x), read, cos, sin)
+            gate, up = block.gates(block.between(x)).chunk(2, dim=1)
             x = x + block.down(nn.functional.silu(gate).mul_(up))
         if self._keep:
-            x = self._normed(x, self.last_norm)
-            self._keep(x)
-            return self._logits(x[:, -1])
-        return self._logits(self._normed(x[:, -1], self.last_norm))
+            x = self.last_norm(x)
+            self._keep(x.view(*tokens.shape, -1))
+            return self._logits(_last(x, tokens))
+        return self._logits(self.last_norm(_last(x, tokens)))
 
     def _logits(self, states: Tensor) -> Tensor:
         logits: Tensor = self.head(states)
         return logits
-
-    def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
-        return nn.functional.rms_norm(x, weight.shape, weight, self.shape.eps)
 
     def _rotation(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Cosines and sines (lanes, 1, length, head_dim) of the rotary embedding; the sines of a
@@ -155,19 +178,20 @@ class LlamaBody:
     def _attend(
         self, number: int, block: Block, x: Tensor, read: Context | Bank, cos: Tensor, sin: Tensor
     ) -> Tensor:
-        """Attention of a layer for x (lanes, length, width); returns the same shape."""
+        """Attention of a layer for x (lanes * length, width); returns the same shape."""
         shape, dim = self.shape, self.shape.head_dim
-        heads = block.reads(x).view(*x.shape[:2], -1, dim).transpose(1, 2)
+        lanes, _, length, _ = cos.shape
+        heads = block.reads(x).view(lanes, length, -1, dim).transpose(1, 2)
         turned = heads[:, : shape.heads + shape.kv_heads]
         if block.queries is not None and block.keys is not None:
             q, k = turned.split((shape.heads, shape.kv_heads), dim=1)
-            q.copy_(self._normed(q, block.queries))
-            k.copy_(self._normed(k, block.keys))
+            q.copy_(block.queries(q))
+            k.copy_(block.keys(k))
         across = turned.roll(dim // 2, dims=-1)
         turned.mul_(cos).addcmul_(across, sin)
         q, k, v = heads.split((shape.heads, shape.kv_heads, shape.kv_heads), dim=1)
         out = read.attend(number, q, k, v, dim**-0.5)
-        return block.output(out.transpose(1, 2).flatten(2))
+        return block.output(out.transpose(1, 2).reshape(len(x), -1))
 
     @contextmanager
     def watched(self, keep: Callable[[Tensor], None]) -> Iterator[None]:
@@ -177,6 +201,11 @@ class LlamaBody:
             yield
         finally:
             self._keep = None
+
+
+def _last(x: Tensor, tokens: Tensor) -> Tensor:
+    """The rows of x (lanes * length, width) that are the last of their lanes."""
+    return x if tokens.shape[1] == 1 else x.view(*tokens.shape, -1)[:, -1]
 
 
 def adapters_for(model: Llama, folders: Sequence[Path]) -> list[LowRank] | None:

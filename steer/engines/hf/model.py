@@ -80,8 +80,10 @@ class LaneModel:
         """Computes logits (lanes, vocab) after the last token of `tokens` (lanes, length), of the
         known ids; an adapter is on for the first `adapted` lanes, and `read` holds their caches
         and says which."""
-        switch = self.body.switch
-        switch.lanes, switch.numbers = adapted, read.adapters
+        switch, length = self.body.switch, tokens.shape[1]
+        switch.on, switch.numbers = adapted * length, read.adapters
+        if read.adapters is not None and length > 1:
+            switch.numbers = read.adapters.repeat_interleave(length)
         return self.known.among(self.body(tokens, positions, read))
 
 
