@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from steer.config import RunConfig, Sampling
+from steer.correction.selector import compared_by
 from steer.engines.interface import Engine, Request, complete
 from steer.runs.sources import Inputs
 from steer.runs.state import RunState
@@ -64,7 +65,9 @@ def forecast(
 def _to_come(config: RunConfig, inputs: Inputs, begun: Run | None) -> tuple[int, int]:
     """Counts the attempts and tokens still to come."""
     length = inputs.expert.completion_tokens.mean
-    passing, missing = PASSING / config.candidates, config.total
+    # With too few real texts for a selector a run corrects nothing.
+    candidates = config.candidates if compared_by(inputs.real.texts) else 1
+    passing, missing = PASSING / candidates, config.total
     if begun is not None and begun.records:
         made = [*begun.records, *begun.rejects]
         length = sum(each.tokens for each in made) / len(made)

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from steer.config import RunConfig
-from steer.correction.selector import LEAST
+from steer.correction.selector import LEAST, LEAST_LENGTHS
 from steer.data.corpus import Corpus
 from steer.engines.choice import EngineSpec
 from steer.runs import budget as budgets
@@ -96,10 +96,14 @@ def test_a_forecast(tmp_path: Path, begun: bool) -> None:
         assert seen.tokens == 10 * seen.attempts
 
 
-def test_a_forecast_of_a_run_that_corrects_needs_no_selector(tmp_path: Path) -> None:
-    real = Corpus.of(f"A text with the number {n}." for n in range(2 * LEAST))
+@pytest.mark.parametrize(
+    ("texts", "candidates"), [(LEAST_LENGTHS - 1, 1), (LEAST_LENGTHS, 4), (2 * LEAST, 4)]
+)
+def test_a_forecast_of_a_run_that_corrects(tmp_path: Path, texts: int, candidates: int) -> None:
+    """It needs no selector, and with too few real texts for one there is none to come."""
+    real = Corpus.of(f"A text with the number {n}." for n in range(texts))
     config = RunConfig(**dict(CONFIG) | {"n": 40, "candidates": 4, "labels": {}})
     config = complete_config(config, Expert(), tmp_path / "run")
     engine = stub.StubEngine(real)
     seen = forecast(config, Inputs(real, None, Expert(), engine, None), engine)
-    assert seen.attempts == 40 * 4 / PASSING
+    assert seen.attempts == 40 * candidates / PASSING
