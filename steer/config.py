@@ -19,6 +19,10 @@ MOST_RECORDS = 1_000_000_000
 _FOR_A_SELECTOR = 500  # attempts, so that a small run too has the candidates to fit one
 
 
+EndBias = tuple[tuple[int, float], ...]
+"""What is added to the logits of the ends of a text: from so many tokens on, so many nats."""
+
+
 class Config(BaseModel):
     """Frozen settings; an unknown key or a value out of range is a `SteerError`."""
 
@@ -136,7 +140,8 @@ class RunConfig(Config):
     to r - `lag`, so that up to `lag` rounds can be made at once. With more than one of
     `candidates`, a round makes so many times as many attempts, and a selector that reads the
     embedder called `selector` (default: MiniLM) decides which become records (docs/correction.md).
-    Decoding is held to the shape of the task, if it has one, unless `shaped` is false.
+    Decoding is held to the shape of the task, if it has one, unless `shaped` is false. Texts end as
+    the expert's `end_bias` has it, unless `end_bias` is false.
     """
 
     n: int | None = Field(None, ge=1, le=MOST_RECORDS)
@@ -158,6 +163,7 @@ class RunConfig(Config):
     candidates: int = Field(1, ge=1, le=20)
     selector: str | None = None
     shaped: bool = True
+    end_bias: bool = True
 
     @model_validator(mode="after")
     def _check(self) -> "RunConfig":

@@ -47,12 +47,25 @@ def stream_log_probs(
     return torch.log_softmax(logits, dim=-1)
 
 
-def scores(model, tokenizer, request: Request, tokens: list[int]) -> Tensor:
+def biased(log_probs: Tensor, request: Request, written: int, ends: list[int]) -> Tensor:
+    """Log-probabilities (vocab,) of a stream after so many tokens, with the request's bias on the
+    ends."""
+    due = [bias for first, bias in request.end_bias if first <= written]
+    logits = log_probs.clone()
+    logits[[end for end in ends if end < len(logits)]] += due[-1] if due else 0.0
+    return logits.log_softmax(dim=-1)
+
+
+def scores(
+    model, tokenizer, request: Request, tokens: list[int], ends: list[int] | None = None
+) -> Tensor:
     """Guided scores (vocab,) of the token after `tokens`. What the request's shape does not allow
     is ruled out first, and a token is plausible beside the others that are allowed."""
+    ends = [tokenizer.eos_token_id] if ends is None else ends
     streams = [
         stream_log_probs(model, tokenizer, s.adapter, s.context, tokens) for s in request.streams
     ]
+    streams = [biased(each, request, len(tokens), ends) for each in streams]
     if request.shape:
         out = torch.tensor([not may for may in allowed(tokenizer, request.shape, tokens)])
         out = torch.nn.functional.pad(out, (0, len(streams[0]) - len(out)), value=True)

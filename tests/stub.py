@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from steer.config import Sampling
+from steer.config import EndBias, Sampling
 from steer.data.corpus import Corpus
 from steer.data.tasks import Task
 from steer.engines.interface import Arithmetic, Completion, FinishReason, Request, Step
@@ -54,6 +54,7 @@ class StubExpert:
     base_fingerprint: str = "base0"
     adapter_fingerprint: str = "adapter0"
     path: Path = Path("stub-expert")
+    end_bias: EndBias = ()
 
     @property
     def max_completion_tokens(self) -> int:

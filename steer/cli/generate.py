@@ -36,6 +36,7 @@ _OF_METHOD = (
 _OF_RUN = (
     *("n", "seed", "rows_per_panel", "round_size", "lag"),
     *("pattern", "min_chars", "near", "max_attempts", "candidates", "selector", "shaped"),
+    "end_bias",
 )
 
 
@@ -93,6 +94,7 @@ def generate(
     pattern: options.Pattern = None,
     min_chars: options.MinChars = None,
     shaped: options.Shaped = _run.shaped,
+    end_bias: options.EndBias = _run.end_bias,
     forbid: options.Forbid = None,
     near: options.Near = _run.near,
     max_attempts: options.MaxAttempts = None,

@@ -259,6 +259,15 @@ Shaped = Annotated[
         rich_help_panel=CHECKS,
     ),
 ]
+EndBias = Annotated[
+    bool,
+    typer.Option(
+        "--end-bias/--no-end-bias",
+        help="Let records end where the real texts do, if the fit found that the expert's would "
+        "not; otherwise as the expert has it.",
+        rich_help_panel=CHECKS,
+    ),
+]
 MinChars = Annotated[
     int | None,
     typer.Option(

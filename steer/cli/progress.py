@@ -169,17 +169,21 @@ def fitting(meter: Meter) -> "Callable[[FitProgress], None]":
     losses: dict[str, float] = {}
     lowest = math.inf
     done = total = 0.0
+    fits = True
 
     def update(progress: "FitProgress") -> None:
-        nonlocal lowest, done, total
+        nonlocal lowest, done, total, fits
         if progress.stage == "load":
             meter.update("loading")
             if progress.memory:
                 meter.say(_work(progress))
             return
-        if progress.stage == "save":
-            meter.update("fitting", total, total, _losses(losses, lowest))  # also if it stops early
-            meter.update("saving")
+        if progress.stage in ("ends", "save"):
+            if fits:  # its bar is full, also if it stops early
+                meter.update("fitting", total, total, _losses(losses, lowest))
+            fits = False
+            name = "saving" if progress.stage == "save" else "reading where texts end"
+            meter.update(name, progress.done, progress.total)
             return
         found = {"loss": progress.loss, "held-out": progress.held_out_loss}
         losses.update({name: loss for name, loss in found.items() if loss is not None})

@@ -46,6 +46,12 @@ def show_expert(expert: "Expert") -> None:
         train = "" if loss.train is None else f"{loss.train:.3f}"
         table.add_row(str(loss.epoch or "base"), train, f"{loss.held_out:.3f}", kept)
     out.print(table)
+    if expert.end_bias:
+        biases = [bias for _, bias in expert.end_bias]
+        out.print(
+            "It would end texts elsewhere than the real ones end: its records have a bias of "
+            f"{min(biases):+.1f} to {max(biases):+.1f} nats on their end (--no-end-bias)."
+        )
     for warning in expert.warnings:
         out.print(printable(f"warning: {warning}"), style="yellow", highlight=False, markup=False)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
-from steer.config import Sampling
+from steer.config import EndBias, Sampling
 from steer.guidance import Stream
 from steer.shapes import Shape
 
@@ -14,7 +14,8 @@ FinishReason = Literal["stop", "length"]
 @dataclass(frozen=True)
 class Request:
     """One record to generate. `streams[0]` is the expert; `seed` alone decides the draws; alpha
-    and `adaptive` are those of `steer.config.Guidance`. A completion has the `shape`, if any."""
+    and `adaptive` are those of `steer.config.Guidance`. A completion has the `shape`, if any; all
+    streams read the `end_bias`."""
 
     id: int
     streams: tuple[Stream, ...]
@@ -22,6 +23,7 @@ class Request:
     alpha: float = 0.0
     adaptive: bool = False
     shape: Shape | None = None
+    end_bias: EndBias = ()
 
 
 def most_streams(requests: Sequence[Request]) -> int:

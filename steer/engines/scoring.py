@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from steer.config import Sampling
+from steer.config import EndBias, Sampling
 from steer.engines.interface import Request
 from steer.engines.masks import Masks, Written
 from steer.engines.sampling import Sampler, uniforms
@@ -43,6 +43,7 @@ class Rows:
         self.adaptive = torch.empty(0, dtype=torch.bool, device=device)
         self.alpha = torch.empty(0, device=device)
         self.draws = torch.empty(0, sampling.max_new_tokens, dtype=torch.float64, device=device)
+        self.biases = torch.empty(0, sampling.max_new_tokens, device=device)
         self.counts = torch.empty(0, dtype=torch.long, device=device)
 
     def add(self, requests: Sequence[Request]) -> None:
@@ -57,6 +58,7 @@ class Rows:
         draws = torch.stack([uniforms(request.seed, self.draws.shape[1]) for request in requests])
         alpha = torch.tensor([request.alpha for request in requests])
         adaptive = torch.tensor([request.adaptive for request in requests])
+        biases = torch.stack([_biases(request.end_bias, draws.shape[1]) for request in requests])
         self.requests += requests
         self.written += [self._start(request) for request in requests]
         self.weights = torch.cat([self.weights, weights.to(device)], dim=1)
@@ -64,6 +66,7 @@ class Rows:
         self.adaptive = torch.cat([self.adaptive, adaptive.to(device)])
         self.alpha = torch.cat([self.alpha, alpha.to(device)])
         self.draws = torch.cat([self.draws, draws.to(device)])
+        self.biases = torch.cat([self.biases, biases.to(device)])
         self.counts = torch.cat([self.counts, self.counts.new_zeros(count)])
 
     def keep(self, kept: Tensor) -> None:
@@ -77,6 +80,7 @@ class Rows:
         self.weights, self.pooled = self.weights[:, kept], self.pooled[:, kept]
         self.adaptive, self.alpha = self.adaptive[kept], self.alpha[kept]
         self.draws, self.counts = self.draws[kept], self.counts[kept]
+        self.biases = self.biases[kept]
 
     def widen(self, streams: int) -> None:
         """Makes room for rows of so many streams."""
@@ -116,6 +120,14 @@ class Rows:
     def next_draws(self, rows: slice) -> Tensor:
         """Uniform numbers (rows,), each of which decides the next token of one of `rows`."""
         return self.draws[rows].gather(1, self.counts[rows].unsqueeze(-1)).squeeze(-1)
+
+    def biased(self, rows: slice, logits: Tensor, ends: Tensor) -> Tensor:
+        """Adds to the logits (streams, rows, vocab) of the `ends` of a text (ids) what the requests
+        of `rows` have for their next token, in place."""
+        if any(request.end_bias for request in self.requests[rows]):
+            due = self.biases[rows].gather(1, self.counts[rows].unsqueeze(-1))
+            logits[..., ends] += due.to(logits.dtype)
+        return logits
 
     def pick(self, rows: slice, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Draws tokens (rows,) for `rows` from the streams' logits (streams, rows, vocab), and each
@@ -166,6 +178,14 @@ class Rows:
             found = self.masks.allowed(self.written, strict=self.strict)
             self._allowed = found.to(self.weights.device)
         return self._allowed[rows]
+
+
+def _biases(steps: EndBias, tokens: int) -> Tensor:
+    """The bias for each of so many tokens, (tokens,)."""
+    biases = torch.zeros(tokens)
+    for first, bias in steps:
+        biases[first:] = bias
+    return biases
 
 
 def _held(scores: Tensor, allowed: Tensor | None) -> Tensor:

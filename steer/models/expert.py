@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from steer.config import Config
+from steer.config import Config, EndBias
 from steer.data.tasks import Form, Task
 from steer.data.whitespace import Whitespace
 from steer.errors import SteerError
@@ -57,7 +57,7 @@ class Lengths(Config):
 class Expert(Config):
     """A fitted expert in its folder. `rows` counts the texts that were read, `dropped` those left
     out because they were too long; `held_out` are the row indices (from 0) of those that were
-    only tested on."""
+    only tested on. Its texts end as the real ones with the `end_bias` (`steer.models.ending`)."""
 
     path: Path = Field(exclude=True)
     adapter_fingerprint: str = Field(exclude=True)
@@ -78,6 +78,7 @@ class Expert(Config):
     dropped: int
     held_out: tuple[int, ...]
     completion_tokens: Lengths
+    end_bias: EndBias = ()
     losses: tuple[EpochLoss, ...]
     best_epoch: int
     settings: FitSettings

@@ -2,15 +2,18 @@
 
 import logging
 import math
+import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from peft import LoraConfig, get_peft_model
 from transformers import set_seed
 
+from steer.config import EndBias
 from steer.data.corpus import Corpus, as_corpus
 from steer.data.tasks import Task
 from steer.errors import SteerError
@@ -23,6 +26,7 @@ from steer.models.base import (
     pick_device,
     pick_dtype,
 )
+from steer.models.ending import SAMPLED, end_bias
 from steer.models.examples import Encoded, encode
 from steer.models.expert import CARD, EpochLoss, Expert, FitSettings, Lengths
 from steer.models.fingerprints import adapter_fingerprint
@@ -36,7 +40,7 @@ from steer.models.shortcuts import take_shortcuts
 from steer.models.splitting import FEWEST, Split, split_texts
 from steer.models.suiting import LEAST_FALL, costly, hardly_falls, rises
 from steer.models.training import FitProgress, OnFitProgress, Training
-from steer.models.unfinished import Unfinished, is_unfinished, unfinished_fit
+from steer.models.unfinished import is_unfinished, unfinished_fit
 from steer.quiet import quiet_logs
 from steer.version import __version__
 
@@ -82,9 +86,12 @@ def fit(
     with unfinished_fit(out, _identity(corpus, task, base, settings)) as kept, quiet_logs():
         job = _load(corpus, task, base, settings)
         check_space(out.parent, _disk_bytes(job.model))
-        losses = _train(job, kept, report)
+        training = _training(job)
+        _foretell(training, report)
+        losses = training.run(kept, report)
+        bias = _end_bias(job, training, report)
         report(FitProgress("save"))
-        return _publish(job, losses, out)
+        return _publish(job, losses, bias, out)
 
 
 def _identity(corpus: Corpus, task: Task, base: str, settings: FitSettings) -> dict[str, object]:
@@ -147,10 +154,10 @@ def _load(corpus: Corpus, task: Task, name: str, settings: FitSettings) -> _Job:
     return _Job(corpus, task, settings, schedule, name, model, pad, encoded, split)
 
 
-def _train(job: _Job, kept: Unfinished, report: OnFitProgress) -> tuple[EpochLoss, ...]:
+def _training(job: _Job) -> Training:
     examples, settings = job.pick(job.split.train), job.settings
     layout = find_layout(job.model, examples, job.pad)
-    training = Training(
+    return Training(
         job.model,
         examples,
         job.pick(job.split.held_out),
@@ -159,8 +166,6 @@ def _train(job: _Job, kept: Unfinished, report: OnFitProgress) -> tuple[EpochLos
         settings.pass_tokens,
         settings.patience,
     )
-    _foretell(training, report)
-    return training.run(kept, report)
 
 
 def _foretell(training: Training, report: OnFitProgress) -> None:
@@ -188,6 +193,21 @@ def _foretell(training: Training, report: OnFitProgress) -> None:
         )
 
 
+def _end_bias(job: _Job, training: Training, report: OnFitProgress) -> EndBias:
+    """Finds the bias with which texts end where the real ones do; none where a shape ends them."""
+    if job.task.shape:
+        return ()
+    some, more = list(job.split.held_out), list(job.split.train)
+    missing = min(max(0, SAMPLED - len(some)), len(more))
+    some = some[:SAMPLED] + random.Random(job.settings.seed).sample(more, missing)
+    report(FitProgress("ends", total=len(some)))
+    found: list[np.ndarray] = []
+    for part in training.end_log_probs(job.pick(some)):
+        found += part
+        report(FitProgress("ends", done=len(found), total=len(some)))
+    return end_bias(found)
+
+
 def _schedule(settings: FitSettings, model: Any, lengths: Sequence[int]) -> Schedule:
     """Decides what the settings leave open, for texts of these lengths in tokens."""
     epochs = settings.epochs or default_epochs(len(lengths))
@@ -196,15 +216,17 @@ def _schedule(settings: FitSettings, model: Any, lengths: Sequence[int]) -> Sche
     return Schedule(lengths, batch, epochs, rate, settings.seed)
 
 
-def _publish(job: _Job, losses: Sequence[EpochLoss], out: Path) -> Expert:
+def _publish(job: _Job, losses: Sequence[EpochLoss], bias: EndBias, out: Path) -> Expert:
     with new_folder(out) as folder:
         _save_adapter(job, folder)
-        expert = _describe(job, losses, out, adapter_fingerprint(folder))
+        expert = _describe(job, losses, bias, out, adapter_fingerprint(folder))
         (folder / CARD).write_text(expert.model_dump_json(indent=2) + "\n")
     return expert
 
 
-def _describe(job: _Job, losses: Sequence[EpochLoss], path: Path, fingerprint: str) -> Expert:
+def _describe(
+    job: _Job, losses: Sequence[EpochLoss], bias: EndBias, path: Path, fingerprint: str
+) -> Expert:
     return Expert(
         path=path,
         adapter_fingerprint=fingerprint,
@@ -221,6 +243,7 @@ def _describe(job: _Job, losses: Sequence[EpochLoss], path: Path, fingerprint: s
         dropped=len(job.split.too_long),
         held_out=job.split.held_out,
         completion_tokens=_lengths(job.pick(job.split.kept)),
+        end_bias=bias,
         losses=tuple(losses),
         best_epoch=_best_epoch(losses),
         settings=job.settings,

@@ -7,7 +7,7 @@ are for models that take no such mask.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -194,12 +194,27 @@ def completion_loss(model: Any, read: Pass) -> Tensor:
 
 
 def token_losses(model: Any, read: Pass) -> Tensor:
-    """Computes the loss in nats, fp32, of each token of the completions (n,).
+    """Computes the loss in nats, fp32, of each token of the completions (n,)."""
+    read = read.to(model.device)
+    logits = _logits(model, read).float()
+    losses = cross_entropy(logits, read.targets, ignore_index=_NONE, reduction="none")
+    return losses[read.targets != _NONE]
+
+
+def token_log_probs(model: Any, read: Pass, token: int) -> Tensor:
+    """Computes the log-probability, fp32, of this `token` in the place of each token of the
+    completions (n,)."""
+    read = read.to(model.device)
+    found = _logits(model, read).log_softmax(dim=-1, dtype=torch.float32)[:, token]
+    return found[read.targets != _NONE]
+
+
+def _logits(model: Any, read: Pass) -> Tensor:
+    """Computes the logits for each of the pass's targets (n, vocab).
 
     Only states that predict one of them meet the output layer: over a large vocabulary the logits
     of prompts and padding would cost more than a layer does.
     """
-    read = read.to(model.device)
     head = model.get_output_embeddings()
     hook = head.register_forward_pre_hook(
         lambda _, states: (states[0].flatten(0, 1)[read.where][None],)
@@ -210,5 +225,4 @@ def token_losses(model: Any, read: Pass) -> Tensor:
         hook.remove()
     if len(logits) != len(read.where):  # a model that does not call its output layer
         logits = logits[read.where]
-    losses = cross_entropy(logits.float(), read.targets, ignore_index=_NONE, reduction="none")
-    return losses[read.targets != _NONE]
+    return cast(Tensor, logits)

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from steer.errors import SteerError
 from steer.models.examples import Encoded, completions
 from steer.models.expert import EpochLoss
-from steer.models.layouts import Layout, completion_loss, split_passes
+from steer.models.layouts import Layout, completion_loss, split_passes, token_log_probs
 from steer.models.machine import cpus, use_cpus
 from steer.models.schedule import Schedule
 from steer.models.suiting import hardly_falls, rises
@@ -38,10 +39,11 @@ _MOMENTS = ("exp_avg", "exp_avg_sq")  # as AdamW calls them
 class FitProgress:
     """Progress of a fit. `tokens` are those trained on so far, padding not counted, in `seconds` of
     training; losses are in nats a completion token, None while not known. `done` of `total` is
-    the work of the whole fit. The last report of "load" has the `texts` to train on, their tokens
-    in all epochs as `total`, and the `memory` in bytes that this is foretold to take."""
+    the work of the whole fit, or in "ends" the texts read so far and in all. The last report of
+    "load" has the `texts` to train on, their tokens in all epochs as `total`, and the `memory` in
+    bytes that this is foretold to take."""
 
-    stage: Literal["load", "train", "evaluate", "save"]
+    stage: Literal["load", "train", "evaluate", "ends", "save"]
     epoch: int = 0
     epochs: int = 0
     step: int = 0
@@ -95,6 +97,17 @@ class Training:
     def loss(self, examples: Sequence[Encoded]) -> Tensor:
         """Computes the loss of one pass: nats, summed over completion tokens."""
         return completion_loss(self.model, self.layout.lay_out(examples))
+
+    def end_log_probs(self, examples: Sequence[Encoded]) -> Iterator[list[np.ndarray]]:
+        """Computes, pass by pass, how likely the end of each text is before each token of its
+        completion, (tokens,) in nats; the last of these is the end."""
+        self.model.eval()
+        for part in self.passes(examples):
+            with torch.no_grad():
+                read, end = self.layout.lay_out(part), part[0]["input_ids"][-1]
+                found = token_log_probs(self.model, read, end).cpu().numpy()
+            counts = [len(each["input_ids"]) - each["prompt"] for each in part]
+            yield np.split(found, np.cumsum(counts)[:-1])
 
     def epoch_passes(self) -> Iterator[list[Encoded]]:
         """Passes of the first epoch."""

@@ -95,6 +95,7 @@ class SteerLLM(LLM):
                 derive(self.seed, "distilabel", self._made + number),
                 guidance.alpha,
                 shape=self._expert.task.completion_shape,
+                end_bias=self._expert.end_bias,
             )
             for number, prompt in enumerate(prompts)
         ]

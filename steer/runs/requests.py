@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from steer.config import RunConfig
+from steer.config import EndBias, RunConfig
 from steer.data.tasks import Task
 from steer.engines.interface import Completion, Request
 from steer.guidance import Stream, build_streams
@@ -15,8 +15,9 @@ class RoundRequests:
     """Makes the requests of a run's rounds. Where panels are chosen by drafts (the texts that the
     expert alone would write), a round asks for these first."""
 
-    def __init__(self, config: RunConfig, task: Task, panels: Panels) -> None:
+    def __init__(self, config: RunConfig, task: Task, panels: Panels, end_bias: EndBias) -> None:
         self._config, self._task, self._panels = config, task, panels
+        self._end_bias = end_bias if config.end_bias else ()
 
     def begin(self, round: Round) -> None:
         """Gives the round its first requests."""
@@ -58,4 +59,5 @@ class RoundRequests:
         guidance = self._config.guidance
         shape = self._task.completion_shape if self._config.shaped else None
         seed = derive(self._config.seed, "record", number)
-        return Request(number, streams, seed, guidance.alpha, guidance.adaptive, shape)
+        rest = (guidance.alpha, guidance.adaptive, shape, self._end_bias)
+        return Request(number, streams, seed, *rest)

@@ -58,7 +58,7 @@ class RunState:
         )
         panels.require()
         self._pool = panels.pool
-        self._requests = RoundRequests(config, task, panels)
+        self._requests = RoundRequests(config, task, panels, inputs.expert.end_bias)
         self._corrector = _corrector(config, inputs)
         # Where nothing can be corrected, the run is planned as one that asks for no correction.
         alone = config.model_copy(update={"candidates": 1})

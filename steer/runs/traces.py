@@ -40,6 +40,7 @@ class Tracer:
         _require_same(run, expert, real)
         self._run, self._real, self._engine = run, real, engine
         self._task = expert.task.suited_to(real.texts)
+        self._end_bias = expert.end_bias if run.config.end_bias else ()
         self._spelling = Spelling(engine.tokenizer, engine.ends.tolist())
         attempts = (*run.records, *run.rejects)
         self._written = {attempt.id: attempt.text for attempt in attempts}
@@ -77,7 +78,12 @@ class Tracer:
     def _order(self, number: int, record: Record, ids: Sequence[int]) -> Order:
         guidance = self._run.config.guidance
         request = Request(
-            number, self._streams(record), record.seed, guidance.alpha, guidance.adaptive
+            number,
+            self._streams(record),
+            record.seed,
+            guidance.alpha,
+            guidance.adaptive,
+            end_bias=self._end_bias,
         )
         # Every token is given, so none is drawn; one more has to be allowed.
         return Order(request, Sampling(max_new_tokens=1), tuple(ids), trace=True)

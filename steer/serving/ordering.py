@@ -202,9 +202,11 @@ class _Ordering:
 
     def _order(self, number: int, streams: tuple[Stream, ...], begun: tuple[int, ...]) -> Order:
         guidance, seed = self.method.guidance, derive(self.seed, "record", number)
-        most = self.asked.most or self.served.expert.max_completion_tokens
+        expert = self.served.expert
+        most = self.asked.most or expert.max_completion_tokens
+        bias = () if self.shape else expert.end_bias
         return Order(
-            Request(0, streams, seed, guidance.alpha, guidance.adaptive, self.shape),
+            Request(0, streams, seed, guidance.alpha, guidance.adaptive, self.shape, bias),
             self.method.sampling.model_copy(update={"max_new_tokens": most}),
             begun,
             self.asked.top,

@@ -183,7 +183,7 @@ def test_fitting_shows_losses_and_says_that_it_overfits() -> None:
                 )
         plan = {"texts": 90, "epochs": 1, "steps": 12, "total": 4321.0, "memory": 3 * 2**29}
         show(SimpleNamespace(stage="load", **plan))
-        show(SimpleNamespace(stage="save"))
+        show(SimpleNamespace(stage="save", done=0, total=0))
     foretold = "to fit: 90 texts, 1 epoch, 12 steps, 4,321 tokens; about 1.5 GiB of memory"
     assert foretold in file.getvalue()
     del shown[-3]

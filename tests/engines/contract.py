@@ -134,6 +134,7 @@ def assert_exact(
     engine: Engine, slow, requests: list[Request], sampling: Sampling, within: float = 1e-4
 ) -> None:
     """Every score of every row and step is that of the naive reference, to `within` nats."""
+    ends = engine.ends.tolist()
     with recorded() as (scores, tokens):
         completions = engine.generate(requests, sampling)
     assert [c.id for c in completions] == [r.id for r in requests]
@@ -142,14 +143,19 @@ def assert_exact(
         assert list(tokens[request.id]) == list(range(completion.tokens))
         assert completion.text == engine.tokenizer.decode(drawn, skip_special_tokens=True)
         for step in range(len(drawn)):
-            expected = naive.scores(slow, engine.tokenizer, request, drawn[:step])
+            expected = naive.scores(slow, engine.tokenizer, request, drawn[:step], ends)
             torch.testing.assert_close(
                 scores[request.id, step], expected, atol=within, rtol=1e-5, check_dtype=False
             )
         for stream in {stream.name: stream for stream in request.streams}.values():
             mean = sum(
-                naive.stream_log_probs(
-                    slow, engine.tokenizer, stream.adapter, stream.context, drawn[:step]
+                naive.biased(
+                    naive.stream_log_probs(
+                        slow, engine.tokenizer, stream.adapter, stream.context, drawn[:step]
+                    ),
+                    request,
+                    step,
+                    ends,
                 )[token].item()
                 for step, token in enumerate(drawn)
             ) / len(drawn)
@@ -187,6 +193,7 @@ def batches(draw) -> tuple[list[Request], Sampling, int, list[int]]:
             seed=derive(draw(st.integers(0, 5)), number),
             alpha=guidance.alpha,
             adaptive=guidance.adaptive,
+            end_bias=draw(st.sampled_from([(), ((0, -3.0), (2, 1.5)), ((1, 4.0),)])),
         )
         for number in range(draw(st.integers(1, 7)))
     ]
@@ -244,6 +251,16 @@ class EngineContract:
             patch.setattr(engine, "ends", torch.tensor(ends))
             self.vary(patch, data)
             assert_exact(engine, slow, requests, sampling, self.within)
+
+    def test_a_bias_says_when_texts_end(self, engine):
+        """None before the fourth token, then every one; one request's alone."""
+        requests = [replace(each, end_bias=()) for each in many(3, gamma=0.2, eta=0.2, alpha=0.01)]
+        requests[1] = replace(requests[1], end_bias=((0, -99.0), (4, 99.0)))
+        made = engine.generate(requests, Sampling(max_new_tokens=8))
+        assert (made[1].tokens, made[1].finish_reason) == (5, "stop")
+        requests[1] = many(3)[1]
+        free = engine.generate(requests[::2], Sampling(max_new_tokens=8))
+        assert [each.text for each in free] == [each.text for each in made[::2]]
 
     def test_any_list_of_streams(self, engine, slow):
         """Positive panels, and two negatives, are only more streams."""

@@ -34,7 +34,9 @@ def test_it_generates_as_the_expert_it_was(
     assert adopted.adapter_fingerprint == fitted.adapter_fingerprint
     assert adopted.base_fingerprint == fitted.base_fingerprint
     assert (adopted.max_completion_tokens, adopted.trained_on) == (20, 0)
-    config = RunConfig(n=4, max_attempts=4, min_chars=0)
+    # Of an adopted one it is not known where the real texts end.
+    assert not adopted.end_bias and fitted.end_bias
+    config = RunConfig(n=4, max_attempts=4, min_chars=0, end_bias=False)
     runs = [
         generate(config, tiny_corpus, each, HFEngine(each.base, each.path), tmp_path / name)
         for name, each in (("a", adopted), ("b", fitted.model_copy(update={"max_new_tokens": 20})))

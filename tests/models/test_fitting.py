@@ -57,7 +57,7 @@ def test_fit_returns_what_load_reads(tiny_model: Path, tiny_corpus: Corpus, tmp_
     expert = fit(*given, on_progress=said.append)
     assert expert == Expert.load(tmp_path / "out")
     stages = dict.fromkeys(progress.stage for progress in said)
-    assert list(stages) == ["load", "evaluate", "train", "save"]
+    assert list(stages) == ["load", "evaluate", "train", "ends", "save"]
     (plan,) = (progress for progress in said if progress.memory)
     assert (plan.stage, plan.texts, plan.epochs, plan.steps) == ("load", 180, 1, 6)
     assert plan.total == max(progress.tokens for progress in said) > 0

@@ -65,6 +65,15 @@ def test_a_record_says_where_it_came_from(finished: Run) -> None:
     assert record.log_probs["positive"] is record.log_probs["contrast"] is None
 
 
+@pytest.mark.parametrize("wanted", [True, False])
+def test_texts_end_as_the_expert_has_it(tmp_path: Path, wanted: bool) -> None:
+    """Unless the run does not want it."""
+    engine, bias = stub.StubEngine(REAL), ((0, -2.0), (9, 1.0))
+    config = RunConfig(**dict(CONFIG) | {"end_bias": wanted, "n": 8})
+    generate(config, REAL, stub.StubExpert(end_bias=bias), engine, tmp_path / "run")
+    assert {request.end_bias for request in engine.requests} == {bias if wanted else ()}
+
+
 def test_panels_come_from_real_texts_and_earlier_rounds(finished: Run) -> None:
     accepted_in = {record.id: record.round for record in finished.records}
     members = [(r.round, member) for r in finished.records for member in r.panel]

@@ -64,6 +64,7 @@ def served(tiny_expert: Path) -> list[Served]:
         Expert.load(tiny_expert),
         adapted(tiny_expert, "shaped", shape={"kind": "regex", "source": PATTERN}),
         adapted(tiny_expert, "chats", prompt="{chat}"),
+        adapted(tiny_expert, "ending", end_bias=[[0, -99.0], [4, 99.0]]),
     ]
     return load(experts, REAL, ServeSettings(), spec)
 
@@ -89,6 +90,15 @@ def test_records_of_an_expert_have_its_shape(client) -> None:
     with pytest.raises(openai.BadRequestError, match="no record of that regex begins so"):
         texts(client, model="shaped", prompt="How")
     assert client.models.retrieve("shaped").steer["shape"] == "regex"
+
+
+def test_records_of_an_expert_end_as_it_has_it(client) -> None:
+    """But not those of a shape, which ends them."""
+    made = client.completions.create(model="ending", prompt="", max_tokens=60, n=3)
+    assert made.usage.completion_tokens == 3 * 5
+    assert {each.finish_reason for each in made.choices} == {"stop"}
+    choice = {"structured_outputs": {"choice": ["yes", "no"]}}
+    assert set(texts(client, model="ending", extra_body=choice)) <= {"yes", "no"}
 
 
 def test_openais_client_parses_what_it_asked_for(client) -> None:
@@ -168,7 +178,8 @@ def test_messages_are_what_an_expert_of_chats_answers(client, served: list[Serve
     found = client.chat.completions.create(messages=messages, **asked)
     engine = served[0].engine
     read = Stream("expert", 1.0, True, render_chat(engine.tokenizer, tuple(said)))
-    request = Request(0, (read,), derive(3, "record", 0))
+    bias = served[0].expert.end_bias
+    request = Request(0, (read,), derive(3, "record", 0), end_bias=bias)
     expected = engine.generate([request], Sampling(max_new_tokens=12))[0].text
     assert found.choices[0].message.content == expected
     begun = [*messages, {"role": "assistant", "content": expected[:5]}]

@@ -51,7 +51,8 @@ class Batch(Rows):
         start = 0
         for logits, table in self.reads:
             for rows, part in parts(logits, table):
-                yield slice(start + rows.start, start + rows.stop), part
+                rows = slice(start + rows.start, start + rows.stop)
+                yield rows, self.biased(rows, part, self.ends)
             start += table.shape[1]
         self.reads = []
 

@@ -149,7 +149,11 @@ class LinkedSequences(LogitsProcessor):
         places = [group.places for group in groups]
         table = rows.table(places, chain.from_iterable(places))
         rows.follow([group.written[0] for group in groups])
-        picked = [self.drawing.choose(some, part) for some, part in parts(logits, table)]
+        ends = torch.tensor(self._current().ends, device=self.device)
+        picked = [
+            self.drawing.choose(some, rows.biased(some, part, ends))
+            for some, part in parts(logits, table)
+        ]
         tokens = torch.cat([tokens for tokens, _ in picked])
         values = torch.cat([log_probs for _, log_probs in picked], dim=1).clamp(min=NEVER)
         if failed := self.drawing.failed:
