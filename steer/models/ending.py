@@ -2,8 +2,8 @@
 tokens written so far, and the bias that takes that away.
 
 An expert that was fitted on few long texts says at the end of every paragraph that the text may end
-there. Each such chance is small, and there are many before the real texts' first end. What ends a
-text says how likely: a bias on its logits changes when texts end, and little of what they say.
+there. Each such chance is small, and there are many before the real texts' first end. A bias on the
+logits of the end changes when texts end, and little of what they say.
 """
 
 from collections.abc import Iterator, Sequence

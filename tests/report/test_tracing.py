@@ -11,6 +11,7 @@ import pytest
 from steer.cli.main import main
 from steer.data.corpus import load_corpus
 from steer.engines.hf.engine import HFEngine
+from steer.engines.interface import Request
 from steer.errors import SteerError
 from steer.guidance import Shown
 from steer.models.base import load_tokenizer
@@ -55,6 +56,8 @@ def test_a_trace_says_of_each_stream_what_the_reference_says(
     data = write(made, tmp_path / "report.html", traces=2)
     expert = Expert.load(tiny_expert)
     slow, tokenizer = reference(expert.base, expert.path), load_tokenizer(expert.base)
+    biased = Request(0, (), 0, end_bias=expert.end_bias)
+    assert expert.end_bias
     records = {record.id: record for record in Run.open(made[0]).records}
     assert len(data["traces"]) == 2
     for trace in data["traces"]:
@@ -70,7 +73,8 @@ def test_a_trace_says_of_each_stream_what_the_reference_says(
         assert tokenizer.decode(ids[:-1]).strip() == record.text and trace["tokens"][-1]["end"]
         for step in (0, 1, 5, len(ids) - 1):
             for number, read in enumerate(reads.values()):
-                expected = naive.stream_log_probs(slow, tokenizer, *read, ids[:step])
+                free = naive.stream_log_probs(slow, tokenizer, *read, ids[:step])
+                expected = naive.biased(free, biased, step, [tokenizer.eos_token_id])
                 for each in trace["tokens"][step]["candidates"]:
                     assert each["streams"][number] == pytest.approx(
                         float(expected[each["id"]]), abs=1e-3
