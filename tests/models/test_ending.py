@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from steer.config import EndBias
 from steer.models.ending import end_bias
 
 
@@ -15,23 +16,27 @@ def read(lengths: list[int], hazard: float, last: float | None = None) -> list[n
     return found
 
 
-def expected(log_probs: list[np.ndarray], first: int, last: int | None) -> float:
-    return sum(np.exp(each[first:last]).sum() for each in log_probs)
+def deciles(hazard: float, bias: EndBias) -> list[int]:
+    """Tokens by which every tenth text has ended, if each ends with this probability at a token and
+    the bias is added to its log odds."""
+    added = np.zeros(3000)
+    for first, each in bias:
+        added[first:] = each
+    odds = hazard / (1 - hazard) * np.exp(added)
+    ended = 1 - np.cumprod(1 / (1 + odds))
+    return np.searchsorted(ended, np.arange(1, 10) / 10).tolist()
 
 
 @pytest.mark.parametrize("number", [12, 60, 400])
 def test_an_expert_that_ends_at_any_token_is_held_back_and_then_let_go(number: int) -> None:
-    """With the bias about so many ends are expected in each group as there are."""
+    """With the bias its texts have the real ones' lengths."""
     rng = np.random.default_rng(0)
-    lengths = sorted(rng.integers(300, 600, number).tolist())
-    log_probs = read(lengths, 0.005)
-    found = end_bias(log_probs)
-    assert found[0][0] == 0 and found[1][0] == lengths[0] and found[0][1] < -2 < 0 < found[-1][1]
-    bounds = [first for first, _ in found]
-    for (first, bias), last in zip(found, [*bounds[1:], None], strict=True):
-        ends = sum(first <= length < (last or np.inf) for length in lengths)
-        before = expected(log_probs, first, last)
-        assert abs(before * np.exp(bias) - ends) <= max(0.6, 0.6 * abs(before - ends))
+    lengths = rng.integers(300, 600, number).tolist()
+    found = end_bias(read(lengths, 0.005))
+    assert found[0][0] == 0 and found[1][0] == min(lengths) and found[0][1] < -2 < 0 < found[-1][1]
+    real = np.percentile(lengths, range(10, 100, 10)).tolist()
+    assert deciles(0.005, found) == pytest.approx(real, rel=0.05)
+    assert deciles(0.005, ()) != pytest.approx(real, rel=0.25)
 
 
 def test_none_where_texts_end_as_the_expert_has_it() -> None:
