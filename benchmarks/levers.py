@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, cast
 from unittest import mock
 
-import torch
 from rich.console import Console
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
@@ -32,9 +31,11 @@ from benchmarks.ours import PLAIN, STEER, Endless
 from benchmarks.table import Talk, keep
 from steer.config import Guidance, Sampling
 from steer.engines import scoring
+from steer.engines.hf import attention as hf_attention
 from steer.engines.hf import engine as hf
 from steer.engines.hf import lanes as hf_lanes
 from steer.engines.hf import linear as hf_adapter
+from steer.engines.hf import llama as hf_llama
 from steer.engines.hf import model as hf_model
 from steer.engines.interface import Request, Step
 from steer.guidance import steer_streams
@@ -62,7 +63,8 @@ LEVERS = (
     Lever("weights of fp16 for few rows", processor, "can_halve", lambda weight: False),
     Lever("scoring some rows at a time", scoring, "CHUNK", 1 << 40),
     Lever("only plausible tokens scored", scoring, "_plausible", lambda expert, alpha: None),
-    Lever("fused attention for few rows", hf_lanes, "FUSED_ROWS", 0),
+    Lever("kernels compiled", hf_llama, "kernels_for", lambda like: None),
+    Lever("fused attention for few rows", hf_attention, "FUSED_ROWS", 0),
     Lever("short contexts in the lanes' own caches", hf_lanes, "SHORT", 0),
     Lever("contexts shared", hf_lanes.Bank, "_group", lambda bank: _each_alone(bank)),
 )
@@ -77,12 +79,8 @@ def _merged(joint: Any, x: Tensor) -> Tensor:
     return cast(Tensor, joint.merged(x))
 
 
-def _unread(context: Any, layer: int, q: Tensor, scaling: float) -> tuple[Tensor, Tensor]:
-    return torch.zeros_like(q), q.new_zeros(q.shape[:-1], dtype=torch.float32)
-
-
-def _unread_own(q: Tensor, *others: Any) -> Tensor:
-    return q.clone()
+def _unread(bank: Any, layer: int, q: Tensor, scaling: float) -> Tensor:
+    return q.reshape(bank.count, -1).clone()
 
 
 def _no_product(joint: Any, x: Tensor) -> Tensor:
@@ -92,8 +90,7 @@ def _no_product(joint: Any, x: Tensor) -> Tensor:
 # What a step would be if a part cost nothing.
 FREE = (
     Lever("adapter", hf_adapter.Joint, "__call__", _merged),
-    Lever("panels", hf_lanes, "_read_shared", _unread),
-    Lever("own tokens", hf_lanes, "_read", _unread_own),
+    Lever("attention", hf_lanes.Bank, "_find", _unread),
     Lever("layers' products", hf_adapter.Joint, "__call__", _no_product),
 )
 

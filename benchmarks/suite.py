@@ -25,6 +25,7 @@ TARGETS = {
     "steer_over_plain_1": (">=", 0.6),
     "steer_over_plain_4": (">=", 0.6),
     "plain_over_transformers_1": (">=", 2.0),
+    "plain_int8_over_transformers_1": (">=", 2.0),
     "plain_over_llamacpp_1": (">=", 1.0),
     "steer_over_plain_llama_1b_32": (">=", 0.75),
     "steer_over_plain_llama_1b_256": (">=", 0.45),
@@ -57,6 +58,8 @@ MEANINGS = {
     "plain_over_transformers_1": "our plain sampling over Transformers generate (PEFT), 1 row",
     "plain_over_transformers_merged_1": "the same with the adapter merged",
     "plain_int8_over_plain_1": "our plain sampling, weights of int8 over those as they are, 1 row",
+    "plain_int8_over_transformers_1": "our plain sampling, weights of int8, over Transformers "
+    "generate (PEFT), 1 row",
     "plain_over_llamacpp_1": "our plain sampling, weights of int8, over llama.cpp's Q4_0, 1 row",
     "plain_over_llamacpp_q8_1": "the same over llama.cpp's Q8_0, which loses as little",
     "plain_auto_over_llamacpp_1": "the same with our weights as they are",
@@ -142,7 +145,10 @@ class Suite:
             return [], []
         ours = Ours(self.lab, Endless(self.lab.base, self.lab.adapter, dtype="int8", device="cpu"))
         sides = [Side("plain engine int8", ours.plain_engine, load)]
-        wanted = [Comparison("plain_int8_over_plain_1", "plain engine int8", "plain engine")]
+        wanted = [
+            Comparison("plain_int8_over_transformers_1", "plain engine int8", "transformers"),
+            Comparison("plain_int8_over_plain_1", "plain engine int8", "plain engine"),
+        ]
         if why := missing(self.peers.merged.config.model_type):
             self.notes["llama.cpp"] = why
             return sides, wanted

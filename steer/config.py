@@ -216,8 +216,8 @@ class RunConfig(Config):
 class Sources(Config):
     """Sources that a run read: its engine, prompt, and fingerprints. Some are a help to readers,
     and may differ when a run is resumed: the names of the base model, of the real texts' source and
-    of the expert's folder. So may `dtype` and `threads`, which rounding depends on.
-    `towards_fingerprint` is that of the texts positive panels are drawn from,
+    of the expert's folder. So may `dtype`, `threads` and `compiled`, which rounding depends
+    on. `towards_fingerprint` is that of the texts positive panels are drawn from,
     `forbid_fingerprint` that of those no record may come close to, `embedder` what selected the
     panels; None where there are none. `shape` is that of the expert's task."""
 
@@ -234,6 +234,7 @@ class Sources(Config):
     expert: str | None = None
     dtype: str | None = None
     threads: int | None = None
+    compiled: bool | None = None
     shape: Shape | None = None
 
 

@@ -24,7 +24,7 @@ import pytest
 
 from steer.data.corpus import Corpus
 from steer.models import machine, packaged
-from steer.models.cache import tokenizers_folder
+from steer.models.cache import kernels_folder, tokenizers_folder
 from tests import tiny
 
 _FOUND = machine.processor()
@@ -73,7 +73,7 @@ def _no_cache_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         packaged.packaged_model(packaged.EMBEDDED)
     folder = tmp_path_factory.mktemp("cache")
     for model in packaged.converted_models():
-        if model != tokenizers_folder():
+        if model not in (tokenizers_folder(), kernels_folder()):
             (folder / model.name).symlink_to(model)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STEER_CACHE", str(folder))

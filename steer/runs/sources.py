@@ -1,7 +1,7 @@
 """Sources that runs are made from, and which of them are part of a run's identity."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Protocol
 
 from steer.config import RunConfig, Sources
@@ -52,7 +52,7 @@ class Inputs:
             forbid=self.forbid,
         )
         how = self.engine.arithmetic
-        return read.model_copy(update={"dtype": how.dtype, "threads": how.threads})
+        return read.model_copy(update=asdict(how))
 
 
 def sources(

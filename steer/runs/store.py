@@ -32,7 +32,7 @@ from steer.version import __version__
 
 FORMAT = 1
 _IDENTITY = "run.json"
-_NAMES = ("method", "base", "real", "expert", "dtype", "threads")  # may differ
+_NAMES = ("method", "base", "real", "expert", "dtype", "threads", "compiled")  # may differ
 
 
 @dataclass(frozen=True)

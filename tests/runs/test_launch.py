@@ -74,6 +74,7 @@ def test_a_new_run_and_one_made_before_this_was_kept(tmp_path: Path) -> None:
     [
         (Arithmetic("bfloat16", 2), ["dtype float32 there and bfloat16 now"]),
         (Arithmetic("float32", 3), ["threads 2 there and 3 now"]),
+        (Arithmetic("float32", 2, True), ["compiled False there and True now"]),
         (Arithmetic("float32", 2), []),
     ],
 )

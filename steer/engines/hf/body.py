@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from steer.engines.hf.compiled import Kernels
 from steer.engines.hf.lanes import Bank, Context
 from steer.engines.hf.linear import Joint, Switch
 
@@ -18,7 +19,8 @@ class Body(Protocol):
     `kv_shape` is layers, key-value heads and their size: what a cache has for each token. `rep`
     query heads share a key-value head. There are logits for `vocab` ids, `context` is how many
     tokens the model can read, and `ends` the ids that it declares to end a text. `joints` are its
-    linear layers that can have an adapter, and `head` the one that makes the logits.
+    linear layers that can have an adapter, and `head` the one that makes the logits. With
+    `kernels` a few lanes are read by them.
     """
 
     switch: Switch
@@ -29,6 +31,7 @@ class Body(Protocol):
     ends: int | list[int] | None
     dtype: torch.dtype
     device: torch.device
+    kernels: Kernels | None
 
     @property
     def joints(self) -> list[Joint]: ...

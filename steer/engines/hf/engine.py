@@ -7,6 +7,7 @@ row's lanes go to the next waiting record at once.
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -16,9 +17,9 @@ from steer.engines.hf.beam import BeamSearch
 from steer.engines.hf.contrastive import ContrastiveSearch
 from steer.engines.hf.generation import Generation
 from steer.engines.hf.lanes import SHORT
-from steer.engines.hf.linear import COPY_SHARE
 from steer.engines.hf.live import Live
 from steer.engines.hf.model import LaneModel
+from steer.engines.hf.products import COPY_SHARE
 from steer.engines.interface import Arithmetic, Completion, Request, Step, most_streams
 from steer.engines.masks import Masks
 from steer.engines.tokens import Known, arithmetic, end_tokens
@@ -69,8 +70,10 @@ class HFEngine:
 
     @property
     def arithmetic(self) -> Arithmetic:
-        """Dtype of the weights, and on a CPU the number of threads."""
-        return arithmetic(self.lane_model.dtype, self.model.device.type)
+        """Dtype of the weights, on a CPU the number of threads, and whether kernels were
+        compiled."""
+        how = arithmetic(self.lane_model.dtype, self.model.device.type)
+        return replace(how, compiled=self.model.kernels is not None)
 
     @property
     def known(self) -> Known:

@@ -12,15 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from steer.models import machine
+from steer.engines.hf.attention import prefill, read_own, read_shared
+from steer.engines.hf.compiled import Kernels
+from steer.engines.hf.norm import Norm
 
 GROWTH = 32  # own tokens a cache grows by
 SHORT = 32  # tokens of a context that a lane keeps in its own cache
-FUSED_ROWS = 48  # query rows a key head, of all lanes
-BLOCKED = {torch.bfloat16}  # prefilled on a CPU by plain products, `BLOCK` queries at a time
-BLOCK = 128
 
 
 @dataclass
@@ -43,11 +42,7 @@ class Context:
         # it is read.
         self.keys.append(k.clone(memory_format=torch.contiguous_format))
         self.values.append(v.clone(memory_format=torch.contiguous_format))
-        if q.is_cpu and q.dtype in BLOCKED and q.shape[2] > BLOCK:
-            return _causal(q, k, v, scaling)
-        return nn.functional.scaled_dot_product_attention(
-            q, k, v, is_causal=True, scale=scaling, enable_gqa=True
-        )
+        return prefill(q, k, v, scaling)
 
 
 @dataclass
@@ -69,21 +64,35 @@ class Lane:
         """Position of the lane's next token in its text, from 0."""
         return self.length + self.beyond
 
+    @property
+    def shared(self) -> int:
+        """How many tokens it reads apart."""
+        return self.context.length if self.apart else 0
+
 
 class Bank:
     """Lanes that go through the model together, at most `room`: dense, lane i at index i, the first
     `on` of them with an adapter on and the others without; `adapters` (count,) are their numbers.
     `kv_shape` is layers, kv_heads and head_dim, `rep` query heads share a key head; the cache has
-    the device and the precision of `like`."""
+    the device and the precision of `like`. With `kernels` a few lanes are read by them, `compiled`
+    says whether in this step."""
 
-    def __init__(self, kv_shape: tuple[int, int, int], rep: int, room: int, like: Tensor) -> None:
-        self.rep = rep
+    def __init__(
+        self,
+        kv_shape: tuple[int, int, int],
+        rep: int,
+        room: int,
+        like: Tensor,
+        kernels: Kernels | None = None,
+    ) -> None:
+        self.rep, self.kernels, self.compiled = rep, kernels, False
         self.lanes: list[Lane] = []
         self.on = 0
         layers, kv_heads, head_dim = kv_shape
         self.cache = like.new_empty(layers, 2, room, kv_heads, 0, head_dim)
         self.adapters: Tensor | None = None
         self._groups: list[tuple[Context, Tensor | slice]] | None = None
+        self._contexts: tuple[Tensor, ...] | None = None
 
     @property
     def count(self) -> int:
@@ -95,7 +104,7 @@ class Bank:
         length = self.rep if apart else context.length
         lane = Lane(self.count, context, apart, length, context.length - length, int(adapter))
         self.lanes.append(lane)
-        self._groups = None
+        self._groups = self._contexts = None
         if adapter:
             first_off = self.lanes[self.on]
             if first_off is not lane:
@@ -122,7 +131,7 @@ class Bank:
     def remove(self, lane: Lane) -> None:
         """Drops `lane`; the last one of its kind and the last of all move up."""
         hole = lane.index
-        self._groups = None
+        self._groups = self._contexts = None
         if hole < self.on:
             self.on -= 1
             self._place(self.lanes[self.on], hole)
@@ -167,28 +176,62 @@ class Bank:
         seen = max(length for length, *_ in numbers) + 1
         if seen > self.cache.shape[4]:
             self._grow(self.cache.shape[4] + GROWTH)
-        slots, positions, self.adapters = torch.tensor(numbers, device=device).T
-        hidden = torch.arange(seen, device=device) > slots.unsqueeze(-1)
-        mask = torch.zeros(hidden.shape, device=device).masked_fill_(hidden, -torch.inf)
+        slots, positions, self.adapters = torch.tensor(numbers, device=device).T.contiguous()
+        tokens = [lane.length + 1 + lane.shared for lane in self.lanes]
+        kernels = self.kernels if self.kernels and self.kernels.take(self.count) else None
+        self.compiled = kernels is not None
+        self.few = kernels is not None and kernels.attend_to(sum(tokens), self.cache.shape[5])
+        if self.compiled:
+            self.write, self.places = self.cache.unbind(), slots
+        else:
+            self._aim(slots)
+        if self.few:
+            self._tell(max(tokens))
+        else:
+            self._see(slots, seen)
+        for lane in self.lanes:
+            lane.length += 1
+        return positions
+
+    def _tell(self, longest: int) -> None:
+        """Decides what `Kernels.attend` is told: where each lane's own tokens are and how many it
+        reads apart, at most `longest` in all, and where those are."""
+        slots = [(lane.apart * self.rep, lane.length + 1, lane.shared) for lane in self.lanes]
+        self.longest, self.about = longest, torch.tensor(slots)
+        if self._contexts is None:
+            addresses = [
+                [
+                    (each[layer].data_ptr() if lane.apart else 0)
+                    for lane in self.lanes
+                    for each in (lane.context.keys, lane.context.values)
+                ]
+                for layer in range(len(self.cache))
+            ]
+            self._contexts = torch.tensor(addresses).unbind()
+
+    def _aim(self, slots: Tensor) -> None:
+        """Decides where PyTorch's operators put new keys and values."""
+        layers, two, lanes, heads, own, dim = self.cache.shape
+        self.write = self.cache.view(layers, -1, dim).unbind()
+        places = torch.arange(two * lanes * heads, device=slots.device).view(two, lanes, heads)
+        self.places = (places[:, : self.count] * own + slots[:, None]).flatten()
+
+    def _see(self, slots: Tensor, seen: int) -> None:
+        """Decides what they see, of at most `seen` slots a lane."""
+        hidden = torch.arange(seen, device=slots.device) > slots.unsqueeze(-1)
+        mask = torch.zeros(hidden.shape, device=slots.device).masked_fill_(hidden, -torch.inf)
         self.mask = mask[:, None, None, :]
         # A view a layer, made here for all of them at once, as each costs its call.
-        layers, two, lanes, heads, own, dim = self.cache.shape
         self.read = self.cache[:, :, : self.count, :, :seen].flatten(0, 1).unbind()
-        self.write = self.cache.view(layers, -1, dim).unbind()
-        places = torch.arange(two * lanes * heads, device=device).view(two, lanes, heads)
-        self.places = (places[:, : self.count] * own + slots[:, None]).flatten()
         if self._groups is None:
             self._groups = self._group()
         if self._groups:
             # Each query head has a slot of its own, whose score every layer sets.
-            self.mask = self.mask.repeat(1, heads, self.rep, 1)
+            self.mask = self.mask.repeat(1, self.cache.shape[3], self.rep, 1)
             first = self.mask[..., : self.rep]
             for _, members in self._groups:
                 first[members] = -torch.inf
             self.shared_scores = first.diagonal(dim1=-2, dim2=-1)
-        for lane in self.lanes:
-            lane.length += 1
-        return positions
 
     def _group(self) -> list[tuple[Context, Tensor | slice]]:
         """Groups the lanes by the context that they read apart."""
@@ -212,72 +255,37 @@ class Bank:
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float) -> Tensor:
         """Computes attention of one new token a lane: q (count, heads, 1, head_dim), k and v with
         kv_heads; returns the shape of q."""
-        kv_heads, dim = k.shape[1], k.shape[3]
-        self.write[layer].index_copy_(0, self.places, torch.cat((k, v)).view(-1, dim))
-        # Query heads that share a key head become rows of one matrix product.
-        grouped = q.reshape(self.count, kv_heads, -1, dim)
+        self.write[layer].index_copy_(0, self.places, torch.cat((k, v)).view(-1, k.shape[3]))
+        return self._find(layer, q, scaling).view(q.shape)
+
+    def attend_compiled(
+        self,
+        layer: int,
+        heads: Tensor,
+        rotation: tuple[Tensor, Tensor],
+        norms: tuple[Norm | None, Norm | None],
+        scaling: float,
+    ) -> Tensor:
+        """The same for heads (count, width) as `Kernels.place` reads them; returns (count, heads *
+        head_dim)."""
+        assert self.kernels
+        q = self.kernels.place(heads, rotation, norms, self.places, self.write[layer])
+        return self._find(layer, q, scaling)
+
+    def _find(self, layer: int, q: Tensor, scaling: float) -> Tensor:
+        """What the queries of `count` lanes find in the caches, (count, heads * head_dim)."""
+        if self.few:
+            assert self.kernels and self._contexts
+            return self.kernels.attend(
+                q, self.about, self._contexts[layer], self.write[layer], self.longest, scaling
+            )
         keys, values = self.read[2 * layer : 2 * layer + 2]
+        # Query heads that share a key head become rows of one matrix product.
+        grouped = q.reshape(self.count, keys.shape[1], -1, q.shape[-1])
         for context, lanes in self._groups or ():
             rows = grouped[lanes].transpose(0, 1)
-            shared, total = _read_shared(context, layer, rows, scaling)
+            k, v = context.keys[layer], context.values[layer]
+            shared, total = read_shared(rows, k, v, scaling)
             values[lanes, :, : self.rep] = shared.transpose(0, 1)
             self.shared_scores[lanes] = total.transpose(0, 1)
-        return _read(grouped, keys, values, scaling, self.mask).view(q.shape)
-
-
-def _causal(q: Tensor, k: Tensor, v: Tensor, scaling: float) -> Tensor:
-    """Causal self-attention, (1, heads, length, head_dim): a block of queries sees the keys up to
-    its own end. In bf16 these products take half the time of PyTorch's fused kernel."""
-    kv_heads, length, dim = k.shape[1:]
-    grouped, out = (q * scaling).view(kv_heads, -1, length, dim), torch.empty_like(q)
-    read = out.view(grouped.shape)
-    hidden = q.new_full((BLOCK, BLOCK), -torch.inf).triu(1)
-    for start in range(0, length, BLOCK):
-        end = min(start + BLOCK, length)
-        rows = grouped[:, :, start:end]
-        keys, values = k[0, :, :end].contiguous(), v[0, :, :end]  # see `_scores`
-        scores = rows.flatten(1, 2) @ keys.transpose(1, 2)
-        scores.view(*rows.shape[:3], end)[..., start:] += hidden[: end - start, : end - start]
-        read[:, :, start:end] = (scores.softmax(dim=-1) @ values).view(rows.shape)
-    return out
-
-
-def _read_shared(context: Context, layer: int, q: Tensor, scaling: float) -> tuple[Tensor, Tensor]:
-    """Computes attention of q (kv_heads, lanes, rep, head_dim) over a context, for all lanes at
-    once, and the log-sum-exp of the scores (kv_heads, lanes, rep) in fp32.
-
-    PyTorch's fused kernel gives both. Otherwise the log-sum-exp is a token's score less the log of
-    its weight: of the likeliest, which has the largest of both, and no rounding error for a weight.
-    """
-    k, v = context.keys[layer], context.values[layer]
-    rows = q.reshape(1, len(q), -1, q.shape[-1])
-    if _is_fused(rows):
-        out, total = machine.fused_attention(rows, k, v, scaling)
-    else:
-        scores = _scores(rows, k, scaling)
-        weights = scores.softmax(dim=-1)
-        out, total = weights.to(q.dtype) @ v, scores.amax(dim=-1) - weights.amax(dim=-1).log()
-    return out.view(q.shape), total.view(q.shape[:-1])
-
-
-def _read(q: Tensor, k: Tensor, v: Tensor, scaling: float, mask: Tensor) -> Tensor:
-    """Attention of q (batch, kv_heads, rows, head_dim) over k and v (batch, kv_heads, length,
-    head_dim), with `mask` added to the scores."""
-    if _is_fused(q):
-        return machine.fused_attention(q, k, v, scaling, mask)[0]
-    scores = _scores(q, k, scaling).add_(mask)
-    return scores.softmax(dim=-1).to(q.dtype) @ v
-
-
-def _is_fused(q: Tensor) -> bool:
-    """Whether PyTorch's fused kernel for CPUs reads for q (batch, kv_heads, rows, head_dim): for
-    many rows plain products are faster (docs/performance.md)."""
-    small = q.is_cpu and len(q) * q.shape[2] <= FUSED_ROWS
-    return small and q.dtype in machine.processor().fused
-
-
-def _scores(q: Tensor, k: Tensor, scaling: float) -> Tensor:
-    """Attention scores of each of q's rows with each of the keys, in fp32."""
-    # A CPU's product copies keys that have gaps between lanes, element by element if transposed.
-    k = k.contiguous() if k.is_cpu else k
-    return ((q * scaling) @ k.transpose(-1, -2)).float()
+        return read_own(grouped, keys, values, scaling, self.mask).reshape(self.count, -1)

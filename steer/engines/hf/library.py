@@ -15,8 +15,10 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
 
+from steer.engines.hf.compiled import Kernels
 from steer.engines.hf.lanes import Bank, Context
-from steer.engines.hf.linear import Joint, Layer, Product, Single, Switch, pick_product
+from steer.engines.hf.linear import Joint, Layer, Single, Switch
+from steer.engines.hf.products import Product, pick_product
 from steer.errors import SteerError
 from steer.models import machine
 from steer.models.base import attach_adapter, context_length
@@ -38,6 +40,7 @@ class Library:
                 "the hf engine needs a model that does (Llama, Qwen, Mistral, ...)"
             )
         self.module, self.dtype, self.device = module, module.dtype, module.device
+        self.kernels: Kernels | None = None  # Transformers is between the products
         parameters = sum(each.numel() for each in module.parameters())
         product = pick_product(dtype, next(module.parameters()), parameters)
         self.switch = join(module, adapters, product)

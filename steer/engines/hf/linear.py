@@ -14,173 +14,26 @@ unfolds them costs a few rows half as much as a small product.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from steer.models import machine
-from steer.models.base import INT8
-
-COPY_SHARE = 1 / 20
-"""Share of the memory for a second copy of the weights."""
-
-HALF_BYTES = 2
-"""Bytes of a weight of fp16."""
+from steer.engines.hf.compiled import Kernels
+from steer.engines.hf.products import Int4Product, Product, QuickInt8Product, SmallProduct
 
 
 class Switch:
     """State of the adapters in the next forward pass: one is on for the first `on` rows; with
     `merged` for all of them, from weights that have the adapter added in. Where there are several,
-    `numbers` (rows,) says which: the first is 1, and 0 is none."""
+    `numbers` (rows,) says which: the first is 1, and 0 is none. With `compiled` the `kernels` may
+    compute."""
 
     on = 0
     merged = False
     numbers: Tensor | None = None
 
-
-class Product:
-    """x -> weight x + bias, for x (rows, in) and `weight` (out, in). The columns of an adapter,
-    `up` (out, ranks), stand beside the weight's.
-
-    PyTorch's CPU kernels reorder bf16 weights at every call; for few rows that takes longer than
-    the product. Where the processor can, they are reordered once, as PyTorch's compiler does it:
-    by the first call, as weights that are only merged with an adapter are never called.
-    `rounds` says whether a weight's rows lose what is small beside their largest value, and
-    `merges` whether an adapter may be added into the weight.
-    """
-
-    rounds, merges = False, True
-    packed = False
-
-    def __init__(self, weight: Tensor, bias: Tensor | None, up: Tensor | None = None) -> None:
-        self.weight, self.bias = _beside(weight, up), bias
-        self.packs = machine.can_pack(self.weight)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        if self.packs and not self.packed:
-            self.weight, self.packed = machine.pack(self.weight), True
-        if self.packed:
-            return machine.packed_linear(x, self.weight, self.bias)
-        return nn.functional.linear(x, self.weight, self.bias)
-
-    def with_low(self, x: Tensor, low: Tensor) -> Tensor:
-        """Multiplies x by the weight and `low` (rows, ranks) by `up`."""
-        return self(torch.cat((x, low), dim=1))
-
-    def reads_half(self, x: Tensor) -> bool:
-        """Whether a product with x reads weights of fp16 (see `HalfProduct`)."""
-        return False
-
-    @classmethod
-    def of(cls, weight: Tensor) -> "type[Product]":
-        """The kind of product for this weight, where this kind is wanted."""
-        return cls
-
-    @property
-    def dense(self) -> Tensor:
-        """The weight (out, in) as it came, and `up` beside it."""
-        return self.weight.to_dense() if self.packed else self.weight
-
-
-def _beside(weight: Tensor, up: Tensor | None) -> Tensor:
-    return weight if up is None else torch.cat((weight, up), dim=1)
-
-
-class SmallProduct(Product):
-    """The same for a matrix of an adapter. In bf16 PyTorch's kernels for CPUs take longer to start
-    than such a product takes, so few rows are multiplied in fp32."""
-
-    turned: Tensor | None = None
-
-    def __call__(self, x: Tensor) -> Tensor:
-        if not self.packs or len(x) > machine.FEW_ROWS:
-            return super().__call__(x)
-        if self.turned is None:
-            self.turned = self.dense.float().t().contiguous()
-        return (x.float() @ self.turned).to(x.dtype)
-
-
-class HalfProduct(Product):
-    """The same, for weights of fp32 that fp16 holds: few rows read half as many bytes, from a copy
-    that the first of them makes. Without AVX-512, PyTorch's products of two to a dozen rows in fp32
-    take twice as long as those of one; these do not."""
-
-    half: tuple[Any, int] | None = None
-
-    def __init__(self, weight: Tensor, bias: Tensor | None, up: Tensor | None = None) -> None:
-        super().__init__(weight, bias, up)
-        self.halves = machine.can_halve(weight)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        if not self.reads_half(x):
-            return super().__call__(x)
-        assert self.half is not None
-        return machine.half_linear(x, *self.half)
-
-    def reads_half(self, x: Tensor) -> bool:
-        if not self.halves or len(x) > machine.FEW_ROWS:
-            return False
-        if self.half is None:
-            self.half = machine.to_half(self.weight, self.bias)
-            self.halves = self.half is not None
-        return self.halves
-
-
-class Int8Product(Product):
-    """The same with the weight in int8, a quarter of what fp32 reads from memory."""
-
-    rounds = True
-
-    def __init__(self, weight: Tensor, bias: Tensor | None, up: Tensor | None = None) -> None:
-        whole = _beside(weight, up)
-        self.weight, self.scales = machine.to_int8(whole)
-        self.bias, self.columns, self.dtype = bias, whole.shape[1], whole.dtype
-
-    def __call__(self, x: Tensor) -> Tensor:
-        product = machine.int8_linear(x, self.weight, self.scales)
-        return product if self.bias is None else product + self.bias
-
-    @property
-    def dense(self) -> Tensor:
-        """The weight (out, in), as it was rounded."""
-        return machine.from_int8(self.weight, self.scales, self.columns).to(self.dtype)
-
-
-class QuickInt8Product(Int8Product):
-    """The same where there is memory for what was rounded in the usual dtype too, which more rows
-    read; and in int4 where that loses no more."""
-
-    def __init__(self, weight: Tensor, bias: Tensor | None, up: Tensor | None = None) -> None:
-        super().__init__(weight, bias, up)
-        self.many, self.few = Product(self.dense, bias), machine.rounded_rows(weight)
-
-    @classmethod
-    def of(cls, weight: Tensor) -> type[Product]:
-        return Int4Product if machine.is_int4(weight) else cls
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return self.many(x) if len(x) > self.few else super().__call__(x)
-
-
-class Int4Product(Product):
-    """The same for a weight that was stored in four bits, of which few rows read an eighth of what
-    fp32 reads. An adapter's columns are there twice, so that they keep eight."""
-
-    merges = False
-
-    def __init__(self, weight: Tensor, bias: Tensor | None, up: Tensor | None = None) -> None:
-        self.quarter, self.scales, rounded = machine.to_int4(weight, up)
-        super().__init__(rounded.to(weight.dtype), bias)
-        self.outputs, self.few = len(weight), machine.rounded_rows(weight)
-
-    def __call__(self, x: Tensor, low: Tensor | None = None) -> Tensor:
-        if len(x) > self.few:
-            return super().__call__(x if low is None else torch.cat((x, low), dim=1))
-        product = machine.int4_linear(x, self.quarter, self.scales, self.outputs, low)
-        return product if self.bias is None else product + self.bias
-
-    with_low = __call__
+    def __init__(self, kernels: Kernels | None = None) -> None:
+        self.kernels, self.compiled = kernels, False
 
 
 class Single(nn.Module):
@@ -230,6 +83,7 @@ class Joint:
         down = torch.cat(downs) if downs else weight[:0]
         small = QuickInt8Product if product is Int4Product else SmallProduct
         self.down = small(down, None) if len(down) else None
+        self.first = down.contiguous() if switch.kernels and len(downs) == 1 else None
         up = torch.cat(ups, dim=1) if self.down else None
         self.both = product(weight, _bias(layers), up)
         ranks = torch.tensor([len(each) for each in downs], device=down.device)
@@ -255,6 +109,10 @@ class Joint:
             return self.merged(x)
         if not self.down:
             return self.both(x)
+        if self.first is not None and self._compiles(x):
+            assert self.switch.kernels
+            on, both = self.switch.on, self.both
+            return both.read(self.switch.kernels.beside(x, self.first, on, both.group, both.copies))
         low = self.down(x)
         if self.switch.on < len(low):
             low[self.switch.on :].zero_()
@@ -262,6 +120,11 @@ class Joint:
             assert self.switch.numbers is not None
             low.masked_fill_(self.switch.numbers.unsqueeze(1) != self.owners, 0.0)
         return self.both.with_low(x, low)
+
+    def _compiles(self, x: Tensor) -> bool:
+        """Whether kernels multiply the adapter's first matrices with x."""
+        switch = self.switch
+        return switch.compiled and switch.kernels is not None and switch.kernels.adapt(x.shape[0])
 
     def merge(self) -> None:
         """Keeps a second copy of the weights, with the adapter added in; once. None where it may
@@ -292,13 +155,3 @@ def _bias(layers: Sequence[Layer]) -> Tensor | None:
     return torch.cat(
         [zero if x.bias is None else x.bias for x, zero in zip(layers, zeros, strict=True)]
     )
-
-
-def pick_product(dtype: str, like: Tensor, parameters: int) -> type[Product]:
-    """The kind of product that is fastest with weights such as `like`, as far as there is memory
-    for it beside so many `parameters`; that of int8 where it is asked for."""
-    room = COPY_SHARE * machine.total_memory(like.device)
-    if dtype == INT8:
-        return QuickInt8Product if like.itemsize * parameters <= room else Int8Product
-    fits = HALF_BYTES * parameters <= room
-    return HalfProduct if machine.can_halve(like) and fits else Product

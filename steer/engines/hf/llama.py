@@ -9,8 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from steer.engines.hf.compiled import kernels_for
 from steer.engines.hf.lanes import Bank, Context
-from steer.engines.hf.linear import Joint, Layer, Product, Single, Switch, pick_product
+from steer.engines.hf.linear import Joint, Layer, Single, Switch
+from steer.engines.hf.norm import Norm
+from steer.engines.hf.products import Product, pick_product
 from steer.models.llama import (
     BEFORE,
     BETWEEN,
@@ -27,29 +30,6 @@ from steer.models.llama import (
     layer_path,
     read_low_rank,
 )
-
-FEW_NORMED = 3
-"""Rows up to which the norm of x beside -x is faster."""
-
-
-class Norm:
-    """Root-mean-square norm of the last dimension of x, times a weight (width,); after Zhang and
-    Sennrich 2019, arXiv 1910.07467, equation 4.
-
-    PyTorch computes it on CPUs by eight operations, and a layer norm by one. x beside -x has mean 0
-    and the mean square of x, so its layer norm begins with what is wanted.
-    """
-
-    def __init__(self, weight: Tensor, eps: float) -> None:
-        self.weight, self.eps = weight, eps
-        self.twice = weight.repeat(2) if weight.is_cpu else None
-
-    def __call__(self, x: Tensor) -> Tensor:
-        if self.twice is None or x.dim() > 2 or len(x) > FEW_NORMED:
-            return nn.functional.rms_norm(x, self.weight.shape, self.weight, self.eps)
-        both = torch.cat((x, -x), dim=1)
-        normed = nn.functional.layer_norm(both, self.twice.shape, self.twice, None, self.eps)
-        return normed[:, : x.shape[1]]
 
 
 @dataclass(frozen=True)
@@ -126,7 +106,8 @@ class LlamaBody:
 
     def __init__(self, model: Llama, adapters: Sequence[LowRank], dtype: str, like: Tensor) -> None:
         shape = self.shape = model.shape
-        self.dtype, self.device, self.switch = like.dtype, like.device, Switch()
+        self.dtype, self.device, self.kernels = like.dtype, like.device, kernels_for(like)
+        self.switch = Switch(self.kernels)
         self.kv_shape = (shape.layers, shape.kv_heads, shape.head_dim)
         self.rep = shape.heads // shape.kv_heads
         self.vocab, self.context, self.ends = shape.vocab, shape.context, shape.ends
@@ -152,15 +133,38 @@ class LlamaBody:
         """Computes logits (lanes, vocab) after the last of `tokens` (lanes, length)."""
         cos, sin = self._rotation(positions)
         x = nn.functional.embedding(tokens.flatten(), self.embedding)
-        for number, block in enumerate(self.blocks):
-            x = x + self._attend(number, block, block.before(x), read, cos, sin)
-            gate, up = block.gates(block.between(x)).chunk(2, dim=1)
-            x = x + block.down(nn.functional.silu(gate).mul_(up))
+        self.switch.compiled = isinstance(read, Bank) and read.compiled
+        if isinstance(read, Bank) and read.compiled:
+            x = self._compiled(x, read, cos, sin)
+        else:
+            x = self._layers(x, read, cos, sin)
         if self._keep:
             x = self.last_norm(x)
             self._keep(x.view(*tokens.shape, -1))
             return self._logits(_last(x, tokens))
         return self._logits(self.last_norm(_last(x, tokens)))
+
+    def _layers(self, x: Tensor, read: Context | Bank, cos: Tensor, sin: Tensor) -> Tensor:
+        """Takes x (lanes * length, width) through all layers."""
+        for number, block in enumerate(self.blocks):
+            x = x + self._attend(number, block, block.before(x), read, cos, sin)
+            gate, up = block.gates(block.between(x)).chunk(2, dim=1)
+            x = x + block.down(nn.functional.silu(gate).mul_(up))
+        return x
+
+    def _compiled(self, x: Tensor, read: Bank, cos: Tensor, sin: Tensor) -> Tensor:
+        """The same for one token a lane, x (lanes, width), by kernels between the products."""
+        assert read.kernels
+        kernels, more, scaling = read.kernels, None, self.shape.head_dim**-0.5
+        for number, block in enumerate(self.blocks):
+            heads = block.reads(kernels.add_norm(x, more, block.before))
+            norms = block.queries, block.keys
+            found = read.attend_compiled(number, heads, (cos, sin), norms, scaling)
+            more = block.output(found)
+            both = block.gates(kernels.add_norm(x, more, block.between))
+            more = block.down(kernels.silu_times(both))
+        assert more is not None
+        return x.add_(more)
 
     def _logits(self, states: Tensor) -> Tensor:
         logits: Tensor = self.head(states)

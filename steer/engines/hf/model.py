@@ -72,7 +72,7 @@ class LaneModel:
     def bank(self, room: int) -> Bank:
         """Makes an empty bank for `room` lanes of this model."""
         like = torch.empty(0, dtype=self.body.dtype, device=self.device)
-        return Bank(self.body.kv_shape, self.body.rep, room, like)
+        return Bank(self.body.kv_shape, self.body.rep, room, like, self.body.kernels)
 
     def forward(
         self, tokens: Tensor, positions: Tensor, read: Context | Bank, adapted: int

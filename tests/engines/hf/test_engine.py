@@ -12,10 +12,11 @@ from safetensors.torch import load_file, save_file
 from transformers import GraniteConfig, GraniteForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from steer.config import Guidance, Sampling
+from steer.engines.hf import attention as hf_attention
 from steer.engines.hf import lanes as hf_lanes
 from steer.engines.hf.engine import HFEngine
 from steer.engines.hf.library import Library, join, pack
-from steer.engines.hf.linear import Int4Product, Int8Product, QuickInt8Product
+from steer.engines.hf.products import Int4Product, Int8Product, QuickInt8Product
 from steer.engines.interface import Request
 from steer.engines.live import Order
 from steer.errors import SteerError
@@ -60,9 +61,9 @@ def slow(tiny_model, adapter):
 class TestContract(EngineContract):
     def vary(self, patch, data):
         """Either way of attending, and of keeping a context: in each lane's cache, or apart."""
-        patch.setattr(hf_lanes, "FUSED_ROWS", data.draw(st.sampled_from([0, 48])))
-        patch.setattr(hf_lanes, "BLOCKED", data.draw(st.sampled_from([set(), {torch.float32}])))
-        patch.setattr(hf_lanes, "BLOCK", data.draw(st.sampled_from([1, 7, 128])))
+        patch.setattr(hf_attention, "FUSED_ROWS", data.draw(st.sampled_from([0, 48])))
+        patch.setattr(hf_attention, "BLOCKED", data.draw(st.sampled_from([set(), {torch.float32}])))
+        patch.setattr(hf_attention, "BLOCK", data.draw(st.sampled_from([1, 7, 128])))
         patch.setattr(hf_lanes, "SHORT", data.draw(st.sampled_from([0, 8, 32, 400])))
 
 

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steer.engines.hf import lanes as hf_lanes
+from steer.engines.hf import attention as hf_attention
 from steer.engines.hf.lanes import SHORT, Bank, Context, Lane
 
 
@@ -51,11 +51,11 @@ def test_only_long_contexts_are_read_apart():
 @pytest.mark.parametrize("block", [1, 7, 20, 128])
 def test_a_prefill_in_blocks_sees_no_later_token(monkeypatch, block):
     """Against PyTorch's own attention."""
-    monkeypatch.setattr(hf_lanes, "BLOCK", block)
+    monkeypatch.setattr(hf_attention, "BLOCK", block)
     numbers = torch.Generator().manual_seed(0)
     q, k, v = (torch.randn(1, heads, 20, 8, generator=numbers) for heads in (6, 2, 2))
     found = []
     for blocked in (set(), {torch.float32}):
-        monkeypatch.setattr(hf_lanes, "BLOCKED", blocked)
+        monkeypatch.setattr(hf_attention, "BLOCKED", blocked)
         found.append(Context(20).attend(0, q, k, v, 0.3))
     torch.testing.assert_close(*found)

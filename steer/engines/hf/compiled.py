@@ -1,0 +1,283 @@
+"""What stands between the products of a decoding step, compiled for this processor: three calls a
+layer instead of some thirty (`between.c`).
+
+It is compiled where there is a C compiler, once, into the user's cache. Without one nothing is
+missing: PyTorch's operators do the same, and a few rows take longer.
+"""
+
+import ctypes
+import hashlib
+import logging
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from steer.engines.hf.norm import Norm
+from steer.models.cache import kernels_folder
+
+log = logging.getLogger(__name__)
+
+COMPILER = "STEER_COMPILER"
+"""The variable that names a C compiler; empty, there is none."""
+
+MOST_LANES, MOST_TOKENS, MOST_ADAPTED = 512, 4096, 12
+"""Lanes up to which a step is faster with these, tokens of all lanes up to which attention is, and
+lanes up to which an adapter's first products are: for one thread, as the kernels have one and
+PyTorch's operators have all."""
+
+_WIDTH = 16  # numbers that the kernels' attention sums side by side
+
+_SOURCE = Path(__file__).with_name("between.c")
+_DEFINED = {torch.float32: (), torch.bfloat16: ("-DBF16",)}
+# No option changes a result but in the last bits; those of -ffast-math would lose NaN, and change
+# how the whole process rounds.
+_OPTIONS = (
+    "-O3",
+    "-shared",
+    "-fPIC",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fno-signed-zeros",
+    "-fassociative-math",
+)
+# What PyTorch's own kernels use, which the environment may limit (ATEN_CPU_CAPABILITY).
+_PROCESSORS = {"AVX512": ("-march=x86-64-v4",), "AVX2": ("-march=x86-64-v3",)}
+_SECONDS = 60
+
+_POINTER, _COUNT, _REAL = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
+_ARGUMENTS = {
+    "add_norm": [_POINTER] * 3 + [_REAL] + [_COUNT] * 2 + [_POINTER],
+    "beside": [_POINTER] * 2 + [_COUNT] * 6 + [_POINTER],
+    "silu_times": [_POINTER] + [_COUNT] * 2 + [_POINTER],
+    "place": [_POINTER] * 4 + [_REAL, _POINTER, _REAL, _POINTER] + [_COUNT] * 5 + [_POINTER] * 3,
+    "attend": [_POINTER] * 5 + [_COUNT] * 5 + [_REAL] + [_POINTER] * 2,
+}
+
+
+class Kernels:
+    """The compiled functions, for tensors of one dtype on a CPU."""
+
+    def __init__(self, library: Path) -> None:
+        functions = ctypes.CDLL(str(library))
+        for name, arguments in _ARGUMENTS.items():
+            function = getattr(functions, name)
+            function.argtypes, function.restype = arguments, None
+        self._add_norm, self._beside = functions.add_norm, functions.beside
+        self._silu_times, self._place = functions.silu_times, functions.place
+        self._attend = functions.attend
+
+    def take(self, lanes: int) -> bool:
+        """Whether they are the faster way for so many lanes."""
+        return lanes * torch.get_num_threads() <= MOST_LANES
+
+    def attend_to(self, tokens: int, dim: int) -> bool:
+        """The same for their attention to so many tokens, in heads of size `dim`."""
+        return tokens * torch.get_num_threads() <= MOST_TOKENS and dim % _WIDTH == 0
+
+    def adapt(self, rows: int) -> bool:
+        """The same for an adapter's first products."""
+        return rows * torch.get_num_threads() <= MOST_ADAPTED
+
+    def beside(self, x: Tensor, down: Tensor, on: int, group: int, copies: int) -> Tensor:
+        """x (rows, width), and `copies` times beside it what the matrix `down` (ranks, width) makes
+        of its first `on` rows, each filled up to a multiple of `group`."""
+        x, (rows, width), ranks = x.contiguous(), x.shape, down.shape[0]
+        out = x.new_empty(rows, width + -width % group + copies * (ranks + -ranks % group))
+        self._beside(
+            x.data_ptr(), down.data_ptr(), rows, width, ranks, on, group, copies, out.data_ptr()
+        )
+        return out
+
+    def add_norm(self, x: Tensor, more: Tensor | None, norm: Norm) -> Tensor:
+        """Adds `more` to x (rows, width) in place, and norms the sum."""
+        out, more = torch.empty_like(x), None if more is None else more.contiguous()
+        self._add_norm(
+            x.data_ptr(),
+            None if more is None else more.data_ptr(),
+            norm.weight.data_ptr(),
+            norm.eps,
+            *x.shape,
+            out.data_ptr(),
+        )
+        return out
+
+    def silu_times(self, both: Tensor) -> Tensor:
+        """silu(gate) * up (rows, width), for gates and ups side by side, (rows, 2 * width)."""
+        both, width = both.contiguous(), both.shape[1] // 2
+        out = both.new_empty(len(both), width)
+        self._silu_times(both.data_ptr(), len(both), width, out.data_ptr())
+        return out
+
+    def place(
+        self,
+        heads: Tensor,
+        rotation: tuple[Tensor, Tensor],
+        norms: tuple[Norm | None, Norm | None],
+        slots: Tensor,
+        cache: Tensor,
+    ) -> Tensor:
+        """Reads the next token of each lane: `heads` (lanes, (queries + 2 * pairs) * head_dim), its
+        queries, keys and values. Keys, with their rotary embedding, and values go to the lanes'
+        `slots` (lanes,) in a layer's `cache` (2, room, pairs, own, head_dim). Returns the queries
+        with theirs, (lanes, queries, head_dim). `rotation` are cosines and sines, (lanes,
+        head_dim); `norms` those of queries and keys, if any."""
+        heads, (lanes, width) = heads.contiguous(), heads.shape
+        _, _, pairs, own, dim = cache.shape
+        queries = width // dim - 2 * pairs
+        out = heads.new_empty(lanes, queries, dim)
+        (cos, sin), keys, both = rotation, cache.data_ptr(), cache.itemsize * cache.stride(0)
+        self._place(
+            heads.data_ptr(),
+            cos.data_ptr(),
+            sin.data_ptr(),
+            *_of(norms[0]),
+            *_of(norms[1]),
+            slots.data_ptr(),
+            lanes,
+            queries,
+            pairs,
+            dim,
+            own,
+            keys,
+            keys + both,
+            out.data_ptr(),
+        )
+        return out
+
+    def attend(
+        self, q: Tensor, about: Tensor, contexts: Tensor, cache: Tensor, tokens: int, scaling: float
+    ) -> Tensor:
+        """Attention of the queries q (lanes, queries, head_dim) from `place`: over the lanes' own
+        slots in `cache`, from a first to a last, and over contexts that are elsewhere, at most
+        `tokens` together. `about` (lanes, 3) is a lane's first slot, how many it has, and the
+        tokens of its context; `contexts` (lanes, 2) the addresses of that one's keys and values in
+        this layer, each (pairs, tokens, head_dim). Returns (lanes, queries * head_dim)."""
+        lanes, queries, dim = q.shape
+        _, _, pairs, own, _ = cache.shape
+        each, keys, both = queries // pairs, cache.data_ptr(), cache.itemsize * cache.stride(0)
+        out = q.new_empty(lanes, queries * dim)
+        work = torch.empty(each * (2 * dim + tokens))
+        self._attend(
+            q.data_ptr(),
+            about.data_ptr(),
+            contexts.data_ptr(),
+            keys,
+            keys + both,
+            lanes,
+            pairs,
+            each,
+            dim,
+            own,
+            scaling,
+            work.data_ptr(),
+            out.data_ptr(),
+        )
+        return out
+
+
+def _of(norm: Norm | None) -> tuple[int | None, float]:
+    return (norm.weight.data_ptr(), norm.eps) if norm else (None, 0.0)
+
+
+def kernels_for(like: Tensor) -> Kernels | None:
+    """The kernels for tensors such as `like`; None where they cannot be compiled, or PyTorch's
+    operators say something else."""
+    return _kernels(like.dtype) if like.is_cpu and like.dtype in _DEFINED else None
+
+
+@cache
+def _kernels(dtype: torch.dtype) -> Kernels | None:
+    command = _command(dtype)
+    if not command:
+        return None
+    try:
+        kernels = Kernels(_compiled(command))
+    except (OSError, AttributeError, subprocess.SubprocessError) as error:
+        log.debug("a few rows are not decoded by compiled kernels: %s", error)
+        return None
+    return kernels if _agree(kernels, dtype) else None
+
+
+def _command(dtype: torch.dtype) -> Sequence[str]:
+    """The compiler with its options; nothing where there is none."""
+    named = os.environ.get(COMPILER)
+    known = ("cc", "gcc", "clang") if named is None else (named,)
+    compiler = next((found for name in known if name and (found := shutil.which(name))), None)
+    if not compiler or sys.platform == "win32":
+        return ()
+    processor = _PROCESSORS.get(torch.backends.cpu.get_cpu_capability(), ())
+    return (compiler, *_OPTIONS, *processor, *_DEFINED[dtype])
+
+
+def _compiled(command: Sequence[str]) -> Path:
+    """The library that `command` makes of the source, from the cache if it is there. Raises
+    `OSError` or `SubprocessError` where it cannot be made, or others may write to the cache."""
+    source = _SOURCE.read_bytes()
+    digest = hashlib.sha256(repr(command).encode() + source).hexdigest()[:32]
+    folder = kernels_folder()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _require_own(folder)
+    library = folder / f"{digest}.so"
+    if not library.exists():
+        with tempfile.TemporaryDirectory(dir=folder) as temporary:
+            made = Path(temporary) / library.name
+            subprocess.run(
+                [*command, str(_SOURCE), "-o", str(made), "-lm"],
+                check=True,
+                capture_output=True,
+                timeout=_SECONDS,
+            )
+            os.replace(made, library)
+    return library
+
+
+def _require_own(folder: Path) -> None:
+    """Raises `OSError` where somebody else could have written what is in the folder."""
+    found = folder.stat()
+    if found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise PermissionError(f"{folder} can be written to by others")
+
+
+def _agree(kernels: Kernels, dtype: torch.dtype) -> bool:
+    """Whether the kernels say what PyTorch's operators say."""
+    return all(
+        torch.allclose(found.float(), right, rtol=0.02, atol=0.02)
+        for found, right in _trials(kernels, dtype)
+    )
+
+
+def _trials(kernels: Kernels, dtype: torch.dtype) -> Iterator[tuple[Tensor, Tensor]]:
+    """What each kernel makes of random numbers, and what PyTorch makes of them in fp32."""
+    numbers = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=numbers).to(dtype)
+
+    x, more, norm, down = draw(2, 32), draw(2, 32), Norm(draw(32), 1e-5), draw(5, 32)
+    low = nn.functional.linear(x.float(), down.float())
+    yield kernels.beside(x, down, 2, 1, 1), torch.cat((x.float(), low), dim=1)
+    gate, up = x.float().chunk(2, dim=1)
+    yield kernels.silu_times(x), nn.functional.silu(gate) * up
+    summed = x.float() + more.float()
+    right = nn.functional.rms_norm(summed, (32,), norm.weight.float(), norm.eps)
+    yield kernels.add_norm(x, more, norm), right
+    yield x, summed
+    heads, cache, cos, sin = draw(1, 4 * 16), draw(2, 1, 1, 2, 16), draw(1, 16), draw(1, 16)
+    q, k, v = heads.float().view(4, 16).split((2, 1, 1))
+    q, k = (each * cos.float() + each.roll(8, dims=-1) * sin.float() for each in (q, k))
+    queries = kernels.place(heads, (cos, sin), (None, None), torch.tensor([1]), cache)
+    yield queries[0], q
+    yield cache[:, 0, 0, 1], torch.cat((k, v))
+    about, nowhere = torch.tensor([[0, 2, 0]]), torch.zeros(1, 2, dtype=torch.long)
+    keys, values = cache[:, 0].float()
+    right = nn.functional.scaled_dot_product_attention(q, keys[0], values[0], scale=0.5)
+    yield kernels.attend(queries, about, nowhere, cache, 2, 0.5), right.view(1, -1)

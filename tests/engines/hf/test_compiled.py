@@ -1,0 +1,230 @@
+"""Kernels between the products: what PyTorch's operators say, wherever there is a C compiler."""
+
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from steer.config import Sampling
+from steer.engines.hf import compiled
+from steer.engines.hf.compiled import COMPILER, Kernels, kernels_for
+from steer.engines.hf.engine import HFEngine
+from steer.engines.hf.norm import Norm
+from steer.models.cache import kernels_folder
+from tests.engines.contract import many, save_adapter
+from tests.engines.hf.test_llama import save_kind
+
+DTYPES = [torch.float32, torch.bfloat16]
+NUMBERS = torch.Generator()
+
+needs_compiler = pytest.mark.skipif(not shutil.which("cc"), reason="there is no C compiler")
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> Iterator[None]:
+    NUMBERS.manual_seed(0)
+    compiled._kernels.cache_clear()
+    yield
+    compiled._kernels.cache_clear()
+
+
+def draw(*shape: int, dtype: torch.dtype) -> Tensor:
+    return torch.randn(*shape, generator=NUMBERS).to(dtype)
+
+
+def kernels(dtype: torch.dtype) -> Kernels:
+    made = kernels_for(torch.empty(0, dtype=dtype))
+    assert made
+    return made
+
+
+def norm(width: int, dtype: torch.dtype) -> Norm:
+    return Norm(draw(width, dtype=dtype), eps=0.1)
+
+
+def assert_near(found: Tensor, right: Tensor) -> None:
+    """`found`, which is as near to `right` in fp32 as its dtype can be."""
+    torch.testing.assert_close(found, right.to(found.dtype))
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("rows", "width"), [(1, 1), (2, 31), (5, 576)])
+def test_a_sum_and_its_norm(dtype, rows, width) -> None:
+    for more in (draw(rows, width, dtype=dtype), None):
+        x, about = draw(rows, width, dtype=dtype), norm(width, dtype)
+        summed = x if more is None else x + more
+        right = nn.functional.rms_norm(summed.float(), (width,), about.weight.float(), about.eps)
+        assert_near(kernels(dtype).add_norm(x, more, about), right)
+        assert torch.equal(x, summed)
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("group", "copies"), [(1, 1), (32, 2)])
+@pytest.mark.parametrize("ranks", [0, 3, 4, 70])
+def test_what_an_adapter_makes_beside(dtype, group, copies, ranks) -> None:
+    x, down = draw(3, 45, dtype=dtype), draw(ranks, 45, dtype=dtype)
+    low = nn.functional.linear(x.float(), down.float())
+    low[2:] = 0
+    parts = [x.float(), *[low] * copies]
+    right = torch.cat([nn.functional.pad(each, (0, -each.shape[1] % group)) for each in parts], 1)
+    assert_near(kernels(dtype).beside(x, down, 2, group, copies), right)
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_gates(dtype) -> None:
+    """Down to those whose exponential would be no number, and NaN."""
+    both = draw(3, 2 * 37, dtype=dtype)
+    both[0, :6] = torch.tensor([-1e4, -90, -60, 60, 90, 1e4])
+    both[1, 0], both[1, 40] = torch.nan, torch.nan
+    gate, up = both.float().chunk(2, dim=1)
+    found = kernels(dtype).silu_times(both)
+    assert_near(found.nan_to_num(7.0), (nn.functional.silu(gate) * up).nan_to_num(7.0))
+    assert found.isnan().sum() == 2
+
+
+def assert_placed(dtype: torch.dtype, dim: int, norms: tuple[Norm | None, Norm | None]) -> None:
+    lanes, queries, pairs, own = 3, 6, 2, 7
+    heads = draw(lanes, (queries + 2 * pairs) * dim, dtype=dtype)
+    cos, sin = draw(lanes, dim, dtype=dtype), draw(lanes, dim, dtype=dtype)
+    cache, slots = draw(2, 4, pairs, own, dim, dtype=dtype), torch.tensor([6, 0, 3])
+    before = cache.clone()
+    found = kernels(dtype).place(heads, (cos, sin), norms, slots, cache)
+    q, k, v = heads.float().view(lanes, -1, dim).split((queries, pairs, pairs), dim=1)
+
+    def turned(x: Tensor, about: Norm | None) -> Tensor:
+        if about:
+            x = nn.functional.rms_norm(x, (dim,), about.weight.float(), about.eps)
+        return x * cos.float()[:, None] + x.roll(dim // 2, dims=-1) * sin.float()[:, None]
+
+    assert_near(found, turned(q, norms[0]))
+    before[0, torch.arange(lanes), :, slots] = turned(k, norms[1]).to(dtype)
+    before[1, torch.arange(lanes), :, slots] = v.to(dtype)
+    torch.testing.assert_close(cache, before)
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dim", [2, 12, 64])
+def test_a_new_token_is_placed(dtype, dim) -> None:
+    assert_placed(dtype, dim, (None, None))
+    assert_placed(dtype, dim, (norm(dim, dtype), norm(dim, dtype)))
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dim", [16, 64, 80, 128])
+@pytest.mark.parametrize("each", [1, 3])
+def test_attention(dtype, dim, each) -> None:
+    """To own tokens alone, or to those of a context before them; slots that stand for the context,
+    and those to come, are not read."""
+    lanes, pairs, own, shared, tokens = 2, 2, 9, 21, 26
+    q = draw(lanes, pairs * each, dim, dtype=dtype)
+    cache = draw(2, 4, pairs, own, dim, dtype=dtype)
+    cache[:, 1, :, :each] = torch.nan
+    cache[:, :, :, 8:] = torch.nan
+    context = draw(2, pairs, shared, dim, dtype=dtype)
+    about = torch.tensor([[0, 5, 0], [each, 8, shared]])
+    places = torch.tensor([[0, 0], [context[0].data_ptr(), context[1].data_ptr()]])
+    found = kernels(dtype).attend(q, about, places, cache, tokens + each, 0.3)
+    for lane, (first, last, length) in enumerate(about.tolist()):
+        k, v = (
+            torch.cat((context[part, :, :length], cache[part, lane, :, first:last]), dim=1).float()
+            for part in (0, 1)
+        )
+        alone = q[lane].float().view(pairs, each, dim)
+        right = nn.functional.scaled_dot_product_attention(alone, k, v, scale=0.3)
+        assert_near(found[lane], right.flatten())
+
+
+@pytest.fixture
+def both_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[HFEngine, HFEngine]:
+    """An engine with kernels, and one without."""
+    base = save_kind("qwen3", {"head_dim": 16, "num_key_value_heads": 2}, tmp_path / "base")
+    adapter = save_adapter(base, tmp_path / "adapter")
+    with_them = HFEngine(base, adapter, dtype="float32", device="cpu", rows=3)
+    monkeypatch.setenv(COMPILER, "")
+    compiled._kernels.cache_clear()
+    return with_them, HFEngine(base, adapter, dtype="float32", device="cpu", rows=3)
+
+
+@needs_compiler
+@pytest.mark.parametrize("attend", [True, False])
+@pytest.mark.parametrize("adapt", [True, False])
+def test_records_are_the_same_with_and_without(both_ways, monkeypatch, attend, adapt) -> None:
+    """Whatever part of them is used; and a run keeps whether they were."""
+    monkeypatch.setattr(Kernels, "attend_to", lambda *about: attend)
+    monkeypatch.setattr(Kernels, "adapt", lambda *about: adapt)
+    with_them, without = both_ways
+    assert with_them.arithmetic.compiled and not without.arithmetic.compiled
+    found, right = (each.generate(many(5), Sampling(max_new_tokens=12)) for each in both_ways)
+    assert [each.text for each in found] == [each.text for each in right]
+    for one, other in zip(found, right, strict=True):
+        assert one.log_probs == pytest.approx(other.log_probs, abs=1e-4)
+
+
+@needs_compiler
+def test_many_lanes_are_not_for_one_thread(both_ways, monkeypatch) -> None:
+    monkeypatch.setattr(compiled, "MOST_LANES", 0)
+    monkeypatch.setattr(Kernels, "add_norm", None)
+    assert len(both_ways[0].generate(many(2), Sampling(max_new_tokens=3))) == 2
+
+
+@needs_compiler
+def test_they_are_compiled_once(monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("STEER_CACHE", str(tmp_path))
+    kernels(torch.float32)
+    (library,) = kernels_folder().iterdir()
+    compiled._kernels.cache_clear()
+    monkeypatch.setattr(compiled.subprocess, "run", None)
+    kernels(torch.float32)
+    assert list(kernels_folder().iterdir()) == [library]
+
+
+def compiler(folder: Path, script: str) -> str:
+    """A compiler that does what `script` says, in a shell."""
+    file = folder / "compiler"
+    file.write_text(f"#!/bin/sh\n{script}\n")
+    file.chmod(0o700)
+    return str(file)
+
+
+JUNK = 'while [ "$1" != -o ]; do shift; done; echo junk > "$2"'
+
+
+@pytest.mark.parametrize("script", ["exit 1", "exit 0", JUNK, None])
+def test_without_a_compiler_that_works_there_are_none(script, monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("STEER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv(COMPILER, compiler(tmp_path, script) if script else "no-such-compiler")
+    assert kernels_for(torch.empty(0)) is None
+
+
+@needs_compiler
+def test_kernels_that_say_something_else_are_not_used(monkeypatch, tmp_path) -> None:
+    wrong = tmp_path / "between.c"
+    source = compiled._SOURCE.read_text()
+    assert source.count("low * wide(sine") == 1
+    wrong.write_text(source.replace("low * wide(sine", "high * wide(sine"))
+    monkeypatch.setattr(compiled, "_SOURCE", wrong)
+    assert kernels_for(torch.empty(0)) is None
+
+
+@needs_compiler
+def test_a_folder_that_others_may_write_to_is_not_trusted(monkeypatch, tmp_path, caplog) -> None:
+    monkeypatch.setenv("STEER_CACHE", str(tmp_path))
+    kernels_folder().mkdir()
+    os.chmod(kernels_folder(), 0o777)
+    with caplog.at_level(logging.DEBUG):
+        assert kernels_for(torch.empty(0)) is None
+    assert "can be written to by others" in caplog.text
+
+
+def test_there_are_none_for_other_dtypes() -> None:
+    assert kernels_for(torch.empty(0, dtype=torch.float16)) is None
