@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -29,10 +30,19 @@ log = logging.getLogger(__name__)
 COMPILER = "STEER_COMPILER"
 """The variable that names a C compiler; empty, there is none."""
 
-MOST_LANES, MOST_TOKENS, MOST_ADAPTED = 512, 4096, 12
-"""Lanes up to which a step is faster with these, tokens of all lanes up to which attention is, and
-lanes up to which an adapter's first products are: for one thread, as the kernels have one and
-PyTorch's operators have all."""
+
+class Limits(NamedTuple):
+    """Lanes up to which a step is faster with the kernels, tokens of all lanes up to which
+    attention is, and lanes up to which an adapter's first products are: for one thread, as the
+    kernels have one and PyTorch's operators have all."""
+
+    lanes: int
+    tokens: int
+    adapted: int
+
+
+# By hand, on two threads: docs/performance.md, *Compiled kernels*.
+LIMITS = {torch.float32: Limits(512, 2048, 12), torch.bfloat16: Limits(512, 4096, 24)}
 
 _WIDTH = 16  # numbers that the kernels' attention sums side by side
 
@@ -64,9 +74,10 @@ _ARGUMENTS = {
 
 
 class Kernels:
-    """The compiled functions, for tensors of one dtype on a CPU."""
+    """The compiled functions, for tensors of one `dtype` on a CPU."""
 
-    def __init__(self, library: Path) -> None:
+    def __init__(self, library: Path, dtype: torch.dtype) -> None:
+        self.limits = LIMITS[dtype]
         functions = ctypes.CDLL(str(library))
         for name, arguments in _ARGUMENTS.items():
             function = getattr(functions, name)
@@ -77,15 +88,15 @@ class Kernels:
 
     def take(self, lanes: int) -> bool:
         """Whether they are the faster way for so many lanes."""
-        return lanes * torch.get_num_threads() <= MOST_LANES
+        return lanes * torch.get_num_threads() <= self.limits.lanes
 
     def attend_to(self, tokens: int, dim: int) -> bool:
         """The same for their attention to so many tokens, in heads of size `dim`."""
-        return tokens * torch.get_num_threads() <= MOST_TOKENS and dim % _WIDTH == 0
+        return tokens * torch.get_num_threads() <= self.limits.tokens and dim % _WIDTH == 0
 
     def adapt(self, rows: int) -> bool:
         """The same for an adapter's first products."""
-        return rows * torch.get_num_threads() <= MOST_ADAPTED
+        return rows * torch.get_num_threads() <= self.limits.adapted
 
     def beside(self, x: Tensor, down: Tensor, on: int, group: int, copies: int) -> Tensor:
         """x (rows, width), and `copies` times beside it what the matrix `down` (ranks, width) makes
@@ -200,11 +211,24 @@ def _kernels(dtype: torch.dtype) -> Kernels | None:
     if not command:
         return None
     try:
-        kernels = Kernels(_compiled(command))
+        kernels = _loaded(_compiled(command), dtype)
     except (OSError, AttributeError, subprocess.SubprocessError) as error:
-        log.debug("a few rows are not decoded by compiled kernels: %s", error)
+        log.debug("there are no compiled kernels: %s", error)
         return None
-    return kernels if _agree(kernels, dtype) else None
+    if _agree(kernels, dtype):
+        return kernels
+    log.debug("the compiled kernels are not used: they compute something else than PyTorch")
+    return None
+
+
+def _loaded(library: Path, dtype: torch.dtype) -> Kernels:
+    """The kernels in the library. One that is damaged is removed, for the next process to compile
+    it anew."""
+    try:
+        return Kernels(library, dtype)
+    except (OSError, AttributeError):
+        library.unlink(missing_ok=True)
+        raise
 
 
 def _command(dtype: torch.dtype) -> Sequence[str]:

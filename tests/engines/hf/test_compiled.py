@@ -172,7 +172,7 @@ def test_records_are_the_same_with_and_without(both_ways, monkeypatch, attend, a
 
 @needs_compiler
 def test_many_lanes_are_not_for_one_thread(both_ways, monkeypatch) -> None:
-    monkeypatch.setattr(compiled, "MOST_LANES", 0)
+    monkeypatch.setattr(Kernels, "take", lambda *about: False)
     monkeypatch.setattr(Kernels, "add_norm", None)
     assert len(both_ways[0].generate(many(2), Sampling(max_new_tokens=3))) == 2
 
@@ -186,6 +186,19 @@ def test_they_are_compiled_once(monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(compiled.subprocess, "run", None)
     kernels(torch.float32)
     assert list(kernels_folder().iterdir()) == [library]
+
+
+@needs_compiler
+def test_a_damaged_library_is_compiled_anew(monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("STEER_CACHE", str(tmp_path))
+    library = compiled._compiled(compiled._command(torch.float32))
+    whole = library.read_bytes()
+    library.unlink()
+    library.write_bytes(whole[:100])
+    assert kernels_for(torch.empty(0)) is None
+    compiled._kernels.cache_clear()
+    kernels(torch.float32)
+    assert library.read_bytes() == whole
 
 
 def compiler(folder: Path, script: str) -> str:
