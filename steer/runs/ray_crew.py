@@ -201,7 +201,8 @@ class RayCrew:
         if loaded.arithmetic != first.arithmetic:
             log.warning(
                 "%s computes with %s and %s with %s: which records come out depends on who makes "
-                "them; name one --dtype, and one number of --threads",
+                "them; name one --dtype, one number of --threads, and have a C compiler "
+                "everywhere or STEER_COMPILER set to nothing",
                 loaded.node,
                 loaded.arithmetic,
                 first.node,

@@ -36,8 +36,10 @@ INLINE real narrow(float x) { return x; }
 #endif
 
 /* e^x as 2^n times a polynomial (Cephes' expf), which compilers vectorize. Beyond 60, where a
-   sigmoid is 0 or 1, it stands still: its inverse is then never a denormal, which is slow. */
-INLINE float exponential(float x) {
+   sigmoid is 0 or 1, it stands still: its inverse is then never a denormal, which is slow. NaN
+   stays NaN. */
+INLINE float exponential(float given) {
+    float x = given;
     x = x > -60.0f ? x : -60.0f;
     x = x < 60.0f ? x : 60.0f;
     float n = floorf(x * 1.44269504f + 0.5f);
@@ -52,7 +54,7 @@ INLINE float exponential(float x) {
     uint32_t bits = (uint32_t)((int32_t)n + 127) << 23;
     float power;
     memcpy(&power, &bits, sizeof power);
-    return p * power;
+    return given == given ? p * power : given;
 }
 
 /* Adds `more` (rows, width), unless it is NULL, to x in place; then `out` is its root-mean-square

@@ -144,6 +144,17 @@ def test_attention(dtype, dim, each) -> None:
         assert_near(found[lane], right.flatten())
 
 
+@needs_compiler
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("wrong", [torch.nan, torch.inf])
+def test_a_key_that_is_no_number_is_not_hidden(dtype, wrong) -> None:
+    cache, about = torch.ones(2, 1, 1, 4, 16, dtype=dtype), torch.tensor([[0, 3, 0]])
+    cache[0, 0, 0, 1] = wrong
+    nowhere = torch.zeros(1, 2, dtype=torch.long)
+    q = torch.ones(1, 1, 16, dtype=dtype)
+    assert kernels(dtype).attend(q, about, nowhere, cache, 3, 1.0).isnan().all()
+
+
 @pytest.fixture
 def both_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[HFEngine, HFEngine]:
     """An engine with kernels, and one without."""
