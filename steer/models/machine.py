@@ -138,22 +138,27 @@ def from_int8(weight: Tensor, scales: Tensor, columns: int) -> Tensor:
 
 
 def to_int4(weight: Tensor, up: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """Rounds a weight (out, in) to int4: in the order that `int4_linear` reads, with a scale and a
-    middle for each `GROUP` of a row's columns (groups, out, 2), in bf16; and as it was rounded,
-    (out, in) in fp32. A value is the nearest of 16, from its group's smallest to its largest.
-    An adapter's columns `up` (out, ranks) stand beside the weight's, and then what rounding lost of
-    them, rounded too: together they are exact to about eight bits."""
+    """Rounds a weight (out, in) to int4: which of 16 values each is, from 0 (out, columns), a scale
+    and a middle for each `GROUP` of a row's columns (out, groups, 2), in bf16, and the weight as it
+    was rounded, (out, in) in fp32. A value is the nearest of 16, from its group's smallest to its
+    largest. An adapter's columns `up` (out, ranks) stand beside the weight's, and then what
+    rounding lost of them, rounded too: together they are exact to about eight bits. Each part is
+    filled up to whole groups."""
     parts = [_rounded(weight)]
     if up is not None:
         parts.append(_rounded(up))
         parts.append(_rounded(up - parts[1][2]))
     steps, scales = (torch.cat([part[place] for part in parts], dim=1) for place in (0, 1))
-    extra = (0, 0, 0, -len(weight) % _PACKED_ROWS)
+    twice = [parts[1][2] + parts[2][2]] if up is not None else []
+    return steps, scales, torch.cat([parts[0][2], *twice], dim=1)
+
+
+def pack_int4(steps: Tensor, scales: Tensor) -> tuple[Tensor, Tensor]:
+    """Orders what `to_int4` made as `int4_linear` reads it."""
+    extra = (0, 0, 0, -len(steps) % _PACKED_ROWS)
     operator: Any = torch.ops.aten._convert_weight_to_int4pack_for_cpu
     packed: Tensor = operator(nn.functional.pad(steps, extra, value=8), 1)
-    both = nn.functional.pad(scales, (0, 0, *extra)).transpose(0, 1).contiguous()
-    twice = [parts[1][2] + parts[2][2]] if up is not None else []
-    return packed, both, torch.cat([parts[0][2], *twice], dim=1)
+    return packed, nn.functional.pad(scales, (0, 0, *extra)).transpose(0, 1).contiguous()
 
 
 def _rounded(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -195,19 +200,16 @@ def is_int4(weight: Tensor) -> bool:
     return bool((to_int4(exact)[2] - exact).norm() <= (by_int8 - exact).norm())
 
 
-def int4_rows(x: Tensor, low: Tensor | None) -> Tensor:
-    """Rows that `int4_linear` reads: x (rows, in), and twice beside it what the columns `up` of the
-    weight are multiplied with, `low` (rows, ranks)."""
+def in_groups(x: Tensor, low: Tensor | None, copies: int) -> Tensor:
+    """Rows that weights in groups read: x (rows, in), and beside it what the columns of an adapter
+    are multiplied with, `low` (rows, ranks), as often as those are there."""
     rows = _filled(x, GROUP)
-    if low is None:
-        return rows
-    low = _filled(low, GROUP)
-    return torch.cat((rows, low, low), dim=1)
+    return rows if low is None else torch.cat((rows, *[_filled(low, GROUP)] * copies), dim=1)
 
 
 def int4_linear(rows: Tensor, packed: Tensor, scales: Tensor, out: int) -> Tensor:
-    """Computes weight x (rows, out), with what `to_int4` made of a weight (out, in), for `rows`
-    from `int4_rows`. They are rounded to bf16."""
+    """Computes weight x (rows, out), with what `pack_int4` made of a weight (out, in), for `rows`
+    from `in_groups`, an adapter's columns twice. They are rounded to bf16."""
     operator: Any = torch.ops.aten._weight_int4pack_mm_for_cpu
     product: Tensor = operator(rows.bfloat16(), packed, GROUP, scales)
     if product.shape[1] > out:
@@ -235,6 +237,13 @@ def to_half(weight: Tensor, bias: Tensor | None) -> tuple[Any, int] | None:
         return None
     both = torch.cat((half, rest[:, first:]), dim=1) if lost.any() else half
     return torch.ops.quantized.linear_prepack_fp16(both, bias), first
+
+
+def held_by_half(weight: Tensor) -> Tensor | None:
+    """A weight of fp32 in fp16; None where that does not hold it, as for `to_half`."""
+    half = weight.half()
+    lost = (weight - half).abs().max() if weight.numel() else 0.0
+    return half if lost <= _HELD * weight.abs().max() else None
 
 
 def half_linear(x: Tensor, weight: Any, first: int) -> Tensor:
@@ -290,9 +299,8 @@ def _quarters() -> bool:
     """Whether this processor and build of PyTorch have weights of int4, and multiply right."""
     weight = torch.arange(-8.0, 8.0).repeat(16, 2)
     try:
-        packed, scales, rounded = to_int4(weight)
-        x = torch.eye(32)
-        found = int4_linear(int4_rows(x, None), packed, scales, 16)
+        steps, scales, rounded = to_int4(weight)
+        found = int4_linear(torch.eye(32), *pack_int4(steps, scales), 16)
         return torch.equal(rounded, weight) and torch.equal(found, weight.t())
     except (AttributeError, RuntimeError):
         return False

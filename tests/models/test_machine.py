@@ -77,7 +77,7 @@ def test_a_product_of_int4_is_that_of_what_was_rounded(shape: tuple[int, int], r
     """The nearest of 16 values, up to the bf16 of scales, of x and of the product."""
     weight, x = torch.randn(shape), torch.randn(rows, shape[1])
     weight[0] = 0
-    packed, scales, rounded = machine.to_int4(weight)
+    steps, scales, rounded = machine.to_int4(weight)
     for row, values in zip(weight, rounded, strict=True):
         for start in range(0, shape[1], 32):
             group, found = row[start : start + 32], values[start : start + 32]
@@ -85,7 +85,8 @@ def test_a_product_of_int4_is_that_of_what_was_rounded(shape: tuple[int, int], r
             step = (filled.max() - filled.min()) / 15
             assert len(found.unique()) <= 16
             assert (found - group).abs().max() <= 0.6 * step + 1e-6
-    product = machine.int4_linear(machine.int4_rows(x, None), packed, scales, shape[0])
+    packed = machine.pack_int4(steps, scales)
+    product = machine.int4_linear(machine.in_groups(x, None, 2), *packed, shape[0])
     assert product.shape == (rows, shape[0]) and product.dtype == x.dtype
     exact = x.bfloat16().float() @ rounded.T
     torch.testing.assert_close(product, exact, atol=0.02, rtol=2**-7)
@@ -99,13 +100,14 @@ def test_an_adapter_beside_weights_of_int4_keeps_eight_bits(shape: tuple[int, in
         torch.manual_seed(0)
         weight, up = in_four_bits(out, columns), torch.randn(out, ranks)
         x, low = torch.randn(3, columns), torch.randn(3, ranks)
-    packed, scales, rounded = machine.to_int4(weight, up)
+    values, scales, rounded = machine.to_int4(weight, up)
     assert rounded.shape == (out, columns + ranks)
     torch.testing.assert_close(rounded[:, :columns], machine.to_int4(weight)[2], atol=0, rtol=0)
     steps = (up.amax(dim=1) - up.amin(dim=1)).unsqueeze(1) / 15
     assert ((rounded[:, columns:] - up).abs() <= steps / 15).all()
     assert not ((machine.to_int4(up)[2] - up).abs() <= steps / 15).all()  # once is not enough
-    product = machine.int4_linear(machine.int4_rows(x, low), packed, scales, out)
+    packed = machine.pack_int4(values, scales)
+    product = machine.int4_linear(machine.in_groups(x, low, 2), *packed, out)
     exact = torch.cat((x, low), dim=1).bfloat16().float() @ rounded.T
     torch.testing.assert_close(product, exact, atol=0.05, rtol=2**-7)
 

@@ -3,37 +3,11 @@
    file where there is a C compiler; where there is none, llama.py and lanes.py do the same with
    PyTorch.
 
-   A `real` is a number in the model's dtype. All arithmetic is in fp32. */
+   All arithmetic is in fp32. */
 
-#include <math.h>
-#include <stdint.h>
-#include <string.h>
+#include "real.h"
 
-#define INLINE static inline __attribute__((always_inline))
 #define WIDTH 16 /* numbers summed side by side */
-
-#ifdef BF16
-typedef uint16_t real;
-
-INLINE float wide(real x) {
-    uint32_t bits = (uint32_t)x << 16;
-    float y;
-    memcpy(&y, &bits, sizeof y);
-    return y;
-}
-
-/* Rounds to the nearest, of two to the even one. */
-INLINE real narrow(float x) {
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return (real)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
-}
-#else
-typedef float real;
-
-INLINE float wide(real x) { return x; }
-INLINE real narrow(float x) { return x; }
-#endif
 
 /* e^x as 2^n times a polynomial (Cephes' expf), which compilers vectorize. Beyond 60, where a
    sigmoid is 0 or 1, it stands still: its inverse is then never a denormal, which is slow. NaN

@@ -1,5 +1,5 @@
 """What stands between the products of a decoding step, compiled for this processor: three calls a
-layer instead of some thirty (`between.c`).
+layer instead of some thirty (`between.c`). And products of a few rows (`products.c`).
 
 It is compiled where there is a C compiler, once, into the user's cache. Without one nothing is
 missing: PyTorch's operators do the same, and a few rows take longer.
@@ -22,6 +22,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from steer.engines.hf.blocks import Multiply, product_trials
 from steer.engines.hf.norm import Norm
 from steer.models.cache import kernels_folder
 
@@ -46,7 +47,7 @@ LIMITS = {torch.float32: Limits(512, 2048, 12), torch.bfloat16: Limits(512, 4096
 
 _WIDTH = 16  # numbers that the kernels' attention sums side by side
 
-_SOURCE = Path(__file__).with_name("between.c")
+_HEADER, *_SOURCES = (Path(__file__).with_name(n) for n in ("real.h", "between.c", "products.c"))
 _DEFINED = {torch.float32: (), torch.bfloat16: ("-DBF16",)}
 # No option changes a result but in the last bits; those of -ffast-math would lose NaN, and change
 # how the whole process rounds.
@@ -74,7 +75,8 @@ _ARGUMENTS = {
 
 
 class Kernels:
-    """The compiled functions, for tensors of one `dtype` on a CPU."""
+    """The compiled functions, for tensors of one `dtype` on a CPU. `multiply` is None where this
+    processor or PyTorch has not what it needs."""
 
     def __init__(self, library: Path, dtype: torch.dtype) -> None:
         self.limits = LIMITS[dtype]
@@ -85,6 +87,7 @@ class Kernels:
         self._add_norm, self._beside = functions.add_norm, functions.beside
         self._silu_times, self._place = functions.silu_times, functions.place
         self._attend = functions.attend
+        self.multiply = Multiply.of(functions)
 
     def take(self, lanes: int) -> bool:
         """Whether they are the faster way for so many lanes."""
@@ -245,8 +248,8 @@ def _command(dtype: torch.dtype) -> Sequence[str]:
 def _compiled(command: Sequence[str]) -> Path:
     """The library that `command` makes of the source, from the cache if it is there. Raises
     `OSError` or `SubprocessError` where it cannot be made, or others may write to the cache."""
-    source = _SOURCE.read_bytes()
-    digest = hashlib.sha256(repr(command).encode() + source).hexdigest()[:32]
+    sources = b"".join(source.read_bytes() for source in (_HEADER, *_SOURCES))
+    digest = hashlib.sha256(repr(command).encode() + sources).hexdigest()[:32]
     folder = kernels_folder()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     _require_own(folder)
@@ -255,7 +258,7 @@ def _compiled(command: Sequence[str]) -> Path:
         with tempfile.TemporaryDirectory(dir=folder) as temporary:
             made = Path(temporary) / library.name
             subprocess.run(
-                [*command, str(_SOURCE), "-o", str(made), "-lm"],
+                [*command, *map(str, _SOURCES), "-o", str(made), "-lm"],
                 check=True,
                 capture_output=True,
                 timeout=_SECONDS,
@@ -305,3 +308,5 @@ def _trials(kernels: Kernels, dtype: torch.dtype) -> Iterator[tuple[Tensor, Tens
     keys, values = cache[:, 0].float()
     right = nn.functional.scaled_dot_product_attention(q, keys[0], values[0], scale=0.5)
     yield kernels.attend(queries, about, nowhere, cache, 2, 0.5), right.view(1, -1)
+    if kernels.multiply:
+        yield from product_trials(kernels.multiply, draw)

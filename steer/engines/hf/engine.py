@@ -14,6 +14,7 @@ import torch
 
 from steer.config import Sampling
 from steer.engines.hf.beam import BeamSearch
+from steer.engines.hf.compiled import kernels_for
 from steer.engines.hf.contrastive import ContrastiveSearch
 from steer.engines.hf.generation import Generation
 from steer.engines.hf.lanes import SHORT
@@ -67,13 +68,14 @@ class HFEngine:
         self.may_merge = len(adapters) < 2 and merged_bytes <= room
         ends = end_tokens(self.tokenizer, self.model.ends)
         self.ends = torch.tensor(ends, device=self.model.device)
+        self.compiled = kernels_for(self.ends.new_empty(0, dtype=self.model.dtype)) is not None
 
     @property
     def arithmetic(self) -> Arithmetic:
         """Dtype of the weights, on a CPU the number of threads, and whether kernels were
         compiled."""
         how = arithmetic(self.lane_model.dtype, self.model.device.type)
-        return replace(how, compiled=self.model.kernels is not None)
+        return replace(how, compiled=self.compiled)
 
     @property
     def known(self) -> Known:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from steer.engines.hf.compiled import Kernels
-from steer.engines.hf.products import Int4Product, Product, QuickInt8Product, SmallProduct
+from steer.engines.hf.products import CompiledProduct, Product
 
 
 class Switch:
@@ -81,11 +81,12 @@ class Joint:
             downs.append(down)
             ups.append(up)
         down = torch.cat(downs) if downs else weight[:0]
-        small = QuickInt8Product if product is Int4Product else SmallProduct
-        self.down = small(down, None) if len(down) else None
-        self.first = down.contiguous() if switch.kernels and len(downs) == 1 else None
+        self.down = product.small()(down, None) if len(down) else None
         up = torch.cat(ups, dim=1) if self.down else None
         self.both = product(weight, _bias(layers), up)
+        self.compiled, self.first = _compiled(self.both, self.down), None
+        if switch.kernels and len(downs) == 1 and not self.compiled:
+            self.first = down.contiguous()
         ranks = torch.tensor([len(each) for each in downs], device=down.device)
         numbers = torch.arange(1, len(downs) + 1, device=down.device)
         self.owners = numbers.repeat_interleave(ranks) if len(downs) > 1 else None
@@ -104,11 +105,12 @@ class Joint:
         return [part for part in parts if part is not None]
 
     def __call__(self, x: Tensor) -> Tensor:
-        # Merged weights are not among those that fp16 holds.
-        if self.switch.merged and self.merged and not self.both.reads_half(x):
+        if self.switch.merged and self.merged and not self.both.apart(x):
             return self.merged(x)
         if not self.down:
             return self.both(x)
+        if self.compiled and self.owners is None and self.compiled[0].takes(len(x)):
+            return self.compiled[0].adapted(x, self.compiled[1], self.switch.on)
         if self.first is not None and self._compiles(x):
             assert self.switch.kernels
             on, both = self.switch.on, self.both
@@ -135,6 +137,15 @@ class Joint:
             # In place: new memory, page by page, takes longer than the product.
             merged = base.to(torch.float32, copy=True).addmm_(up.float(), down)
             self.merged = self.product(merged.to(both.dtype), self.both.bias)
+
+
+def _compiled(
+    both: Product, down: Product | None
+) -> tuple[CompiledProduct, CompiledProduct] | None:
+    """Both where they can be one product."""
+    if isinstance(both, CompiledProduct) and isinstance(down, CompiledProduct):
+        return both, down
+    return None
 
 
 def _sizes(up: Tensor, weight: Tensor) -> Tensor:

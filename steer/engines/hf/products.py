@@ -1,10 +1,13 @@
 """Weights of linear layers, each kind as some number of rows reads it fastest on a CPU."""
 
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from steer.engines.hf.blocks import Blocks, in_eight_bits, in_four_bits, in_words
+from steer.engines.hf.compiled import kernels_for
 from steer.models import machine
 from steer.models.base import INT8
 
@@ -13,6 +16,10 @@ COPY_SHARE = 1 / 20
 
 HALF_BYTES = 2
 """Bytes of a weight of fp16."""
+
+# Rows up to which compiled products are faster than PyTorch's: docs/performance.md.
+WORD_ROWS = {torch.float32: 24, torch.bfloat16: 8}
+ROUNDED_ROWS = {torch.float32: 48, torch.bfloat16: 20}
 
 
 class Product:
@@ -49,14 +56,20 @@ class Product:
         """The same where x and `low` stand beside each other, as `group` and `copies` say."""
         return self(rows)
 
-    def reads_half(self, x: Tensor) -> bool:
-        """Whether a product with x reads weights of fp16 (see `HalfProduct`)."""
+    def apart(self, x: Tensor) -> bool:
+        """Whether x is read without weights that are merged with an adapter, as these are not
+        among those that fp16 holds."""
         return False
 
     @classmethod
     def of(cls, weight: Tensor) -> "type[Product]":
         """The kind of product for this weight, where this kind is wanted."""
         return cls
+
+    @classmethod
+    def small(cls) -> "type[Product]":
+        """The kind for an adapter's first matrices beside it."""
+        return SmallProduct
 
     @property
     def dense(self) -> Tensor:
@@ -94,12 +107,12 @@ class HalfProduct(Product):
         self.halves = machine.can_halve(weight)
 
     def __call__(self, x: Tensor) -> Tensor:
-        if not self.reads_half(x):
+        if not self.apart(x):
             return super().__call__(x)
         assert self.half is not None
         return machine.half_linear(x, *self.half)
 
-    def reads_half(self, x: Tensor) -> bool:
+    def apart(self, x: Tensor) -> bool:
         if not self.halves or len(x) > machine.FEW_ROWS:
             return False
         if self.half is None:
@@ -138,6 +151,8 @@ class QuickInt8Product(Int8Product):
 
     @classmethod
     def of(cls, weight: Tensor) -> type[Product]:
+        if _compiles(weight):
+            return Compiled4Product if machine.is_int4(weight) else Compiled8Product
         return Int4Product if machine.is_int4(weight) else cls
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -152,20 +167,129 @@ class Int4Product(Product):
     group, copies = machine.GROUP, 2
 
     def __init__(self, weight: Tensor, bias: Tensor | None, up: Tensor | None = None) -> None:
-        self.quarter, self.scales, rounded = machine.to_int4(weight, up)
+        steps, scales, rounded = machine.to_int4(weight, up)
+        self.quarter, self.scales = machine.pack_int4(steps, scales)
         super().__init__(rounded.to(weight.dtype), bias)
         self.outputs, self.few = len(weight), machine.rounded_rows(weight)
+
+    @classmethod
+    def small(cls) -> type[Product]:
+        return QuickInt8Product
 
     def __call__(self, x: Tensor, low: Tensor | None = None) -> Tensor:
         if len(x) > self.few:
             return super().__call__(x if low is None else torch.cat((x, low), dim=1))
-        return self.read(machine.int4_rows(x, low))
+        return self.read(machine.in_groups(x, low, self.copies))
 
     with_low = __call__
 
     def read(self, rows: Tensor) -> Tensor:
         product = machine.int4_linear(rows, self.quarter, self.scales, self.outputs)
         return product if self.bias is None else product + self.bias
+
+
+class CompiledProduct(Product):
+    """The same where up to `few` rows read a second copy of the weights, the `blocks`, by compiled
+    products."""
+
+    few: int
+    blocks: Blocks | None
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, up: Tensor | None = None) -> None:
+        super().__init__(weight, bias, up)
+        kernels = kernels_for(weight)
+        assert kernels and kernels.multiply
+        self.multiply = kernels.multiply
+
+    def takes(self, rows: int) -> bool:
+        """Whether so many rows read the copy, if there is one."""
+        return rows <= self.few and self.blocks is not None
+
+    def __call__(self, x: Tensor, low: Tensor | None = None) -> Tensor:
+        if not self.takes(len(x)):
+            return super().__call__(x if low is None else torch.cat((x, low), dim=1))
+        return self._read(x if low is None else machine.in_groups(x, low, self.copies))
+
+    with_low = __call__
+
+    def adapted(self, x: Tensor, down: "CompiledProduct", on: int) -> Tensor:
+        """The product of few rows with what `down` makes of the first `on` beside them."""
+        return self._read(x, down.blocks, on)
+
+    def _read(self, rows: Tensor, down: Blocks | None = None, on: int = 0) -> Tensor:
+        assert self.blocks
+        product = self.multiply(rows, self.blocks, down, on, self.copies)
+        return product if self.bias is None else product.add_(self.bias)
+
+
+class WordsProduct(CompiledProduct):
+    """The same with words of 16 bits: bf16 as it is, and fp32 as fp16 where that holds the weight;
+    an adapter's columns are then there twice, as what fp16 holds of them and what is left."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, up: Tensor | None = None) -> None:
+        super().__init__(weight, bias, up)
+        self.few, self.width = WORD_ROWS[weight.dtype], weight.shape[1]
+        self.halves = weight.dtype == torch.float32
+        self.copies = 2 if self.halves else 1
+
+    @classmethod
+    def small(cls) -> type[Product]:
+        return ExactProduct
+
+    @cached_property
+    def blocks(self) -> Blocks | None:  # type: ignore[override]
+        weight, up = self.dense.tensor_split((self.width,), dim=1)
+        if not self.halves:
+            return in_words([weight, up])
+        held = machine.held_by_half(weight)
+        return None if held is None else in_words([held, up.half(), (up - up.half()).half()])
+
+    def apart(self, x: Tensor) -> bool:
+        return self.halves and self.takes(len(x))
+
+
+class ExactProduct(CompiledProduct):
+    """The same with words of the usual dtype."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, up: Tensor | None = None) -> None:
+        super().__init__(weight, bias, up)
+        self.few = WORD_ROWS[weight.dtype]
+
+    @cached_property
+    def blocks(self) -> Blocks:  # type: ignore[override]
+        return in_words([self.dense])
+
+
+class Compiled8Product(CompiledProduct):
+    """The same with the weight in int8; more rows read the rounded values in the usual dtype."""
+
+    rounds = True
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, up: Tensor | None = None) -> None:
+        whole = _beside(weight, up)
+        values, scales = machine.to_int8(whole)
+        super().__init__(machine.from_int8(values, scales, whole.shape[1]).to(weight.dtype), bias)
+        parts = values[:, : whole.shape[1]].tensor_split((weight.shape[1],), dim=1)
+        self.few, self.blocks = ROUNDED_ROWS[weight.dtype], in_eight_bits(parts, scales)
+
+    @classmethod
+    def small(cls) -> type[Product]:
+        return cls
+
+
+class Compiled4Product(CompiledProduct):
+    """The same for a weight that was stored in four bits, as in `Int4Product`."""
+
+    merges, copies = False, 2
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, up: Tensor | None = None) -> None:
+        steps, scales, rounded = machine.to_int4(weight, up)
+        super().__init__(rounded.to(weight.dtype), bias)
+        self.few, self.blocks = ROUNDED_ROWS[weight.dtype], in_four_bits(steps, scales)
+
+    @classmethod
+    def small(cls) -> type[Product]:
+        return Compiled8Product
 
 
 def pick_product(dtype: str, like: Tensor, parameters: int) -> type[Product]:
@@ -175,4 +299,12 @@ def pick_product(dtype: str, like: Tensor, parameters: int) -> type[Product]:
     if dtype == INT8:
         return QuickInt8Product if like.itemsize * parameters <= room else Int8Product
     fits = HALF_BYTES * parameters <= room
+    if fits and _compiles(like):
+        return WordsProduct
     return HalfProduct if machine.can_halve(like) and fits else Product
+
+
+def _compiles(weight: Tensor) -> bool:
+    """Whether there are compiled products for such weights."""
+    kernels = kernels_for(weight)
+    return kernels is not None and kernels.multiply is not None

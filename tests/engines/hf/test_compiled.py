@@ -231,12 +231,26 @@ def test_without_a_compiler_that_works_there_are_none(script, monkeypatch, tmp_p
 
 
 @needs_compiler
-def test_kernels_that_say_something_else_are_not_used(monkeypatch, tmp_path) -> None:
-    wrong = tmp_path / "between.c"
-    source = compiled._SOURCE.read_text()
-    assert source.count("low * wide(sine") == 1
-    wrong.write_text(source.replace("low * wide(sine", "high * wide(sine"))
-    monkeypatch.setattr(compiled, "_SOURCE", wrong)
+@pytest.mark.parametrize(
+    ("name", "right", "wrong"),
+    [
+        ("between.c", "low * wide(sine", "high * wide(sine"),
+        ("products.c", "bits == 32 ? DO", "bits == 33 ? DO"),
+        ("products.c", "DO(set1_epi32)(8 * sum)", "DO(set1_epi32)(4 * sum)"),
+        ("products.c", "128 * p->x->sums[place]", "64 * p->x->sums[place]"),
+    ],
+)
+def test_kernels_that_say_something_else_are_not_used(
+    monkeypatch, tmp_path, name, right, wrong
+) -> None:
+    for source in (compiled._HEADER, *compiled._SOURCES):
+        text = source.read_text()
+        if source.name == name:
+            assert text.count(right) == 1
+            text = text.replace(right, wrong)
+        (tmp_path / source.name).write_text(text)
+    sources = [tmp_path / source.name for source in compiled._SOURCES]
+    monkeypatch.setattr(compiled, "_SOURCES", sources)
     assert kernels_for(torch.empty(0)) is None
 
 

@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,10 +14,20 @@ from transformers import GraniteConfig, GraniteForCausalLM, LlamaConfig, LlamaFo
 
 from steer.config import Guidance, Sampling
 from steer.engines.hf import attention as hf_attention
+from steer.engines.hf import compiled
 from steer.engines.hf import lanes as hf_lanes
 from steer.engines.hf.engine import HFEngine
 from steer.engines.hf.library import Library, join, pack
-from steer.engines.hf.products import Int4Product, Int8Product, QuickInt8Product
+from steer.engines.hf.products import (
+    Compiled4Product,
+    Compiled8Product,
+    HalfProduct,
+    Int4Product,
+    Int8Product,
+    Product,
+    QuickInt8Product,
+    WordsProduct,
+)
 from steer.engines.interface import Request
 from steer.engines.live import Order
 from steer.errors import SteerError
@@ -51,6 +62,25 @@ def adapter(tiny_model, tmp_path_factory) -> Path:
 def engine(tiny_model, adapter, request) -> HFEngine:
     with body_of(request.param):
         return HFEngine(str(tiny_model), adapter, dtype="float32", device="cpu")
+
+
+@pytest.fixture(params=["compiled", "pytorch"])
+def products(request, monkeypatch) -> Iterator[dict[str, type[Product]]]:
+    """Kinds of products where there are compiled ones, and where there are none: for few rows in
+    fp32, in int8, and for what was stored in four bits."""
+    compiled._kernels.cache_clear()
+    if request.param == "pytorch":
+        monkeypatch.setenv(compiled.COMPILER, "")
+    kernels, here = compiled.kernels_for(torch.empty(0)), machine.processor()
+    if kernels and kernels.multiply:
+        yield {"fp16": WordsProduct, "int8": Compiled8Product, "int4": Compiled4Product}
+    else:
+        yield {
+            "fp16": HalfProduct if here.halves else Product,
+            "int8": QuickInt8Product,
+            "int4": Int4Product,
+        }
+    compiled._kernels.cache_clear()
 
 
 @pytest.fixture(scope="session")
@@ -161,27 +191,26 @@ def stored(tiny_model, tmp_path_factory) -> tuple[str, Path]:
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5])
 @pytest.mark.parametrize("count", [1, 5, 12])
-def test_weights_that_few_rows_read_in_fp16_are_exact_too(stored, count, gamma):
+def test_weights_that_few_rows_read_in_fp16_are_exact_too(stored, products, count, gamma):
     """Up to 16 lanes of a pass; more read fp32, in one run with fewer where rows are left over."""
     base, adapter = stored
     engine = HFEngine(base, adapter, dtype="float32", device="cpu", rows=8)
     requests = many(count, gamma=gamma, eta=0.3)
     assert_exact(engine, reference(base, adapter), requests, Sampling(max_new_tokens=4))
-    products = [joint.both for joint in engine.model.joints]
-    products.append(engine.model.head.product)
-    kept = [getattr(product, "half", None) is not None for product in products]
-    assert all(kept) if machine.processor().halves else not any(kept)
+    kept = [joint.both for joint in engine.model.joints] + [engine.model.head.product]
+    assert {type(each) for each in kept} == {products["fp16"]}
+    copies = [getattr(each, "half", getattr(each, "blocks", None)) for each in kept]
+    assert all(copy is not None for copy in copies) or products["fp16"] is Product
 
 
-def test_a_copy_in_fp16_fits_the_memory(stored, monkeypatch):
+def test_a_copy_in_fp16_fits_the_memory(stored, products, monkeypatch):
     """It has two bytes a weight, and at most a twentieth of the memory."""
     weights = reference(stored[0], None).num_parameters()
-    for times, kind in ((41, "HalfProduct"), (39, "Product")):
+    for times, kind in ((41, products["fp16"]), (39, Product)):
         memory = times * weights
         monkeypatch.setattr(machine, "total_memory", lambda device, memory=memory: memory)
         engine = HFEngine(*stored, dtype="float32", device="cpu")
-        kinds = {type(joint.both).__name__ for joint in engine.model.joints}
-        assert kinds == {kind if machine.processor().halves else "Product"}
+        assert {type(joint.both) for joint in engine.model.joints} == {kind}
 
 
 def test_layers_that_read_the_same_tensor_are_one_product(engine):
@@ -271,14 +300,13 @@ def test_layers_with_an_adapter_are_the_same_layers(tiny_model, adapter, lanes, 
 
 
 @pytest.mark.parametrize("count", [1, machine.FEW_ROWS])
-def test_weights_of_int8(tiny_model, adapter, engine, count):
+def test_weights_of_int8(tiny_model, adapter, engine, products, count):
     """A text is about as likely as in fp32, alone and beside more than are read at once."""
     rounded = HFEngine(str(tiny_model), adapter, dtype="int8", device="cpu")
     assert rounded.arithmetic.dtype == "int8"
     assert rounded.model.dtype == pick_dtype("auto", torch.device("cpu"))
-    assert isinstance(rounded.model.head.product, QuickInt8Product)
-    kept = [t for joint in rounded.model.joints for t in vars(joint.both).values()]
-    assert all(t.dtype == torch.int8 or t.dim() < 2 for t in kept if isinstance(t, torch.Tensor))
+    kept = [rounded.model.head.product, *(joint.both for joint in rounded.model.joints)]
+    assert {type(each) for each in kept} == {products["int8"]}
     text = (*range(10, 40), int(engine.ends[0]))
     means = []
     for used in (engine, rounded):
@@ -311,7 +339,7 @@ def four_bits(tiny_model, tmp_path_factory) -> tuple[str, Path]:
 @pytest.mark.skipif(not machine.processor().quarters, reason="no products of int4 here")
 @pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize("gamma", [0.0, 0.5])
-def test_weights_stored_in_four_bits_are_read_so(four_bits, body, gamma):
+def test_weights_stored_in_four_bits_are_read_so(four_bits, products, body, gamma):
     """Few rows and many find a text about as likely as fp32 does; the adapter is never added in."""
     with body_of(body):
         exact, rounded = (
@@ -319,7 +347,8 @@ def test_weights_stored_in_four_bits_are_read_so(four_bits, body, gamma):
             for dtype in ("float32", "int8")
         )
     kinds = {type(joint.both) for joint in rounded.model.joints}
-    assert kinds == {Int4Product} and isinstance(rounded.model.head.product, QuickInt8Product)
+    assert kinds == {products["int4"]}
+    assert type(rounded.model.head.product) is products["int8"]
     rounded.lane_model.merge(True)
     assert not any(joint.merged for joint in rounded.model.joints)
     text = (*range(10, 40), int(exact.ends[0]))
@@ -340,7 +369,9 @@ def test_weights_stored_in_four_bits_are_read_so(four_bits, body, gamma):
 
 
 @pytest.mark.parametrize("room", [True, False])
-def test_rounded_weights_are_kept_twice_where_there_is_memory(tiny_model, monkeypatch, room):
+def test_rounded_weights_are_kept_twice_where_there_is_memory(
+    tiny_model, products, monkeypatch, room
+):
     """More rows then read them in the usual dtype; the values are the same."""
     weights = reference(str(tiny_model), None).num_parameters()
     memory = 20 * 4 * weights + (0 if room else -20)
@@ -348,8 +379,10 @@ def test_rounded_weights_are_kept_twice_where_there_is_memory(tiny_model, monkey
     monkeypatch.setattr(machine, "processor", lambda: machine.Processor(*[frozenset()] * 3))
     engine = HFEngine(str(tiny_model), dtype="int8", device="cpu")
     product = engine.model.head.product
-    assert type(product) is (QuickInt8Product if room else Int8Product)
-    x = torch.linspace(-1, 1, 2 * machine.FEW_ROWS * 32).view(-1, 32)
-    few, many_rows = product(x[: machine.FEW_ROWS]), product(x)
+    assert type(product) is (products["int8"] if room else Int8Product)
+    most = getattr(product, "few", machine.FEW_ROWS)
+    x = torch.linspace(-1, 1, 2 * most * 32).view(-1, 32)
+    few, many_rows = product(x[:most]), product(x)
     torch.testing.assert_close(many_rows, x @ product.dense.float().T, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(few, many_rows[: machine.FEW_ROWS], atol=0.02, rtol=0.02)
+    assert not torch.equal(few, many_rows[:most])
+    torch.testing.assert_close(few, many_rows[:most], atol=0.02, rtol=0.02)

@@ -1,0 +1,327 @@
+/* Products of a few rows, which take as long as their weights are read from memory. Weights are in
+   the order that they are read in, two places at once. Weights of four and eight bits are multiplied
+   as whole numbers, with rows that are rounded to eight bits in groups of columns; words (bf16, fp16,
+   fp32) in fp32. PyTorch's kernels read half as fast. */
+
+#include "real.h"
+
+#ifdef __AVX2__
+#include <immintrin.h>
+
+#define GROUP 32           /* columns that share a scale */
+#define OUTPUTS 16         /* rows of a matrix that stand side by side */
+#define STEP (4 * OUTPUTS) /* bytes of an instruction for each of them */
+#define PLACES 2           /* that are read at once */
+#define SUMS 4             /* that one row of words is summed to, as each addition takes a while */
+#define AHEAD 1024         /* bytes to fetch before they are read */
+
+#ifdef __AVX512BW__
+#define PARTS 1 /* registers for all `OUTPUTS` */
+#define ROWS 8  /* rows, at most, that are multiplied with what was read once */
+typedef __m512i ints;
+typedef __m512 reals;
+#define DO(name) _mm512_##name
+#define AND _mm512_and_si512
+#define AS_REALS _mm512_castsi512_ps
+#define LOAD _mm512_loadu_si512
+#define LOAD_SHORTS(from) _mm256_loadu_si256((const __m256i *)(from))
+#else
+#define PARTS 2
+#define ROWS 4
+typedef __m256i ints;
+typedef __m256 reals;
+#define DO(name) _mm256_##name
+#define AND _mm256_and_si256
+#define AS_REALS _mm256_castsi256_ps
+#define LOAD(from) _mm256_loadu_si256((const __m256i *)(from))
+#define LOAD_SHORTS(from) _mm_loadu_si128((const __m128i *)(from))
+#endif
+#define LANES (OUTPUTS / PARTS)
+
+/* A matrix (outputs, columns), both filled up. For each `OUTPUTS` of its rows, and `GROUP` of its
+   columns, there are:
+   - words of 16 or 32 bits: column by column, one for each row; bf16 in pairs of columns;
+   - 8 bits: four columns of each row, and so on; a byte is 128 more than its value. `scales` are
+     fp32, one for each row;
+   - 4 bits: the same, where a byte is a column of the first half and, above it, one of the second,
+     each 8 more than its value. `scales` are pairs of bf16 for each row of each group: what a value
+     is multiplied with, and what is added to it. */
+typedef struct {
+    const uint8_t *values;
+    const void *scales;
+    int64_t groups, outputs, bits;
+} matrix;
+
+#ifdef BF16
+#define TOGETHER 2 /* columns of words that stand side by side */
+#else
+#define TOGETHER 1
+#endif
+
+/* Rows to multiply: in fp32 for words; else rounded, with a scale and a sum for each group. */
+typedef struct {
+    float *exact;
+    int8_t *rounded;
+    float *scales;
+    int32_t *sums;
+} operand;
+
+/* A product, of which threads take parts. It goes to `found` in fp32, or to `out`. */
+typedef struct {
+    const operand *x;
+    const matrix *weight;
+    int64_t rows, row_groups, chunk, outputs;
+    float *found;
+    real *out;
+    int64_t next; /* output that nobody has taken yet */
+} product;
+
+/* Rounds x (GROUP,) to group `at`. If there is no number in it, its scale is none. */
+INLINE void round_group(const float *restrict x, const operand *to, int64_t at) {
+    int8_t *restrict rounded = to->rounded + at * GROUP;
+    float most = 0, wrong = 0;
+    int32_t sum = 0;
+    for (int i = 0; i < GROUP; i++) {
+        most = fabsf(x[i]) > most ? fabsf(x[i]) : most;
+        wrong += x[i] * 0;
+    }
+    float inverse = most > 1e-30f && wrong == 0 ? 127 / most : 0;
+    for (int i = 0; i < GROUP; i++) {
+        int32_t value = wrong == 0 ? (int32_t)rintf(x[i] * inverse) : 0;
+        rounded[i] = (int8_t)value;
+        sum += value;
+    }
+    to->scales[at] = most / 127 + wrong;
+    to->sums[at] = sum;
+}
+
+/* Puts what `GET` makes of x (width,) into groups from `at` on. */
+#define PUT(GET)                                                                                  \
+    for (; width > 0; width -= GROUP, x += GROUP, at++) {                                         \
+        float some[GROUP] = {0};                                                                  \
+        for (int i = 0; i < GROUP && i < width; i++) some[i] = GET(x[i]);                         \
+        if (to->exact) memcpy(to->exact + at * GROUP, some, sizeof some);                         \
+        else round_group(some, to, at);                                                           \
+    }
+
+static void put_reals(const real *x, int64_t width, const operand *to, int64_t at) { PUT(wide) }
+static void put_floats(const float *x, int64_t width, const operand *to, int64_t at) { PUT() }
+
+/* The same four columns of a row for every output. */
+INLINE ints four(const int8_t *from) {
+    int32_t columns;
+    memcpy(&columns, from, sizeof columns);
+    return DO(set1_epi32)(columns);
+}
+
+/* What a group of columns adds to the sums of `rows` rows from `row` on, for four bits. Sums of 16
+   bits hold it: 8 * 2 * 15 * 127. */
+INLINE void add_four(const product *p, const uint8_t *values, const uint32_t *scales, int64_t group,
+                     int64_t row, const int rows, reals (*sums)[ROWS]) {
+    const ints low = DO(set1_epi8)(15), ones = DO(set1_epi16)(1);
+    for (int part = 0; part < PARTS; part++) {
+        ints weights[8], both = LOAD(scales + part * LANES);
+        for (int step = 0; step < 4; step++) {
+            ints bytes = LOAD(values + step * STEP + part * 4 * LANES);
+            weights[step] = AND(bytes, low);
+            weights[4 + step] = AND(DO(srli_epi16)(bytes, 4), low);
+        }
+        reals scale = AS_REALS(DO(slli_epi32)(both, 16));
+        reals middle = AS_REALS(AND(both, DO(set1_epi32)((int32_t)0xffff0000)));
+        for (int i = 0; i < rows; i++) {
+            int64_t place = (row + i) * p->row_groups + group;
+            const int8_t *x = p->x->rounded + place * GROUP;
+            ints pairs = DO(maddubs_epi16)(weights[0], four(x));
+            for (int step = 1; step < 8; step++)
+                pairs = DO(add_epi16)(pairs, DO(maddubs_epi16)(weights[step], four(x + 4 * step)));
+            int32_t sum = p->x->sums[place];
+            ints whole = DO(sub_epi32)(DO(madd_epi16)(pairs, ones), DO(set1_epi32)(8 * sum));
+            reals beside = DO(mul_ps)(middle, DO(set1_ps)((float)sum));
+            reals value = DO(fmadd_ps)(DO(cvtepi32_ps)(whole), scale, beside);
+            sums[part][i] = DO(fmadd_ps)(value, DO(set1_ps)(p->x->scales[place]), sums[part][i]);
+        }
+    }
+}
+
+/* The same for eight bits, four and four. */
+INLINE void add_eight(const product *p, const uint8_t *values, int64_t group, int64_t row,
+                      const int rows, reals (*sums)[ROWS]) {
+    const ints low = DO(set1_epi8)(15), ones = DO(set1_epi16)(1), sixteens = DO(set1_epi16)(16);
+    for (int part = 0; part < PARTS; part++) {
+        ints lower[ROWS], upper[ROWS];
+        for (int i = 0; i < rows; i++) lower[i] = upper[i] = DO(set1_epi32)(0);
+        for (int step = 0; step < 8; step++) {
+            ints bytes = LOAD(values + step * STEP + part * 4 * LANES);
+            ints below = AND(bytes, low), above = AND(DO(srli_epi16)(bytes, 4), low);
+            for (int i = 0; i < rows; i++) {
+                int64_t place = (row + i) * p->row_groups + group;
+                ints x = four(p->x->rounded + place * GROUP + 4 * step);
+                lower[i] = DO(add_epi16)(lower[i], DO(maddubs_epi16)(below, x));
+                upper[i] = DO(add_epi16)(upper[i], DO(maddubs_epi16)(above, x));
+            }
+        }
+        for (int i = 0; i < rows; i++) {
+            int64_t place = (row + i) * p->row_groups + group;
+            ints whole = DO(madd_epi16)(upper[i], sixteens);
+            whole = DO(add_epi32)(whole, DO(madd_epi16)(lower[i], ones));
+            whole = DO(sub_epi32)(whole, DO(set1_epi32)(128 * p->x->sums[place]));
+            reals value = DO(cvtepi32_ps)(whole);
+            sums[part][i] = DO(fmadd_ps)(value, DO(set1_ps)(p->x->scales[place]), sums[part][i]);
+        }
+    }
+}
+
+/* The same for words, to several sums where there are few rows. */
+INLINE void add_words(const product *p, const uint8_t *values, int64_t group, int64_t row,
+                      const int rows, const int bits, reals (*sums)[PARTS][ROWS]) {
+    const float *x = p->x->exact + (row * p->row_groups + group) * GROUP;
+    const int64_t next = p->row_groups * GROUP;
+    const int some = rows < 3 ? SUMS / rows : 1;
+    for (int step = 0; step < GROUP / TOGETHER; step++)
+        for (int part = 0; part < PARTS; part++) {
+            const uint8_t *at = values + (step * OUTPUTS + part * LANES) * TOGETHER * bits / 8;
+#ifdef BF16
+            const ints both = LOAD(at);
+            const reals first = AS_REALS(DO(slli_epi32)(both, 16));
+            const reals second = AS_REALS(AND(both, DO(set1_epi32)((int32_t)0xffff0000)));
+#else
+            const reals first = bits == 32 ? DO(loadu_ps)((const float *)at)
+                                           : DO(cvtph_ps)(LOAD_SHORTS(at));
+#endif
+            for (int i = 0; i < rows; i++) {
+                const float *columns = x + i * next + step * TOGETHER;
+                reals *sum = &sums[step % some][part][i];
+                *sum = DO(fmadd_ps)(first, DO(set1_ps)(columns[0]), *sum);
+#ifdef BF16
+                *sum = DO(fmadd_ps)(second, DO(set1_ps)(columns[1]), *sum);
+#endif
+            }
+        }
+}
+
+/* `OUTPUTS` from output `at` on, and those `gap` after them, of rows from `row` on. */
+INLINE void of(const product *p, int64_t at, int64_t gap, int64_t row, const int rows,
+               const int bits) {
+    const int64_t groups = p->weight->groups, size = OUTPUTS * GROUP * bits / 8;
+    reals sums[PLACES][SUMS][PARTS][ROWS];
+    for (int place = 0; place < PLACES; place++)
+        for (int sum = 0; sum < SUMS; sum++)
+            for (int part = 0; part < PARTS; part++)
+                for (int i = 0; i < rows; i++) sums[place][sum][part][i] = DO(setzero_ps)();
+    for (int64_t group = 0; group < groups; group++)
+        for (int place = 0; place < PLACES; place++) {
+            const int64_t block = (at + place * gap) * groups + group * OUTPUTS;
+            const uint8_t *values = p->weight->values + block / OUTPUTS * size;
+            for (int64_t byte = 0; byte < size; byte += 64)
+                __builtin_prefetch(values + AHEAD + byte);
+            if (bits == 4) {
+                const uint32_t *scales = (const uint32_t *)p->weight->scales + block;
+                add_four(p, values, scales, group, row, rows, sums[place][0]);
+            } else if (bits == 8)
+                add_eight(p, values, group, row, rows, sums[place][0]);
+            else
+                add_words(p, values, group, row, rows, bits, sums[place]);
+        }
+    for (int place = 0; place < PLACES; place++)
+        for (int i = 0; i < rows && row + i < p->rows; i++) {
+            const int64_t first = at + place * gap;
+            float found[OUTPUTS];
+            for (int part = 0; part < PARTS; part++) {
+                reals sum = sums[place][0][part][i];
+                for (int more = 1; more < SUMS; more++)
+                    sum = DO(add_ps)(sum, sums[place][more][part][i]);
+                if (bits == 8) {
+                    const float *scales = (const float *)p->weight->scales + first;
+                    sum = DO(mul_ps)(sum, DO(loadu_ps)(scales + part * LANES));
+                }
+                DO(storeu_ps)(found + part * LANES, sum);
+            }
+            int64_t to = (row + i) * p->outputs + first;
+            for (int64_t k = 0; k < OUTPUTS && first + k < p->outputs; k++)
+                if (p->found) p->found[to + k] = found[k];
+                else p->out[to + k] = narrow(found[k]);
+        }
+}
+
+#define FOR_ROWS(BITS)                                                                            \
+    switch (rows) {                                                                               \
+    case 1: of(p, at, gap, row, 1, BITS); break;                                          \
+    case 2: of(p, at, gap, row, 2, BITS); break;                                          \
+    case 3: of(p, at, gap, row, 3, BITS); break;                                          \
+    case 4: of(p, at, gap, row, 4, BITS); break;                                          \
+    default: of(p, at, gap, row, ROWS, BITS);                                             \
+    }                                                                                             \
+    break;
+
+static void all_rows(const product *p, int64_t at, int64_t gap) {
+    for (int64_t row = 0, rows; row < p->rows; row += rows) {
+        rows = p->rows - row > 4 ? ROWS : p->rows - row;
+        switch (p->weight->bits) {
+        case 4: FOR_ROWS(4)
+        case 8: FOR_ROWS(8)
+        case 16: FOR_ROWS(16)
+#ifndef BF16
+        case 32: FOR_ROWS(32)
+#endif
+        }
+    }
+}
+
+/* Takes chunks of outputs until there are none. */
+static void take(void *given) {
+    product *p = given;
+    int64_t at, all = p->weight->outputs;
+    while ((at = __atomic_fetch_add(&p->next, p->chunk, __ATOMIC_RELAXED)) < all) {
+        int64_t here = all - at < p->chunk ? all - at : p->chunk;
+        int64_t gap = here / OUTPUTS / PLACES * OUTPUTS, last = at + here - OUTPUTS;
+        for (int64_t pair = 0; pair < gap; pair += OUTPUTS) all_rows(p, at + pair, gap);
+        if (here > PLACES * gap) all_rows(p, last, 0);
+    }
+}
+
+/* PyTorch's own threads, as GOMP_parallel of its OpenMP runtime starts them. */
+typedef void share(void (*)(void *), void *, unsigned, unsigned);
+
+static void run(product *p, share *with, int64_t threads) {
+    int64_t chunk = p->weight->outputs / OUTPUTS / (4 * threads);
+    p->chunk = OUTPUTS * (chunk > PLACES ? chunk : PLACES);
+    if (threads > 1) with(take, p, threads, 0);
+    else take(p);
+}
+
+/* What `weight` makes of x (rows, width), `out` (rows, outputs). With `down`, x has beside it what
+   that one makes of its first `on` rows, zeros after them, `copies` times. Each part is filled up to
+   whole groups. `work` has room for 40 bytes for each group of `weight` and row, 128 if it is of
+   words, and 4 for each output of `down` and row, for `ROWS` or a multiple of them. */
+void multiply(const real *x, int64_t rows, int64_t width, const matrix *down, int64_t on,
+              int64_t copies, const matrix *weight, share *with, int64_t threads, void *work,
+              int64_t outputs, real *out) {
+    const int64_t filled = (rows + ROWS - 1) / ROWS * ROWS;
+    const int64_t groups = weight->groups, all = filled * groups;
+    const int64_t first = (width + GROUP - 1) / GROUP;
+    const int64_t ranks = down ? down->outputs : 0, more = (ranks + GROUP - 1) / GROUP;
+    float *low = work, *rest = low + filled * ranks;
+    operand to = {NULL, NULL, NULL, NULL};
+    if (weight->bits > 8)
+        to.exact = rest;
+    else {
+        to.scales = rest;
+        to.sums = (int32_t *)(rest + all);
+        to.rounded = (int8_t *)(rest + 2 * all);
+    }
+    for (int64_t row = 0; row < rows; row++) put_reals(x + row * width, width, &to, row * groups);
+    const int64_t each = to.exact ? GROUP : 1; /* what fills up would be slow if it were denormal */
+    memset(rest + rows * groups * each, 0, (all - rows * groups) * each * sizeof(float));
+    if (down && on) {
+        product p = {&to, down, on, groups, 0, ranks, low, NULL, 0};
+        run(&p, with, threads);
+    }
+    for (int64_t row = 0; row < rows && down; row++) {
+        if (row >= on) memset(low + row * ranks, 0, ranks * sizeof(float));
+        for (int64_t copy = 0; copy < copies; copy++)
+            put_floats(low + row * ranks, ranks, &to, row * groups + first + copy * more);
+    }
+    product p = {&to, weight, rows, groups, 0, outputs, NULL, out, 0};
+    run(&p, with, threads);
+}
+#endif
