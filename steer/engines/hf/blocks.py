@@ -34,6 +34,12 @@ class _Matrix(ctypes.Structure):
     )
 
 
+def share_address() -> int | None:
+    """Where that function is; None where there is none."""
+    function = getattr(ctypes.CDLL(None), _SHARE, None)
+    return ctypes.cast(function, _POINTER).value if function else None
+
+
 class Blocks:
     """A matrix of `bits` in the order of `products.c`: `values` (blocks of outputs, groups of
     columns, ...), and `scales`, if any, as it has them. All but `outputs` are filled up."""
@@ -95,12 +101,12 @@ class Multiply:
     def of(cls, functions: ctypes.CDLL) -> "Multiply | None":
         """Those in a library; None where this processor has none, or they would have one thread
         where PyTorch has more."""
-        share = getattr(ctypes.CDLL(None), _SHARE, None)
+        share = share_address()
         function = getattr(functions, "multiply", None)
         if function is None or (share is None and torch.get_num_threads() > 1):
             return None
         function.argtypes, function.restype = _ARGUMENTS, None
-        return cls(function, ctypes.cast(share, _POINTER).value if share else None)
+        return cls(function, share)
 
     def __call__(
         self, x: Tensor, weight: Blocks, down: Blocks | None = None, on: int = 0, copies: int = 1

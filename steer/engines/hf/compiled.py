@@ -17,12 +17,12 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from steer.engines.hf.blocks import Multiply, product_trials
+from steer.engines.hf.blocks import Multiply, product_trials, share_address
 from steer.engines.hf.norm import Norm
 from steer.models.cache import kernels_folder
 
@@ -32,22 +32,21 @@ COMPILER = "STEER_COMPILER"
 """The variable that names a C compiler; empty, there is none."""
 
 
-class Limits(NamedTuple):
-    """Lanes up to which a step is faster with the kernels, tokens of all lanes up to which
-    attention is, and lanes up to which an adapter's first products are: for one thread, as the
-    kernels have one and PyTorch's operators have all."""
-
-    lanes: int
-    tokens: int
-    adapted: int
-
-
 # By hand, on two threads: docs/performance.md, *Compiled kernels*.
-LIMITS = {torch.float32: Limits(512, 2048, 12), torch.bfloat16: Limits(512, 4096, 24)}
+_TOKENS, _TOKENS_EACH = 4096, 128
+"""Tokens of all lanes up to which their attention is faster, and for each lane so many more."""
 
+_ADAPTED = {torch.float32: 12, torch.bfloat16: 24}
+"""Lanes up to which an adapter's first products are faster."""
+
+_LANES_ALONE = 512
+"""Lanes up to which all are, times the threads that PyTorch's operators have where they have one.
+"""
+
+_SHARED_LANES = 4  # for fewer a thread takes longer to start
 _WIDTH = 16  # numbers that the kernels' attention sums side by side
 
-_HEADER, *_SOURCES = (Path(__file__).with_name(n) for n in ("real.h", "between.c", "products.c"))
+_HEADER, *_SOURCES = (Path(__file__).with_name(n) for n in ("common.h", "between.c", "products.c"))
 _DEFINED = {torch.float32: (), torch.bfloat16: ("-DBF16",)}
 # No option changes a result but in the last bits; those of -ffast-math would lose NaN, and change
 # how the whole process rounds.
@@ -65,12 +64,13 @@ _PROCESSORS = {"AVX512": ("-march=x86-64-v4",), "AVX2": ("-march=x86-64-v3",)}
 _SECONDS = 60
 
 _POINTER, _COUNT, _REAL = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
-_ARGUMENTS = {
+_SHARED: list[Any] = [_POINTER, _COUNT]  # how threads share work, and how many
+_ARGUMENTS: dict[str, list[Any]] = {
     "add_norm": [_POINTER] * 3 + [_REAL] + [_COUNT] * 2 + [_POINTER],
     "beside": [_POINTER] * 2 + [_COUNT] * 6 + [_POINTER],
     "silu_times": [_POINTER] + [_COUNT] * 2 + [_POINTER],
     "place": [_POINTER] * 4 + [_REAL, _POINTER, _REAL, _POINTER] + [_COUNT] * 5 + [_POINTER] * 3,
-    "attend": [_POINTER] * 5 + [_COUNT] * 5 + [_REAL] + [_POINTER] * 2,
+    "attend": [_POINTER] * 5 + [_COUNT] * 5 + [_REAL, _POINTER, _COUNT, _POINTER],
 }
 
 
@@ -79,27 +79,38 @@ class Kernels:
     processor or PyTorch has not what it needs."""
 
     def __init__(self, library: Path, dtype: torch.dtype) -> None:
-        self.limits = LIMITS[dtype]
+        self._adapted = _ADAPTED[dtype]
         functions = ctypes.CDLL(str(library))
         for name, arguments in _ARGUMENTS.items():
             function = getattr(functions, name)
-            function.argtypes, function.restype = arguments, None
+            function.argtypes, function.restype = arguments + _SHARED, None
         self._add_norm, self._beside = functions.add_norm, functions.beside
         self._silu_times, self._place = functions.silu_times, functions.place
         self._attend = functions.attend
         self.multiply = Multiply.of(functions)
+        self._share = share_address()
+
+    def _threads(self, lanes: int) -> tuple[int | None, int]:
+        """How threads share the work of so many lanes, and how many do."""
+        few = self._share is None or lanes < _SHARED_LANES
+        return self._share, 1 if few else torch.get_num_threads()
 
     def take(self, lanes: int) -> bool:
         """Whether they are the faster way for so many lanes."""
-        return lanes * torch.get_num_threads() <= self.limits.lanes
+        return self._alone == 1 or lanes * self._alone <= _LANES_ALONE
 
-    def attend_to(self, tokens: int, dim: int) -> bool:
-        """The same for their attention to so many tokens, in heads of size `dim`."""
-        return tokens * torch.get_num_threads() <= self.limits.tokens and dim % _WIDTH == 0
+    def attend_to(self, tokens: int, lanes: int, dim: int) -> bool:
+        """The same for their attention of `lanes` to so many tokens, in heads of size `dim`."""
+        return tokens * self._alone <= _TOKENS + _TOKENS_EACH * lanes and dim % _WIDTH == 0
 
     def adapt(self, rows: int) -> bool:
         """The same for an adapter's first products."""
-        return rows * torch.get_num_threads() <= self.limits.adapted
+        return rows * self._alone <= self._adapted
+
+    @property
+    def _alone(self) -> int:
+        """How many threads PyTorch's operators have for one of these."""
+        return 1 if self._share else torch.get_num_threads()
 
     def beside(self, x: Tensor, down: Tensor, on: int, group: int, copies: int) -> Tensor:
         """x (rows, width), and `copies` times beside it what the matrix `down` (ranks, width) makes
@@ -107,7 +118,16 @@ class Kernels:
         x, (rows, width), ranks = x.contiguous(), x.shape, down.shape[0]
         out = x.new_empty(rows, width + -width % group + copies * (ranks + -ranks % group))
         self._beside(
-            x.data_ptr(), down.data_ptr(), rows, width, ranks, on, group, copies, out.data_ptr()
+            x.data_ptr(),
+            down.data_ptr(),
+            rows,
+            width,
+            ranks,
+            on,
+            group,
+            copies,
+            out.data_ptr(),
+            *self._threads(rows),
         )
         return out
 
@@ -121,6 +141,7 @@ class Kernels:
             norm.eps,
             *x.shape,
             out.data_ptr(),
+            *self._threads(len(x)),
         )
         return out
 
@@ -128,7 +149,8 @@ class Kernels:
         """silu(gate) * up (rows, width), for gates and ups side by side, (rows, 2 * width)."""
         both, width = both.contiguous(), both.shape[1] // 2
         out = both.new_empty(len(both), width)
-        self._silu_times(both.data_ptr(), len(both), width, out.data_ptr())
+        share = self._threads(len(both))
+        self._silu_times(both.data_ptr(), len(both), width, out.data_ptr(), *share)
         return out
 
     def place(
@@ -164,6 +186,7 @@ class Kernels:
             keys,
             keys + both,
             out.data_ptr(),
+            *self._threads(lanes),
         )
         return out
 
@@ -179,7 +202,8 @@ class Kernels:
         _, _, pairs, own, _ = cache.shape
         each, keys, both = queries // pairs, cache.data_ptr(), cache.itemsize * cache.stride(0)
         out = q.new_empty(lanes, queries * dim)
-        work = torch.empty(each * (2 * dim + tokens))
+        room, (share, threads) = each * (2 * dim + tokens), self._threads(lanes + 1)
+        work = torch.empty(threads * room)
         self._attend(
             q.data_ptr(),
             about.data_ptr(),
@@ -193,7 +217,10 @@ class Kernels:
             own,
             scaling,
             work.data_ptr(),
+            room,
             out.data_ptr(),
+            share,
+            threads,
         )
         return out
 

@@ -180,7 +180,8 @@ class Bank:
         tokens = [lane.length + 1 + lane.shared for lane in self.lanes]
         kernels = self.kernels if self.kernels and self.kernels.take(self.count) else None
         self.compiled = kernels is not None
-        self.few = kernels is not None and kernels.attend_to(sum(tokens), self.cache.shape[5])
+        dim = self.cache.shape[5]
+        self.few = kernels is not None and kernels.attend_to(sum(tokens), self.count, dim)
         if self.compiled:
             self.write, self.places = self.cache.unbind(), slots
         else:

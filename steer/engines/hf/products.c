@@ -3,7 +3,7 @@
    as whole numbers, with rows that are rounded to eight bits in groups of columns; words (bf16, fp16,
    fp32) in fp32. PyTorch's kernels read half as fast. */
 
-#include "real.h"
+#include "common.h"
 
 #ifdef __AVX2__
 #include <immintrin.h>
@@ -66,14 +66,13 @@ typedef struct {
     int32_t *sums;
 } operand;
 
-/* A product, of which threads take parts. It goes to `found` in fp32, or to `out`. */
+/* A product. It goes to `found` in fp32, or to `out`. */
 typedef struct {
     const operand *x;
     const matrix *weight;
-    int64_t rows, row_groups, chunk, outputs;
+    int64_t rows, row_groups, outputs;
     float *found;
     real *out;
-    int64_t next; /* output that nobody has taken yet */
 } product;
 
 /* Rounds x (GROUP,) to group `at`. If there is no number in it, its scale is none. */
@@ -267,26 +266,13 @@ static void all_rows(const product *p, int64_t at, int64_t gap) {
     }
 }
 
-/* Takes chunks of outputs until there are none. */
-static void take(void *given) {
-    product *p = given;
-    int64_t at, all = p->weight->outputs;
-    while ((at = __atomic_fetch_add(&p->next, p->chunk, __ATOMIC_RELAXED)) < all) {
-        int64_t here = all - at < p->chunk ? all - at : p->chunk;
-        int64_t gap = here / OUTPUTS / PLACES * OUTPUTS, last = at + here - OUTPUTS;
-        for (int64_t pair = 0; pair < gap; pair += OUTPUTS) all_rows(p, at + pair, gap);
-        if (here > PLACES * gap) all_rows(p, last, 0);
-    }
-}
-
-/* PyTorch's own threads, as GOMP_parallel of its OpenMP runtime starts them. */
-typedef void share(void (*)(void *), void *, unsigned, unsigned);
-
-static void run(product *p, share *with, int64_t threads) {
-    int64_t chunk = p->weight->outputs / OUTPUTS / (4 * threads);
-    p->chunk = OUTPUTS * (chunk > PLACES ? chunk : PLACES);
-    if (threads > 1) with(take, p, threads, 0);
-    else take(p);
+/* For blocks of outputs. */
+static void multiply_blocks(const void *given, int64_t from, int64_t to, int64_t thread) {
+    const int64_t gap = (to - from) / PLACES;
+    (void)thread;
+    for (int64_t pair = 0; pair < gap; pair++)
+        all_rows(given, (from + pair) * OUTPUTS, gap * OUTPUTS);
+    if (to - from > PLACES * gap) all_rows(given, (to - 1) * OUTPUTS, 0);
 }
 
 /* What `weight` makes of x (rows, width), `out` (rows, outputs). With `down`, x has beside it what
@@ -313,15 +299,15 @@ void multiply(const real *x, int64_t rows, int64_t width, const matrix *down, in
     const int64_t each = to.exact ? GROUP : 1; /* what fills up would be slow if it were denormal */
     memset(rest + rows * groups * each, 0, (all - rows * groups) * each * sizeof(float));
     if (down && on) {
-        product p = {&to, down, on, groups, 0, ranks, low, NULL, 0};
-        run(&p, with, threads);
+        product p = {&to, down, on, groups, ranks, low, NULL};
+        divide(multiply_blocks, &p, ranks / OUTPUTS, PLACES, with, threads);
     }
     for (int64_t row = 0; row < rows && down; row++) {
         if (row >= on) memset(low + row * ranks, 0, ranks * sizeof(float));
         for (int64_t copy = 0; copy < copies; copy++)
             put_floats(low + row * ranks, ranks, &to, row * groups + first + copy * more);
     }
-    product p = {&to, weight, rows, groups, 0, outputs, NULL, out, 0};
-    run(&p, with, threads);
+    product p = {&to, weight, rows, groups, outputs, NULL, out};
+    divide(multiply_blocks, &p, weight->outputs / OUTPUTS, PLACES, with, threads);
 }
 #endif

@@ -29,13 +29,14 @@ class Product:
     PyTorch's CPU kernels reorder bf16 weights at every call; for few rows that takes longer than
     the product. Where the processor can, they are reordered once, as PyTorch's compiler does it:
     by the first call, as weights that are only merged with an adapter are never called.
-    `rounds` says whether a weight's rows lose what is small beside their largest value, and
-    `merges` whether an adapter may be added into the weight.
+    `rounds` says whether a weight's rows lose what is small beside their largest value,
+    `merges` whether an adapter may be added into the weight, and `exact` whether few rows may read
+    an adapter's first matrices as they are.
     """
 
     rounds, merges = False, True
     group, copies = 1, 1  # how `read` wants a row's parts: filled up to, how often the second
-    packed = False
+    packed, exact = False, True
 
     def __init__(self, weight: Tensor, bias: Tensor | None, up: Tensor | None = None) -> None:
         self.weight, self.bias = _beside(weight, up), bias
@@ -194,6 +195,7 @@ class CompiledProduct(Product):
 
     few: int
     blocks: Blocks | None
+    times = 1  # how often an adapter's columns stand in the blocks
 
     def __init__(self, weight: Tensor, bias: Tensor | None, up: Tensor | None = None) -> None:
         super().__init__(weight, bias, up)
@@ -208,7 +210,7 @@ class CompiledProduct(Product):
     def __call__(self, x: Tensor, low: Tensor | None = None) -> Tensor:
         if not self.takes(len(x)):
             return super().__call__(x if low is None else torch.cat((x, low), dim=1))
-        return self._read(x if low is None else machine.in_groups(x, low, self.copies))
+        return self._read(x if low is None else machine.in_groups(x, low, self.times))
 
     with_low = __call__
 
@@ -218,7 +220,7 @@ class CompiledProduct(Product):
 
     def _read(self, rows: Tensor, down: Blocks | None = None, on: int = 0) -> Tensor:
         assert self.blocks
-        product = self.multiply(rows, self.blocks, down, on, self.copies)
+        product = self.multiply(rows, self.blocks, down, on, self.times)
         return product if self.bias is None else product.add_(self.bias)
 
 
@@ -230,7 +232,7 @@ class WordsProduct(CompiledProduct):
         super().__init__(weight, bias, up)
         self.few, self.width = WORD_ROWS[weight.dtype], weight.shape[1]
         self.halves = weight.dtype == torch.float32
-        self.copies = 2 if self.halves else 1
+        self.times = 2 if self.halves else 1
 
     @classmethod
     def small(cls) -> type[Product]:
@@ -263,7 +265,7 @@ class ExactProduct(CompiledProduct):
 class Compiled8Product(CompiledProduct):
     """The same with the weight in int8; more rows read the rounded values in the usual dtype."""
 
-    rounds = True
+    rounds, exact = True, False
 
     def __init__(self, weight: Tensor, bias: Tensor | None, up: Tensor | None = None) -> None:
         whole = _beside(weight, up)
@@ -280,7 +282,7 @@ class Compiled8Product(CompiledProduct):
 class Compiled4Product(CompiledProduct):
     """The same for a weight that was stored in four bits, as in `Int4Product`."""
 
-    merges, copies = False, 2
+    merges, exact, times = False, False, 2
 
     def __init__(self, weight: Tensor, bias: Tensor | None, up: Tensor | None = None) -> None:
         steps, scales, rounded = machine.to_int4(weight, up)

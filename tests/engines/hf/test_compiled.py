@@ -189,6 +189,36 @@ def test_many_lanes_are_not_for_one_thread(both_ways, monkeypatch) -> None:
 
 
 @needs_compiler
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_threads_share_lanes(dtype, monkeypatch) -> None:
+    """What several threads compute is what one does, to the last bit."""
+    lanes, pairs, dim, own = 9, 2, 16, 5
+    x, more, down = (draw(size, 48, dtype=dtype) for size in (lanes, lanes, 6))
+    heads, cache = draw(lanes, 8 * dim, dtype=dtype), draw(2, lanes, pairs, own, dim, dtype=dtype)
+    cos, sin, about = draw(lanes, dim, dtype=dtype), draw(lanes, dim, dtype=dtype), norm(48, dtype)
+    slots, nowhere = torch.arange(lanes) % own, torch.zeros(lanes, 2, dtype=torch.long)
+    seen = torch.stack((0 * slots, slots + 1, 0 * slots), dim=1)
+    found = []
+    for threads in (1, 2, 3):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        used, kept, summed = kernels(dtype), cache.clone(), x.clone()
+        q = used.place(heads, (cos, sin), (None, None), slots, kept)
+        found.append(
+            (
+                used.add_norm(summed, more, about),
+                summed,
+                used.beside(x, down, 7, 32, 2),
+                used.silu_times(x),
+                q,
+                kept,
+                used.attend(q, seen, nowhere, kept, own, 0.5),
+            )
+        )
+    for others in found[1:]:
+        assert all(torch.equal(*each) for each in zip(found[0], others, strict=True))
+
+
+@needs_compiler
 def test_they_are_compiled_once(monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("STEER_CACHE", str(tmp_path))
     kernels(torch.float32)
