@@ -37,6 +37,7 @@ from steer.engines.hf import lanes as hf_lanes
 from steer.engines.hf import linear as hf_adapter
 from steer.engines.hf import llama as hf_llama
 from steer.engines.hf import model as hf_model
+from steer.engines.hf import products as hf_products
 from steer.engines.interface import Request, Step
 from steer.guidance import steer_streams
 from steer.models import machine as processor
@@ -64,6 +65,7 @@ LEVERS = (
     Lever("scoring some rows at a time", scoring, "CHUNK", 1 << 40),
     Lever("only plausible tokens scored", scoring, "_plausible", lambda expert, alpha: None),
     Lever("kernels compiled", hf_llama, "kernels_for", lambda like: None),
+    Lever("products compiled", hf_products, "_compiles", lambda weight: False),
     Lever("fused attention for few rows", hf_attention, "FUSED_ROWS", 0),
     Lever("short contexts in the lanes' own caches", hf_lanes, "SHORT", 0),
     Lever("contexts shared", hf_lanes.Bank, "_group", lambda bank: _each_alone(bank)),
