@@ -84,7 +84,7 @@ class Joint:
         self.down = product.small()(down, None) if len(down) else None
         up = torch.cat(ups, dim=1) if self.down else None
         self.both = product(weight, _bias(layers), up)
-        self.compiled, self.first = _compiled(self.both, self.down), None
+        self.compiled, self.first = _as_one(self.both, self.down), None
         if switch.kernels and len(downs) == 1 and self.both.exact:
             self.first = down.contiguous()
         ranks = torch.tensor([len(each) for each in downs], device=down.device)
@@ -139,9 +139,7 @@ class Joint:
             self.merged = self.product(merged.to(both.dtype), self.both.bias)
 
 
-def _compiled(
-    both: Product, down: Product | None
-) -> tuple[CompiledProduct, CompiledProduct] | None:
+def _as_one(both: Product, down: Product | None) -> tuple[CompiledProduct, CompiledProduct] | None:
     """Both where they can be one product."""
     if isinstance(both, CompiledProduct) and isinstance(down, CompiledProduct):
         return both, down
