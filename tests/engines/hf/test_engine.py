@@ -192,9 +192,10 @@ def stored(tiny_model, tmp_path_factory) -> tuple[str, Path]:
 @pytest.mark.parametrize("gamma", [0.0, 0.5])
 @pytest.mark.parametrize("count", [1, 5, 12])
 def test_weights_that_few_rows_read_in_fp16_are_exact_too(stored, products, count, gamma):
-    """Up to 16 lanes of a pass; more read fp32, in one run with fewer where rows are left over."""
+    """Up to 16 lanes of a pass, 24 where they are compiled; more read fp32, in one run with fewer
+    where rows are left over."""
     base, adapter = stored
-    engine = HFEngine(base, adapter, dtype="float32", device="cpu", rows=8)
+    engine = HFEngine(base, adapter, dtype="float32", device="cpu", rows=10)
     requests = many(count, gamma=gamma, eta=0.3)
     assert_exact(engine, reference(base, adapter), requests, Sampling(max_new_tokens=4))
     kept = [joint.both for joint in engine.model.joints] + [engine.model.head.product]
@@ -307,6 +308,9 @@ def test_weights_of_int8(tiny_model, adapter, engine, products, count):
     assert rounded.model.dtype == pick_dtype("auto", torch.device("cpu"))
     kept = [rounded.model.head.product, *(joint.both for joint in rounded.model.joints)]
     assert {type(each) for each in kept} == {products["int8"]}
+    if products["int8"] is QuickInt8Product:
+        held = [t for each in kept for t in vars(each).values() if isinstance(t, torch.Tensor)]
+        assert all(t.dtype == torch.int8 or t.dim() < 2 for t in held)
     text = (*range(10, 40), int(engine.ends[0]))
     means = []
     for used in (engine, rounded):
