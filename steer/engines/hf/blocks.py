@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from steer.models.machine import GROUP, from_int8, to_int4, to_int8
 
-_OUTPUTS, _ROWS = 16, 8
-"""Rows of a matrix that stand side by side, and rows that are multiplied at once."""
+_OUTPUTS, _ROWS = 16, 16
+"""Rows of a matrix that stand side by side, and rows that are multiplied at once, at most."""
 
 _WHOLE_BYTES, _WORD_BYTES, _RANK_BYTES = 40, 128, 4
 """Memory for a group of columns of a row that is multiplied, as whole numbers or in fp32, and for a
@@ -92,21 +92,28 @@ def _filled(x: Tensor) -> Tensor:
 
 
 class Multiply:
-    """The compiled products."""
+    """The compiled products: `tiled` those of bf16 by tiles, where the processor has some."""
 
-    def __init__(self, function: Any, share: int | None) -> None:
-        self._function, self._share = function, share
+    def __init__(self, function: Any, tiled: Any, share: int | None) -> None:
+        self._function, self._tiled, self._share = function, tiled, share
 
     @classmethod
     def of(cls, functions: ctypes.CDLL) -> "Multiply | None":
         """Those in a library; None where this processor has none, or they would have one thread
         where PyTorch has more."""
         share = share_address()
-        function = getattr(functions, "multiply", None)
-        if function is None or (share is None and torch.get_num_threads() > 1):
+        found = [getattr(functions, name, None) for name in ("multiply", "multiply_by_tiles")]
+        if found[0] is None or (share is None and torch.get_num_threads() > 1):
             return None
-        function.argtypes, function.restype = _ARGUMENTS, None
-        return cls(function, share)
+        for function in filter(None, found):
+            function.argtypes, function.restype = _ARGUMENTS, None
+        tiled = found[1] if found[1] and functions.use_tiles() == 0 else None
+        return cls(found[0], tiled, share)
+
+    @property
+    def tiles(self) -> bool:
+        """Whether any number of rows multiplies words."""
+        return self._tiled is not None
 
     def __call__(
         self, x: Tensor, weight: Blocks, down: Blocks | None = None, on: int = 0, copies: int = 1
@@ -120,7 +127,8 @@ class Multiply:
         room = (_WORD_BYTES if weight.words else _WHOLE_BYTES) * weight.groups
         room += _RANK_BYTES * down.filled if down else 0
         work = torch.empty((rows + -rows % _ROWS) * room, dtype=torch.uint8)
-        self._function(
+        function = self._tiled if self._tiled and weight.words else self._function
+        function(
             x.data_ptr(),
             rows,
             width,

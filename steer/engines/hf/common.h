@@ -1,4 +1,5 @@
-/* Numbers in the model's dtype, `real`, and threads that share work. */
+/* Numbers in the model's dtype, `real`, threads that share work, and weights as products read
+   them. */
 
 #include <math.h>
 #include <stdint.h>
@@ -58,3 +59,20 @@ INLINE void divide(void (*part)(const void *, int64_t, int64_t, int64_t), const 
     if (threads > 1 && count > all.chunk) with(take, &all, threads, 0);
     else part(given, 0, count, 0);
 }
+
+#define GROUP 32   /* columns that share a scale */
+#define OUTPUTS 16 /* rows of a matrix that stand side by side */
+
+/* A matrix (outputs, columns), both filled up. For each `OUTPUTS` of its rows, and `GROUP` of its
+   columns, there are:
+   - words of 16 or 32 bits: column by column, one for each row; bf16 in pairs of columns;
+   - 8 bits: four columns of each row, and so on; a byte is 128 more than its value. `scales` are
+     fp32, one for each row;
+   - 4 bits: the same, where a byte is a column of the first half and, above it, one of the second,
+     each 8 more than its value. `scales` are pairs of bf16 for each row of each group: what a value
+     is multiplied with, and what is added to it. */
+typedef struct {
+    const uint8_t *values;
+    const void *scales;
+    int64_t groups, outputs, bits;
+} matrix;

@@ -46,7 +46,9 @@ _LANES_ALONE = 512
 _SHARED_LANES = 4  # for fewer a thread takes longer to start
 _WIDTH = 16  # numbers that the kernels' attention sums side by side
 
-_HEADER, *_SOURCES = (Path(__file__).with_name(n) for n in ("common.h", "between.c", "products.c"))
+_HEADER, *_SOURCES = (
+    Path(__file__).with_name(name) for name in ("common.h", "between.c", "products.c", "tiles.c")
+)
 _DEFINED = {torch.float32: (), torch.bfloat16: ("-DBF16",)}
 # No option changes a result but in the last bits; those of -ffast-math would lose NaN, and change
 # how the whole process rounds.
@@ -61,6 +63,8 @@ _OPTIONS = (
 )
 # What PyTorch's own kernels use, which the environment may limit (ATEN_CPU_CAPABILITY).
 _PROCESSORS = {"AVX512": ("-march=x86-64-v4",), "AVX2": ("-march=x86-64-v3",)}
+_TILES = ("-mamx-tile", "-mamx-bf16", "-mavx512bf16")  # older compilers know none
+_TILED = ("amx_tile", "amx_bf16", "avx512_bf16")  # as PyTorch names what they need
 _SECONDS = 60
 
 _POINTER, _COUNT, _REAL = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
@@ -237,17 +241,15 @@ def kernels_for(like: Tensor) -> Kernels | None:
 
 @cache
 def _kernels(dtype: torch.dtype) -> Kernels | None:
-    command = _command(dtype)
-    if not command:
-        return None
-    try:
-        kernels = _loaded(_compiled(command), dtype)
-    except (OSError, AttributeError, subprocess.SubprocessError) as error:
-        log.debug("there are no compiled kernels: %s", error)
-        return None
-    if _agree(kernels, dtype):
-        return kernels
-    log.debug("the compiled kernels are not used: they compute something else than PyTorch")
+    for command in _commands(dtype):
+        try:
+            kernels = _loaded(_compiled(command), dtype)
+        except (OSError, AttributeError, subprocess.SubprocessError) as error:
+            log.debug("there are no compiled kernels: %s", error)
+            continue
+        if _agree(kernels, dtype):
+            return kernels
+        log.debug("the compiled kernels are not used: they compute something else than PyTorch")
     return None
 
 
@@ -261,15 +263,20 @@ def _loaded(library: Path, dtype: torch.dtype) -> Kernels:
         raise
 
 
-def _command(dtype: torch.dtype) -> Sequence[str]:
-    """The compiler with its options; nothing where there is none."""
+def _commands(dtype: torch.dtype) -> Iterator[Sequence[str]]:
+    """The compiler with its options, those that make the most of this processor first; nothing
+    where there is none."""
     named = os.environ.get(COMPILER)
     known = ("cc", "gcc", "clang") if named is None else (named,)
     compiler = next((found for name in known if name and (found := shutil.which(name))), None)
     if not compiler or sys.platform == "win32":
-        return ()
-    processor = _PROCESSORS.get(torch.backends.cpu.get_cpu_capability(), ())
-    return (compiler, *_OPTIONS, *processor, *_DEFINED[dtype])
+        return
+    level = torch.backends.cpu.get_cpu_capability()
+    command = (compiler, *_OPTIONS, *_PROCESSORS.get(level, ()), *_DEFINED[dtype])
+    features = dict(getattr(torch.cpu, "get_capabilities", dict)())
+    if level == "AVX512" and dtype == torch.bfloat16 and all(map(features.get, _TILED)):
+        yield (*command, *_TILES)
+    yield command
 
 
 def _compiled(command: Sequence[str]) -> Path:

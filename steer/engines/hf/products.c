@@ -8,8 +8,6 @@
 #ifdef __AVX2__
 #include <immintrin.h>
 
-#define GROUP 32           /* columns that share a scale */
-#define OUTPUTS 16         /* rows of a matrix that stand side by side */
 #define STEP (4 * OUTPUTS) /* bytes of an instruction for each of them */
 #define PLACES 2           /* that are read at once */
 #define SUMS 4             /* that one row of words is summed to, as each addition takes a while */
@@ -37,20 +35,6 @@ typedef __m256 reals;
 #define LOAD_SHORTS(from) _mm_loadu_si128((const __m128i *)(from))
 #endif
 #define LANES (OUTPUTS / PARTS)
-
-/* A matrix (outputs, columns), both filled up. For each `OUTPUTS` of its rows, and `GROUP` of its
-   columns, there are:
-   - words of 16 or 32 bits: column by column, one for each row; bf16 in pairs of columns;
-   - 8 bits: four columns of each row, and so on; a byte is 128 more than its value. `scales` are
-     fp32, one for each row;
-   - 4 bits: the same, where a byte is a column of the first half and, above it, one of the second,
-     each 8 more than its value. `scales` are pairs of bf16 for each row of each group: what a value
-     is multiplied with, and what is added to it. */
-typedef struct {
-    const uint8_t *values;
-    const void *scales;
-    int64_t groups, outputs, bits;
-} matrix;
 
 #ifdef BF16
 #define TOGETHER 2 /* columns of words that stand side by side */

@@ -1,5 +1,6 @@
 """Weights of linear layers, each kind as some number of rows reads it fastest on a CPU."""
 
+import sys
 from functools import cached_property
 from typing import Any
 
@@ -203,6 +204,10 @@ class CompiledProduct(Product):
         assert kernels and kernels.multiply
         self.multiply = kernels.multiply
 
+    def _most(self, weight: Tensor) -> int:
+        """Rows up to which words are faster."""
+        return sys.maxsize if self.multiply.tiles else WORD_ROWS[weight.dtype]
+
     def takes(self, rows: int) -> bool:
         """Whether so many rows read the copy, if there is one."""
         return rows <= self.few and self.blocks is not None
@@ -230,7 +235,7 @@ class WordsProduct(CompiledProduct):
 
     def __init__(self, weight: Tensor, bias: Tensor | None, up: Tensor | None = None) -> None:
         super().__init__(weight, bias, up)
-        self.few, self.width = WORD_ROWS[weight.dtype], weight.shape[1]
+        self.few, self.width = self._most(weight), weight.shape[1]
         self.halves = weight.dtype == torch.float32
         self.times = 2 if self.halves else 1
 
@@ -255,7 +260,7 @@ class ExactProduct(CompiledProduct):
 
     def __init__(self, weight: Tensor, bias: Tensor | None, up: Tensor | None = None) -> None:
         super().__init__(weight, bias, up)
-        self.few = WORD_ROWS[weight.dtype]
+        self.few = self._most(weight)
 
     @cached_property
     def blocks(self) -> Blocks:  # type: ignore[override]

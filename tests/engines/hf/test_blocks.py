@@ -13,7 +13,7 @@ from steer.engines.hf.blocks import Blocks, Multiply, in_eight_bits, in_four_bit
 from steer.engines.hf.compiled import kernels_for
 from steer.models.machine import GROUP, from_int8, to_int4, to_int8
 
-DTYPES = [torch.float32, torch.bfloat16]
+WAYS = [(torch.float32, False), (torch.bfloat16, False), (torch.bfloat16, True)]
 NUMBERS = torch.Generator()
 
 
@@ -22,18 +22,28 @@ def _fresh() -> None:
     NUMBERS.manual_seed(0)
 
 
-@pytest.fixture(params=DTYPES)
-def dtype(request) -> torch.dtype:
+@pytest.fixture(params=WAYS)
+def way(request) -> tuple[torch.dtype, bool]:
+    """A dtype, and whether its words are multiplied by tiles."""
     return request.param
 
 
 @pytest.fixture
-def multiply(dtype) -> Multiply:
+def dtype(way) -> torch.dtype:
+    return way[0]
+
+
+@pytest.fixture
+def multiply(way) -> Multiply:
     if not shutil.which("cc") or torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"):
         pytest.skip("there are no compiled products here")
+    dtype, tiles = way
     kernels = kernels_for(torch.empty(0, dtype=dtype))
     assert kernels and kernels.multiply
-    return kernels.multiply
+    found = kernels.multiply
+    if tiles and not found.tiles:
+        pytest.skip("this processor has no tiles")
+    return found if tiles else Multiply(found._function, None, found._share)
 
 
 @pytest.fixture(params=[1, 2])
@@ -82,8 +92,8 @@ def assert_near(found: Tensor, right: Tensor) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 11])
-@pytest.mark.parametrize(("out", "into"), [(1, 1), (16, 32), (33, 70), (300, 64)])
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 11, 33, 63])
+@pytest.mark.parametrize(("out", "into"), [(1, 1), (16, 32), (33, 70), (300, 64), (4101, 64)])
 def test_a_product_is_that_of_its_weights(multiply, threads, dtype, kind, rows, out, into) -> None:
     blocks, weight = kind(draw(out, into).to(dtype))
     x = draw(rows, into).to(dtype)

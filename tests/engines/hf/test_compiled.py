@@ -232,7 +232,7 @@ def test_they_are_compiled_once(monkeypatch, tmp_path) -> None:
 @needs_compiler
 def test_a_damaged_library_is_compiled_anew(monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("STEER_CACHE", str(tmp_path))
-    library = compiled._compiled(compiled._command(torch.float32))
+    library = compiled._compiled(next(compiled._commands(torch.float32)))
     whole = library.read_bytes()
     library.unlink()
     library.write_bytes(whole[:100])
@@ -250,6 +250,18 @@ def compiler(folder: Path, script: str) -> str:
     return str(file)
 
 
+def break_source(monkeypatch, folder: Path, name: str, right: str, wrong: str) -> None:
+    """Lets the kernels be compiled from sources of which `name` says `wrong` for `right`."""
+    for source in (compiled._HEADER, *compiled._SOURCES):
+        text = source.read_text()
+        if source.name == name:
+            assert text.count(right) == 1
+            text = text.replace(right, wrong)
+        (folder / source.name).write_text(text)
+    sources = [folder / source.name for source in compiled._SOURCES]
+    monkeypatch.setattr(compiled, "_SOURCES", sources)
+
+
 JUNK = 'while [ "$1" != -o ]; do shift; done; echo junk > "$2"'
 
 
@@ -258,6 +270,34 @@ def test_without_a_compiler_that_works_there_are_none(script, monkeypatch, tmp_p
     monkeypatch.setenv("STEER_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv(COMPILER, compiler(tmp_path, script) if script else "no-such-compiler")
     assert kernels_for(torch.empty(0)) is None
+
+
+def has_tiles() -> bool:
+    level = torch.backends.cpu.get_cpu_capability()
+    return level == "AVX512" and bool(torch.cpu.get_capabilities().get("amx_bf16"))
+
+
+def by_tiles() -> bool:
+    made = kernels(torch.bfloat16)
+    assert made.multiply
+    return made.multiply.tiles
+
+
+@needs_compiler
+def test_a_compiler_that_knows_no_tiles_compiles_the_rest(monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("STEER_CACHE", str(tmp_path / "cache"))
+    assert by_tiles() is has_tiles()
+    compiled._kernels.cache_clear()
+    script = 'case "$*" in *-mamx*) exit 1;; esac; exec cc "$@"'
+    monkeypatch.setenv(COMPILER, compiler(tmp_path, script))
+    assert not by_tiles()
+
+
+@needs_compiler
+@pytest.mark.skipif(not has_tiles(), reason="this processor has no tiles")
+def test_tiles_that_say_something_else_are_not_used(monkeypatch, tmp_path) -> None:
+    break_source(monkeypatch, tmp_path, "tiles.c", "pair * TOGETHER * OUTPUTS", "pair * OUTPUTS")
+    assert not by_tiles()
 
 
 @needs_compiler
@@ -273,14 +313,7 @@ def test_without_a_compiler_that_works_there_are_none(script, monkeypatch, tmp_p
 def test_kernels_that_say_something_else_are_not_used(
     monkeypatch, tmp_path, name, right, wrong
 ) -> None:
-    for source in (compiled._HEADER, *compiled._SOURCES):
-        text = source.read_text()
-        if source.name == name:
-            assert text.count(right) == 1
-            text = text.replace(right, wrong)
-        (tmp_path / source.name).write_text(text)
-    sources = [tmp_path / source.name for source in compiled._SOURCES]
-    monkeypatch.setattr(compiled, "_SOURCES", sources)
+    break_source(monkeypatch, tmp_path, name, right, wrong)
     assert kernels_for(torch.empty(0)) is None
 
 
