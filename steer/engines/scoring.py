@@ -18,6 +18,10 @@ from steer.guidance import adapt, combine
 # Logits scored at a time on a CPU: 10 rows of a vocabulary of 50,000 stay in its cache.
 CHUNK = 1 << 19
 
+SLACK = 0.01
+"""Nats by which tokens may miss the plausibility constraint and are still looked at: `combine`
+decides exactly, and logits are rounded."""
+
 
 class Rows:
     """Rows in admission order. Tensors have a row a record, padded to `streams` streams; a row
@@ -33,7 +37,7 @@ class Rows:
         device: torch.device,
         masks: Masks | None = None,
     ) -> None:
-        self.streams, self.masks = streams, masks
+        self.streams, self.masks, self.likely = streams, masks, likely
         self.written: list[Written | None] = []
         self._allowed: Tensor | None = None  # of this step
         self.sampler = Sampler(sampling)
@@ -150,17 +154,17 @@ class Rows:
         """
         weights, alpha, pooled = self.weights[:, rows], self.alpha[rows], self.pooled[:, rows]
         allowed, adaptive = self.allowed_of(rows), self.adaptive[rows]
-        tokens = _plausible(_held(logits[0], allowed), alpha)
-        if tokens is None or adaptive.any():
-            log_probs = logits.log_softmax(dim=-1, dtype=torch.float32)
+        below = _below(alpha)
+        if below is not None and not adaptive.any():
+            tokens, log_probs = self.likely(logits, below, allowed)
+        else:
+            tokens, log_probs = None, logits.log_softmax(dim=-1, dtype=torch.float32)
             if adaptive.any():
                 whole = log_probs if allowed is None else _held(log_probs, allowed).log_softmax(-1)
                 weights = adapt(whole, weights, adaptive)
-            if tokens is not None:
+            if below is not None:
+                tokens = _plausible(_held(logits[0], allowed), below)
                 log_probs = log_probs.gather(-1, tokens.expand(self.streams, -1, -1))
-        else:  # a stream at a time: all of them would not stay in the processor's cache
-            wholes = (stream.log_softmax(dim=-1, dtype=torch.float32) for stream in logits)
-            log_probs = torch.stack([stream.gather(-1, tokens) for stream in wholes])
         if allowed is not None and tokens is not None:
             allowed = allowed.gather(1, tokens)
         held = _held(log_probs, allowed)
@@ -203,14 +207,27 @@ def parts(logits: Tensor, table: Tensor) -> Iterator[tuple[slice, Tensor]]:
         yield part, logits[table[:, part]]
 
 
-def _plausible(expert: Tensor, alpha: Tensor) -> Tensor | None:
-    """Selects tokens (rows, tokens), in the vocabulary's order, that include all that the
-    plausibility constraint leaves; None when some row has no constraint. `combine` decides
-    exactly."""
-    if not bool((alpha > 0).all()):
-        return None
-    slack = 0.01  # nats, against rounding
-    floor = expert.amax(dim=-1).float() + alpha.log() - slack
+def _below(alpha: Tensor) -> Tensor | None:
+    """How many nats under the expert's best the plausibility constraint leaves tokens, (rows,);
+    None when some row has no constraint."""
+    return SLACK - alpha.log() if bool((alpha > 0).all()) else None
+
+
+def likely(logits: Tensor, below: Tensor, allowed: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Selects the tokens (rows, tokens) that the first stream finds likely, as `_plausible` does
+    among those `allowed`, and computes their log-probabilities (streams, rows, tokens) from logits
+    (streams, rows, vocab)."""
+    tokens = _plausible(_held(logits[0], allowed), below)
+    # A stream at a time: all of them would not stay in the processor's cache.
+    wholes = (stream.log_softmax(dim=-1, dtype=torch.float32) for stream in logits)
+    return tokens, torch.stack([stream.gather(-1, tokens) for stream in wholes])
+
+
+def _plausible(expert: Tensor, below: Tensor) -> Tensor:
+    """Selects tokens (rows, tokens), in the vocabulary's order, that are at most `below` (rows,)
+    under the best of `expert` (rows, vocab). A row with fewer than others is filled up with one
+    that is not."""
+    floor = expert.amax(dim=-1).float() - below
     left = expert >= floor.unsqueeze(-1)  # NaN is above nothing
     most = max(1, int(left.sum(dim=-1).max()))
     # The n-th token left is where their count reaches n. In a row with fewer the rest is filled

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from steer.config import Sampling
+from steer.engines.hf.compiled import Kernels
 from steer.engines.hf.lanes import Lane
 from steer.engines.interface import Request
 from steer.engines.masks import Masks
@@ -18,13 +19,20 @@ class Batch(Rows):
     """Rows, the lanes of their streams, and their tokens.
 
     `reads` says where the rows' next-token logits are, in row order: pairs of logits
-    (lanes, vocab) and a table (streams, rows) of lanes.
+    (lanes, vocab) and a table (streams, rows) of lanes. With `kernels` they are scored by them.
     """
 
     def __init__(
-        self, streams: int, sampling: Sampling, ends: Tensor, masks: Masks | None = None
+        self,
+        streams: int,
+        sampling: Sampling,
+        ends: Tensor,
+        kernels: Kernels | None,
+        masks: Masks | None = None,
     ) -> None:
         super().__init__(streams, sampling, ends.device, masks)
+        if kernels:
+            self.likely = kernels.likely
         device = ends.device
         self.ends = ends
         self.lanes: list[list[Lane]] = []  # a lane for each stream of each row

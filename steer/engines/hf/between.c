@@ -8,28 +8,12 @@
 #include "common.h"
 
 #define WIDTH 16 /* numbers summed side by side */
-
-/* e^x as 2^n times a polynomial (Cephes' expf), which compilers vectorize. Beyond 60, where a
-   sigmoid is 0 or 1, it stands still: its inverse is then never a denormal, which is slow. NaN
-   stays NaN. */
-INLINE float exponential(float given) {
-    float x = given;
-    x = x > -60.0f ? x : -60.0f;
-    x = x < 60.0f ? x : 60.0f;
-    float n = floorf(x * 1.44269504f + 0.5f);
-    float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-    float p = 1.9875691500e-4f;
-    p = p * r + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = p * r * r + r + 1.0f;
-    uint32_t bits = (uint32_t)((int32_t)n + 127) << 23;
-    float power;
-    memcpy(&power, &bits, sizeof power);
-    return given == given ? p * power : given;
-}
+#define SOME 4   /* queries that read a key or a value at once */
+#ifdef __AVX512F__
+#define COLUMNS 64 /* of values that are summed at once, as there are registers */
+#else
+#define COLUMNS 16
+#endif
 
 typedef struct {
     real *x;
@@ -206,40 +190,73 @@ void place(const real *heads, const real *cosine, const real *sine, const real *
     divide(place_lanes, &all, lanes, 1, with, threads);
 }
 
-/* Scores `gap` apart, (queries, count), of keys (count, dim) with queries (queries, dim). */
-INLINE void score(const float *restrict q, const real *restrict keys, int64_t queries,
-                  int64_t count, int64_t dim, float *restrict scores, int64_t gap) {
-    for (int64_t t = 0; t < count; t++)
-        for (int64_t i = 0; i < queries; i++) {
-            const real *restrict key = keys + t * dim;
-            const float *restrict query = q + i * dim;
-            float parts[WIDTH] = {0}, sum = 0;
-            for (int64_t d = 0; d < dim; d += WIDTH)
-                for (int w = 0; w < WIDTH; w++) parts[w] += query[d + w] * wide(key[d + w]);
-            for (int w = 0; w < WIDTH; w++) sum += parts[w];
-            scores[i * gap + t] = sum;
-        }
+/* So many numbers that are added and multiplied at once. */
+typedef float numbers __attribute__((vector_size(WIDTH * sizeof(float))));
+
+INLINE numbers load(const real *from) {
+    float each[WIDTH];
+    numbers all;
+    for (int i = 0; i < WIDTH; i++) each[i] = wide(from[i]);
+    memcpy(&all, each, sizeof all);
+    return all;
 }
 
-/* Adds to `size` columns of `out` those of values (count, dim), weighted: so many sums at once as a
-   processor has registers for. */
-INLINE void mix_columns(const float *restrict weights, const real *restrict values, int64_t count,
-                        int64_t dim, float *restrict out, const int size) {
-    float sums[64] = {0};
-    for (int64_t t = 0; t < count; t++)
-        for (int w = 0; w < size; w++) sums[w] += weights[t] * wide(values[t * dim + w]);
-    for (int w = 0; w < size; w++) out[w] += sums[w];
+/* Scores `gap` apart, (queries, count), of keys (count, dim) with queries (queries, dim). */
+INLINE void score(const float *restrict q, const real *restrict keys, const int queries,
+                  int64_t count, int64_t dim, float *restrict scores, int64_t gap) {
+    for (int64_t t = 0; t < count; t++, keys += dim) {
+        numbers parts[SOME] = {{0}}, query;
+        for (int64_t d = 0; d < dim; d += WIDTH) {
+            const numbers key = load(keys + d);
+            for (int i = 0; i < queries; i++) {
+                memcpy(&query, q + i * dim + d, sizeof query);
+                parts[i] += query * key;
+            }
+        }
+        for (int i = 0; i < queries; i++) {
+            float sum = 0;
+            for (int w = 0; w < WIDTH; w++) sum += parts[i][w];
+            scores[i * gap + t] = sum;
+        }
+    }
+}
+
+/* Adds to `size` columns of `out` (queries, dim) those of values (count, dim), weighted. */
+INLINE void mix_columns(const float *restrict weights, const real *restrict values,
+                        const int queries, int64_t count, int64_t dim, float *restrict out,
+                        int64_t gap, const int size) {
+    numbers sums[SOME][COLUMNS / WIDTH];
+    for (int i = 0; i < queries; i++)
+        for (int w = 0; w < size / WIDTH; w++)
+            memcpy(&sums[i][w], out + i * dim + w * WIDTH, sizeof sums[i][w]);
+    for (int64_t t = 0; t < count; t++, values += dim)
+        for (int w = 0; w < size / WIDTH; w++) {
+            const numbers value = load(values + w * WIDTH);
+            for (int i = 0; i < queries; i++) sums[i][w] += weights[i * gap + t] * value;
+        }
+    for (int i = 0; i < queries; i++)
+        for (int w = 0; w < size / WIDTH; w++)
+            memcpy(out + i * dim + w * WIDTH, &sums[i][w], sizeof sums[i][w]);
 }
 
 /* Adds to `out` (queries, dim) the sums of values (count, dim), weighted. */
-INLINE void mix(const float *restrict weights, const real *restrict values, int64_t queries,
+INLINE void mix(const float *restrict weights, const real *restrict values, const int queries,
                 int64_t count, int64_t dim, float *restrict out, int64_t gap) {
-    for (int64_t i = 0; i < queries; i++, weights += gap, out += dim) {
-        int64_t d = 0;
-        for (; d + 64 <= dim; d += 64) mix_columns(weights, values + d, count, dim, out + d, 64);
-        for (; d < dim; d += WIDTH) mix_columns(weights, values + d, count, dim, out + d, WIDTH);
-    }
+    int64_t d = 0;
+    for (; d + COLUMNS <= dim; d += COLUMNS)
+        mix_columns(weights, values + d, queries, count, dim, out + d, gap, COLUMNS);
+    for (; d < dim; d += WIDTH)
+        mix_columns(weights, values + d, queries, count, dim, out + d, gap, WIDTH);
 }
+
+/* Calls `WHAT` for all `each` queries, `SOME` at a time, with their number as a constant. */
+#define FOR_QUERIES(WHAT)                                                                         \
+    for (int64_t i = 0; i < each; i += SOME) switch (each - i) {                                  \
+        case 1: WHAT(1); break;                                                                   \
+        case 2: WHAT(2); break;                                                                   \
+        case 3: WHAT(3); break;                                                                   \
+        default: WHAT(SOME);                                                                      \
+        }
 
 typedef struct {
     const real *q;
@@ -268,8 +285,10 @@ static void attend_pairs(const void *given, int64_t from, int64_t to, int64_t th
         const real *k = (const real *)contexts[0] + pair * shared * dim;
         const real *v = (const real *)contexts[1] + pair * shared * dim;
         for (int64_t i = 0; i < each * dim; i++) query[i] = wide(q[i]) * all->scale;
-        score(query, k, each, shared, dim, weights, count);
-        score(query, all->keys + base, each, mine, dim, weights + shared, count);
+#define SCORE(N)                                                                                  \
+    score(query + i * dim, k, N, shared, dim, weights + i * count, count);                        \
+    score(query + i * dim, all->keys + base, N, mine, dim, weights + i * count + shared, count)
+        FOR_QUERIES(SCORE)
         memset(found, 0, each * dim * sizeof(float));
         for (int64_t i = 0; i < each; i++) {
             float *w = weights + i * count, most = w[0], sum = 0;
@@ -278,8 +297,10 @@ static void attend_pairs(const void *given, int64_t from, int64_t to, int64_t th
             for (int64_t t = 0; t < count; t++) sum += w[t];
             for (int64_t t = 0; t < count; t++) w[t] /= sum;
         }
-        mix(weights, v, each, shared, dim, found, count);
-        mix(weights + shared, all->values + base, each, mine, dim, found, count);
+#define MIX(N)                                                                                    \
+    mix(weights + i * count, v, N, shared, dim, found + i * dim, count);                          \
+    mix(weights + i * count + shared, all->values + base, N, mine, dim, found + i * dim, count)
+        FOR_QUERIES(MIX)
         for (int64_t i = 0; i < each * dim; i++) out[i] = narrow(found[i]);
     }
 }

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from steer.engines import scoring
 from steer.engines.hf.blocks import Multiply, product_trials, share_address
 from steer.engines.hf.norm import Norm
 from steer.models.cache import kernels_folder
@@ -47,7 +48,8 @@ _SHARED_LANES = 4  # for fewer a thread takes longer to start
 _WIDTH = 16  # numbers that the kernels' attention sums side by side
 
 _HEADER, *_SOURCES = (
-    Path(__file__).with_name(name) for name in ("common.h", "between.c", "products.c", "tiles.c")
+    Path(__file__).with_name(name)
+    for name in ("common.h", "between.c", "likely.c", "products.c", "tiles.c")
 )
 _DEFINED = {torch.float32: (), torch.bfloat16: ("-DBF16",)}
 # No option changes a result but in the last bits; those of -ffast-math would lose NaN, and change
@@ -74,6 +76,7 @@ _ARGUMENTS: dict[str, list[Any]] = {
     "beside": [_POINTER] * 2 + [_COUNT] * 6 + [_POINTER],
     "silu_times": [_POINTER] + [_COUNT] * 2 + [_POINTER],
     "place": [_POINTER] * 4 + [_REAL, _POINTER, _REAL, _POINTER] + [_COUNT] * 5 + [_POINTER] * 3,
+    "likely": [_POINTER] + [_COUNT] * 3 + [_POINTER] * 5,
     "attend": [_POINTER] * 5 + [_COUNT] * 5 + [_REAL, _POINTER, _COUNT, _POINTER],
 }
 
@@ -90,7 +93,7 @@ class Kernels:
             function.argtypes, function.restype = arguments + _SHARED, None
         self._add_norm, self._beside = functions.add_norm, functions.beside
         self._silu_times, self._place = functions.silu_times, functions.place
-        self._attend = functions.attend
+        self._attend, self._likely = functions.attend, functions.likely
         self.multiply = Multiply.of(functions)
         self._share = share_address()
 
@@ -227,6 +230,33 @@ class Kernels:
             threads,
         )
         return out
+
+    def likely(
+        self, logits: Tensor, below: Tensor, allowed: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """See `steer.engines.scoring.likely`."""
+        if allowed is not None:
+            return scoring.likely(logits, below, allowed)
+        logits, (streams, rows, vocab) = logits.contiguous(), logits.shape
+        totals = torch.empty(streams, rows)
+        places = torch.empty(rows, vocab, dtype=torch.long)
+        counts, others = torch.empty(2, rows, 1, dtype=torch.long)
+        self._likely(
+            logits.data_ptr(),
+            streams,
+            rows,
+            vocab,
+            below.contiguous().data_ptr(),
+            totals.data_ptr(),
+            places.data_ptr(),
+            counts.data_ptr(),
+            others.data_ptr(),
+            *self._threads(streams * rows),
+        )
+        most = max(1, int(counts.max()))
+        tokens = torch.where(torch.arange(most) < counts, places[:, :most], others)
+        found = logits.gather(-1, tokens.expand(streams, -1, -1)).float()
+        return tokens, found.sub_(totals.unsqueeze(-1))
 
 
 def _of(norm: Norm | None) -> tuple[int | None, float]:

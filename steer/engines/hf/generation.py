@@ -46,7 +46,8 @@ class Generation:
         self.rows = self._rows(rows)
         self.bank = model.bank(streams * self.rows)
         shaped = any(request.shape for request in requests)
-        self.batch = Batch(streams, sampling, ends, model.masks(ends) if shaped else None)
+        masks, kernels = model.masks(ends) if shaped else None, model.body.kernels
+        self.batch = Batch(streams, sampling, ends, kernels, masks)
         self.done: dict[int, Completion] = {}
         self.drawn = 0
 

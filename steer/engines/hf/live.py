@@ -10,6 +10,7 @@ from torch import Tensor
 from steer.config import Sampling
 from steer.engines.drawing import Drawing
 from steer.engines.hf.batch import Batch
+from steer.engines.hf.compiled import Kernels
 from steer.engines.hf.generation import Generation
 from steer.engines.hf.lanes import Context
 from steer.engines.hf.model import LaneModel
@@ -33,8 +34,14 @@ class LiveBatch(Batch):
     """Rows with a sampling, a length and a beginning each, as their `orders` (by id) say. One that
     cannot go on fails, and no other."""
 
-    def __init__(self, longest: int, ends: Tensor, orders: Mapping[int, Order]) -> None:
-        super().__init__(1, Sampling(max_new_tokens=longest), ends)
+    def __init__(
+        self,
+        longest: int,
+        ends: Tensor,
+        kernels: Kernels | None,
+        orders: Mapping[int, Order],
+    ) -> None:
+        super().__init__(1, Sampling(max_new_tokens=longest), ends, kernels)
         self.orders = orders
         self.drawing = Drawing(self, orders)
 
@@ -97,10 +104,13 @@ class Live(Generation):
         self.orders: dict[int, Order] = {}
         self.longest, self.memory = longest, memory
         self.bank = model.bank(FEW)
-        self.batch: LiveBatch = LiveBatch(longest, ends, self.orders)
+        self.batch: LiveBatch = self._new_batch()
         self.token_bytes = 2 * math.prod(model.body.kv_shape) * model.body.dtype.itemsize
         self.cancelled: set[int] = set()
         self.length = lru_cache(MEASURED)(self._length)
+
+    def _new_batch(self) -> LiveBatch:
+        return LiveBatch(self.longest, self.ends, self.model.body.kernels, self.orders)
 
     @property
     def busy(self) -> bool:
@@ -161,7 +171,7 @@ class Live(Generation):
             self._forget(gone)
         if not self.batch.requests and self.bank.cache.shape[4]:  # what the longest row needed
             self.bank = self.model.bank(FEW)
-            self.batch = LiveBatch(self.longest, self.ends, self.orders)
+            self.batch = self._new_batch()
 
     def _forget(self, ids: Iterable[int]) -> None:
         for id in ids:

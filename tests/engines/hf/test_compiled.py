@@ -1,6 +1,7 @@
 """Kernels between the products: what PyTorch's operators say, wherever there is a C compiler."""
 
 import logging
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from steer.config import Sampling
+from steer.engines import scoring
 from steer.engines.hf import compiled
 from steer.engines.hf.compiled import COMPILER, Kernels, kernels_for
 from steer.engines.hf.engine import HFEngine
@@ -216,6 +218,41 @@ def test_threads_share_lanes(dtype, monkeypatch) -> None:
         )
     for others in found[1:]:
         assert all(torch.equal(*each) for each in zip(found[0], others, strict=True))
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("vocab", [1, 63, 64, 1_000])
+@pytest.mark.parametrize("alpha", [1e-30, 0.1, 1.0])
+def test_likely_tokens(dtype, vocab, alpha) -> None:
+    logits = 3 * draw(3, 5, vocab, dtype=dtype)
+    logits[0, 2] = 0
+    logits[0, 3, 1:] = -math.inf
+    below = torch.full((5,), -math.log(alpha))
+    tokens, log_probs = kernels(dtype).likely(logits, below, None)
+    right, rights = scoring.likely(logits, below, None)
+    assert torch.equal(tokens, right)
+    torch.testing.assert_close(log_probs, rights)
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+def test_logits_that_are_no_numbers_leave_no_likely_token(dtype, wrong) -> None:
+    logits = draw(2, 3, 100, dtype=dtype)
+    right = kernels(dtype).likely(logits, torch.zeros(3), None)[1]
+    logits[0, 1, 70] = wrong
+    found = kernels(dtype).likely(logits, torch.zeros(3), None)[1]
+    assert not found[0, 1].isfinite().any()
+    assert torch.equal(found[:, [0, 2]], right[:, [0, 2]])
+
+
+@needs_compiler
+def test_what_is_allowed_decides_what_is_likely() -> None:
+    logits, allowed = draw(1, 2, 50, dtype=torch.float32), torch.zeros(2, 50, dtype=torch.bool)
+    allowed[:, 20:] = True
+    tokens, _ = kernels(torch.float32).likely(logits, torch.full((2,), 2.0), allowed)
+    assert torch.equal(tokens, scoring.likely(logits, torch.full((2,), 2.0), allowed)[0])
 
 
 @needs_compiler
