@@ -42,7 +42,7 @@ from steer.config import RunConfig, Sampling
 from steer.data.corpus import load_corpus
 from steer.engines.hf import engine as hf
 from steer.engines.hf.engine import HFEngine
-from steer.engines.scoring import Rows
+from steer.engines.scoring import Part, Rows
 from steer.models.expert import Expert
 from steer.runs.generation import generate
 
@@ -95,8 +95,8 @@ def watching(seen: Seen) -> Iterator[None]:
     """Notes all that is scored."""
     score = Rows.score
 
-    def noted(self: Rows, rows: slice, logits: Tensor) -> Any:
-        found = score(self, rows, logits)
+    def noted(self: Rows, rows: slice, part: Part) -> Any:
+        found = score(self, rows, part)
         seen.note(self, rows, found[0], found[1][0])
         return found
 

@@ -63,7 +63,7 @@ LEVERS = (
     Lever("weights packed", processor, "can_pack", lambda weight: False),
     Lever("weights of fp16 for few rows", processor, "can_halve", lambda weight: False),
     Lever("scoring some rows at a time", scoring, "CHUNK", 1 << 40),
-    Lever("only plausible tokens scored", scoring, "_below", lambda alpha: None),
+    Lever("only plausible tokens scored", scoring.Rows, "narrows", lambda rows, some: False),
     Lever("kernels compiled", hf_llama, "kernels_for", lambda like: None),
     Lever("products compiled", hf_products, "_compiles", lambda weight: False),
     Lever("fused attention for few rows", hf_attention, "FUSED_ROWS", 0),

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from steer.engines.live import Order, Told
 from steer.engines.sampling import Sampler
-from steer.engines.scoring import Rows
+from steer.engines.scoring import Part, Rows
 from steer.engines.trace import Setting, candidates, guided
 
 
@@ -22,25 +22,26 @@ class Drawing:
         self.told: dict[int, Told] = {}
         rows.strict = False
 
-    def choose(self, part: slice, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Chooses tokens (rows,) for `part` of the rows from the streams' logits (streams, rows,
-        vocab), and computes each stream's log-probability of them, (streams, rows)."""
+    def choose(self, some: slice, part: Part) -> tuple[Tensor, Tensor]:
+        """Chooses tokens (rows,) for `some` of the rows from their part of the logits, and computes
+        each stream's log-probability of them, (streams, rows)."""
         rows = self.rows
-        scores, log_probs, tokens = rows.score(part, logits)
-        orders = [self.orders[request.id] for request in rows.requests[part]]
-        counts = rows.counts[part].tolist()
+        scores, log_probs, tokens = rows.score(some, part)
+        orders = [self.orders[request.id] for request in rows.requests[some]]
+        counts = rows.counts[some].tolist()
         forced = {
             row: order.begun[count]
             for row, (order, count) in enumerate(zip(orders, counts, strict=True))
             if count < len(order.begun)
         }
-        place = self._places(part, orders, self._possible(orders, forced, scores)).unsqueeze(-1)
+        place = self._places(some, orders, self._possible(orders, forced, scores)).unsqueeze(-1)
         drawn = log_probs.gather(-1, place.expand(rows.streams, -1, 1)).squeeze(-1)
         chosen = (place if tokens is None else tokens.gather(1, place)).squeeze(-1)
         for row, token in forced.items():
             chosen[row] = token
-            drawn[:, row] = logits[:, row].log_softmax(dim=-1, dtype=torch.float32)[:, token]
-        self._tell(part, orders, logits, chosen)
+            own = part.logits[part.table[:, row]]
+            drawn[:, row] = own.log_softmax(dim=-1, dtype=torch.float32)[:, token]
+        self._tell(some, orders, part, chosen)
         return chosen, drawn
 
     def _possible(
@@ -55,12 +56,12 @@ class Drawing:
                 self.failed.add(orders[row].request.id)
         return torch.where(lost.unsqueeze(-1), 0.0, scores)
 
-    def _places(self, part: slice, orders: Sequence[Order], scores: Tensor) -> Tensor:
+    def _places(self, some: slice, orders: Sequence[Order], scores: Tensor) -> Tensor:
         """Places (rows,) that each row's own sampler draws from its scores."""
         groups: defaultdict[Sampler, list[int]] = defaultdict(list)
         for row, order in enumerate(orders):
             groups[order.sampler].append(row)
-        draws, counts = self.rows.next_draws(part), self.rows.counts[part]
+        draws, counts = self.rows.next_draws(some), self.rows.counts[some]
         if len(groups) == 1:
             return next(iter(groups))(scores, draws, counts)
         places = torch.empty_like(counts)
@@ -68,12 +69,13 @@ class Drawing:
             places[members] = sampler(scores[members], draws[members], counts[members])
         return places
 
-    def _tell(self, part: slice, orders: Sequence[Order], logits: Tensor, chosen: Tensor) -> None:
-        allowed = self.rows.allowed_of(part)
+    def _tell(self, some: slice, orders: Sequence[Order], part: Part, chosen: Tensor) -> None:
+        allowed = self.rows.allowed_of(some)
         for row, order in enumerate(orders):
             if not order.told:
                 continue
-            own, place = logits[: len(order.request.streams), row], part.start + row
+            own = part.logits[part.table[: len(order.request.streams), row]]
+            place = some.start + row
             setting = Setting(
                 self.rows.weights[: len(own), place],
                 self.rows.pooled[: len(own), place],

@@ -5,6 +5,8 @@ Both engines decode with these rows; what they read the logits from is their own
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +23,20 @@ CHUNK = 1 << 19
 SLACK = 0.01
 """Nats by which tokens may miss the plausibility constraint and are still looked at: `combine`
 decides exactly, and logits are rounded."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """The next-token logits of some rows: where they are, `table` (streams, rows), among `logits`
+    (lanes, vocab)."""
+
+    logits: Tensor
+    table: Tensor
+
+    @cached_property
+    def whole(self) -> Tensor:
+        """A copy of them, (streams, rows, vocab)."""
+        return self.logits[self.table]
 
 
 class Rows:
@@ -125,26 +141,31 @@ class Rows:
         """Uniform numbers (rows,), each of which decides the next token of one of `rows`."""
         return self.draws[rows].gather(1, self.counts[rows].unsqueeze(-1)).squeeze(-1)
 
-    def biased(self, rows: slice, logits: Tensor, ends: Tensor) -> Tensor:
-        """Adds to the logits (streams, rows, vocab) of the `ends` of a text (ids) what the requests
-        of `rows` have for their next token, in place."""
+    def bias(self, rows: slice, part: Part, ends: Tensor) -> None:
+        """Adds to the logits of the `ends` of a text (ids) what the requests of `rows` have for
+        their next token, in place."""
         if any(request.end_bias for request in self.requests[rows]):
-            due = self.biases[rows].gather(1, self.counts[rows].unsqueeze(-1))
-            logits[..., ends] += due.to(logits.dtype)
-        return logits
+            due = self.biases[rows].gather(1, self.counts[rows].unsqueeze(-1)).squeeze(-1)
+            lanes = due.new_zeros(len(part.logits), 1)
+            lanes[part.table, 0] = due.expand_as(part.table)
+            part.logits[:, ends] += lanes.to(part.logits.dtype)
 
-    def pick(self, rows: slice, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Draws tokens (rows,) for `rows` from the streams' logits (streams, rows, vocab), and each
-        stream's log-probability of them, (streams, rows).
+    def narrows(self, rows: slice) -> bool:
+        """Whether only plausible tokens of `rows` are scored, which are few."""
+        return bool((self.alpha[rows] > 0).all()) and not bool(self.adaptive[rows].any())
+
+    def pick(self, rows: slice, part: Part) -> tuple[Tensor, Tensor]:
+        """Draws tokens (rows,) for `rows` from their part of the logits, and computes each stream's
+        log-probability of them, (streams, rows).
 
         Raises `SteerError` when a row has no token left to draw.
         """
-        scores, log_probs, tokens = self.score(rows, logits)
+        scores, log_probs, tokens = self.score(rows, part)
         place = self.sampler(scores, self.next_draws(rows), self.counts[rows]).unsqueeze(-1)
         drawn = log_probs.gather(-1, place.expand(self.streams, -1, 1)).squeeze(-1)
         return (place if tokens is None else tokens.gather(1, place)).squeeze(-1), drawn
 
-    def score(self, rows: slice, logits: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    def score(self, rows: slice, part: Part) -> tuple[Tensor, Tensor, Tensor | None]:
         """Computes guided scores (rows, tokens), the streams' log-probabilities (streams, rows,
         tokens), and which tokens: (rows, tokens), or None for the whole vocabulary.
 
@@ -154,17 +175,13 @@ class Rows:
         """
         weights, alpha, pooled = self.weights[:, rows], self.alpha[rows], self.pooled[:, rows]
         allowed, adaptive = self.allowed_of(rows), self.adaptive[rows]
-        below = _below(alpha)
-        if below is not None and not adaptive.any():
-            tokens, log_probs = self.likely(logits, below, allowed)
+        if self.narrows(rows):
+            tokens, log_probs = self.likely(part, SLACK - alpha.log(), allowed)
         else:
-            tokens, log_probs = None, logits.log_softmax(dim=-1, dtype=torch.float32)
+            tokens, log_probs = None, part.whole.log_softmax(dim=-1, dtype=torch.float32)
             if adaptive.any():
-                whole = log_probs if allowed is None else _held(log_probs, allowed).log_softmax(-1)
-                weights = adapt(whole, weights, adaptive)
-            if below is not None:
-                tokens = _plausible(_held(logits[0], allowed), below)
-                log_probs = log_probs.gather(-1, tokens.expand(self.streams, -1, -1))
+                held = log_probs if allowed is None else _held(log_probs, allowed).log_softmax(-1)
+                weights = adapt(held, weights, adaptive)
         if allowed is not None and tokens is not None:
             allowed = allowed.gather(1, tokens)
         held = _held(log_probs, allowed)
@@ -197,29 +214,22 @@ def _held(scores: Tensor, allowed: Tensor | None) -> Tensor:
     return scores if allowed is None else scores.masked_fill(~allowed, -math.inf)
 
 
-def parts(logits: Tensor, table: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Yields logits (streams, rows, vocab) some rows at a time, with which rows these are. `table`
-    (streams, rows) says where they are in `logits` (lanes, vocab)."""
-    rows = table.shape[1]
-    size = max(1, CHUNK // logits.shape[1]) if logits.is_cpu else rows
+def parts(part: Part, size: int | None = None) -> Iterator[tuple[slice, Part]]:
+    """Yields `size` rows at a time, with which rows these are: on a CPU some whose logits stay in
+    its cache, if not told."""
+    rows, (_, vocab) = part.table.shape[1], part.logits.shape
+    size = size or (max(1, CHUNK // vocab) if part.logits.is_cpu else rows)
     for start in range(0, rows, size):
-        part = slice(start, min(start + size, rows))
-        yield part, logits[table[:, part]]
+        some = slice(start, min(start + size, rows))
+        yield some, Part(part.logits, part.table[:, some])
 
 
-def _below(alpha: Tensor) -> Tensor | None:
-    """How many nats under the expert's best the plausibility constraint leaves tokens, (rows,);
-    None when some row has no constraint."""
-    return SLACK - alpha.log() if bool((alpha > 0).all()) else None
-
-
-def likely(logits: Tensor, below: Tensor, allowed: Tensor | None) -> tuple[Tensor, Tensor]:
+def likely(part: Part, below: Tensor, allowed: Tensor | None) -> tuple[Tensor, Tensor]:
     """Selects the tokens (rows, tokens) that the first stream finds likely, as `_plausible` does
-    among those `allowed`, and computes their log-probabilities (streams, rows, tokens) from logits
-    (streams, rows, vocab)."""
-    tokens = _plausible(_held(logits[0], allowed), below)
+    among those `allowed`, and computes their log-probabilities (streams, rows, tokens)."""
+    tokens = _plausible(_held(part.whole[0], allowed), below)
     # A stream at a time: all of them would not stay in the processor's cache.
-    wholes = (stream.log_softmax(dim=-1, dtype=torch.float32) for stream in logits)
+    wholes = (stream.log_softmax(dim=-1, dtype=torch.float32) for stream in part.whole)
     return tokens, torch.stack([stream.gather(-1, tokens) for stream in wholes])
 
 

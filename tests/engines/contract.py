@@ -92,10 +92,10 @@ def recorded() -> Iterator[tuple[dict, dict]]:
     tokens: dict[int, dict[int, int]] = {}
     original_score, original_pick, original_choose = Rows.score, Rows.pick, Drawing.choose
 
-    def score(batch, rows, logits):
-        result = original_score(batch, rows, logits)
+    def score(batch, rows, part):
+        result = original_score(batch, rows, part)
         some, _, places = result
-        whole = torch.full(logits.shape[1:], -torch.inf)
+        whole = torch.full((part.table.shape[1], part.logits.shape[1]), -torch.inf)
         whole = some if places is None else whole.scatter(1, places, some)
         for row, request in enumerate(batch.requests[rows]):
             scores[request.id, int(batch.counts[rows][row])] = whole[row].clone()
@@ -106,13 +106,13 @@ def recorded() -> Iterator[tuple[dict, dict]]:
         for request, count, token in zip(batch.requests[rows], *numbers, strict=True):
             tokens.setdefault(request.id, {})[count] = token
 
-    def pick(batch, rows, logits):
-        result = original_pick(batch, rows, logits)
+    def pick(batch, rows, part):
+        result = original_pick(batch, rows, part)
         note(batch, rows, result[0])
         return result
 
-    def choose(drawing, rows, logits):
-        result = original_choose(drawing, rows, logits)
+    def choose(drawing, rows, part):
+        result = original_choose(drawing, rows, part)
         note(drawing.rows, rows, result[0])
         return result
 

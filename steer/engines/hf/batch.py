@@ -12,7 +12,7 @@ from steer.engines.hf.compiled import Kernels
 from steer.engines.hf.lanes import Lane
 from steer.engines.interface import Request
 from steer.engines.masks import Masks
-from steer.engines.scoring import Rows, parts
+from steer.engines.scoring import Part, Rows, parts
 
 
 class Batch(Rows):
@@ -31,6 +31,7 @@ class Batch(Rows):
         masks: Masks | None = None,
     ) -> None:
         super().__init__(streams, sampling, ends.device, masks)
+        self.compiled = kernels is not None
         if kernels:
             self.likely = kernels.likely
         device = ends.device
@@ -52,16 +53,20 @@ class Batch(Rows):
 
     def step(self) -> Tensor:
         """Draw one token a row. Returns which rows are done, (rows,) bool."""
-        return self.append(torch.cat([self._draw(rows, logits) for rows, logits in self.parts()]))
+        return self.append(torch.cat([self._draw(rows, part) for rows, part in self.parts()]))
 
-    def parts(self) -> Iterator[tuple[slice, Tensor]]:
-        """The next-token logits (streams, rows, vocab), some rows at a time; once a step."""
+    def parts(self) -> Iterator[tuple[slice, Part]]:
+        """The next-token logits, some rows at a time; once a step."""
         start = 0
         for logits, table in self.reads:
-            for rows, part in parts(logits, table):
-                rows = slice(start + rows.start, start + rows.stop)
-                yield rows, self.biased(rows, part, self.ends)
-            start += table.shape[1]
+            whole, count = Part(logits, table), table.shape[1]
+            rows = slice(start, start + count)
+            self.bias(rows, whole, self.ends)
+            at_once = self.narrows(rows) and self.allowed_of(rows) is None
+            size = count if self.compiled and at_once else None
+            for some, part in parts(whole, size):
+                yield slice(start + some.start, start + some.stop), part
+            start += count
         self.reads = []
 
     def append(self, tokens: Tensor) -> Tensor:
@@ -80,9 +85,9 @@ class Batch(Rows):
                 for row, parent in enumerate(numbers)
             ]
 
-    def _draw(self, rows: slice, logits: Tensor) -> Tensor:
-        """Tokens (rows,) drawn for `rows` from the streams' logits (streams, rows, vocab)."""
-        tokens, log_probs = self.pick(rows, logits)
+    def _draw(self, rows: slice, part: Part) -> Tensor:
+        """Tokens (rows,) drawn for `rows` from their part of the logits."""
+        tokens, log_probs = self.pick(rows, part)
         self.sums[:, rows] += log_probs
         return tokens
 

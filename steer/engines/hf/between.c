@@ -7,12 +7,13 @@
 
 #include "common.h"
 
-#define WIDTH 16 /* numbers summed side by side */
-#define SOME 4   /* queries that read a key or a value at once */
+#define SOME 4 /* queries that read a key or a value at once */
 #ifdef __AVX512F__
+#define WIDTH 16   /* numbers of a register */
 #define COLUMNS 64 /* of values that are summed at once, as there are registers */
 #else
-#define COLUMNS 16
+#define WIDTH 8
+#define COLUMNS 32
 #endif
 
 typedef struct {

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from steer.engines.hf.batch import Batch
 from steer.engines.sampling import draw
+from steer.engines.scoring import Part
 
 
 @dataclass(frozen=True)
@@ -25,15 +26,15 @@ class Candidates:
 def candidates(batch: Batch, size: int, opening: int) -> Candidates:
     """The `size` best tokens of every row. A row with fewer than `opening` tokens has only one: a
     token drawn from the scores with the row's own uniform number, of score 0."""
-    parts = [_best(batch, rows, logits, size, opening) for rows, logits in batch.parts()]
+    parts = [_best(batch, rows, part, size, opening) for rows, part in batch.parts()]
     scores, tokens, log_probs = zip(*parts, strict=True)
     return Candidates(torch.cat(scores), torch.cat(tokens), torch.cat(log_probs, dim=1))
 
 
 def _best(
-    batch: Batch, rows: slice, logits: Tensor, size: int, opening: int
+    batch: Batch, rows: slice, part: Part, size: int, opening: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    scores, log_probs, tokens = batch.score(rows, logits)
+    scores, log_probs, tokens = batch.score(rows, part)
     top = scores.topk(min(size, scores.shape[1]))
     # A row without any token gives NaN: -inf less -inf.
     best = (top.values - scores.logsumexp(-1, keepdim=True)).nan_to_num(-math.inf, neginf=-math.inf)

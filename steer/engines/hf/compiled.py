@@ -22,9 +22,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from steer.engines import scoring
 from steer.engines.hf.blocks import Multiply, product_trials, share_address
 from steer.engines.hf.norm import Norm
+from steer.engines.scoring import Part, likely
 from steer.models.cache import kernels_folder
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ _ARGUMENTS: dict[str, list[Any]] = {
     "beside": [_POINTER] * 2 + [_COUNT] * 6 + [_POINTER],
     "silu_times": [_POINTER] + [_COUNT] * 2 + [_POINTER],
     "place": [_POINTER] * 4 + [_REAL, _POINTER, _REAL, _POINTER] + [_COUNT] * 5 + [_POINTER] * 3,
-    "likely": [_POINTER] + [_COUNT] * 3 + [_POINTER] * 5,
+    "likely": [_POINTER, _COUNT, _POINTER] + [_COUNT] * 3 + [_POINTER] * 5,
     "attend": [_POINTER] * 5 + [_COUNT] * 5 + [_REAL, _POINTER, _COUNT, _POINTER],
 }
 
@@ -231,22 +231,23 @@ class Kernels:
         )
         return out
 
-    def likely(
-        self, logits: Tensor, below: Tensor, allowed: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
+    def likely(self, part: Part, below: Tensor, allowed: Tensor | None) -> tuple[Tensor, Tensor]:
         """See `steer.engines.scoring.likely`."""
         if allowed is not None:
-            return scoring.likely(logits, below, allowed)
-        logits, (streams, rows, vocab) = logits.contiguous(), logits.shape
-        totals = torch.empty(streams, rows)
-        places = torch.empty(rows, vocab, dtype=torch.long)
-        counts, others = torch.empty(2, rows, 1, dtype=torch.long)
+            return likely(part, below, allowed)
+        (streams, rows), (_, vocab) = part.table.shape, part.logits.shape
+        table, below = part.table.contiguous(), below.contiguous()
+        totals = torch.empty(streams, rows, 1)
+        places = torch.empty(rows, vocab, dtype=torch.int32)
+        counts, others = torch.empty(2, rows, 1, dtype=torch.int32)
         self._likely(
-            logits.data_ptr(),
+            part.logits.data_ptr(),
+            part.logits.stride(0),
+            table.data_ptr(),
             streams,
             rows,
             vocab,
-            below.contiguous().data_ptr(),
+            below.data_ptr(),
             totals.data_ptr(),
             places.data_ptr(),
             counts.data_ptr(),
@@ -254,9 +255,8 @@ class Kernels:
             *self._threads(streams * rows),
         )
         most = max(1, int(counts.max()))
-        tokens = torch.where(torch.arange(most) < counts, places[:, :most], others)
-        found = logits.gather(-1, tokens.expand(streams, -1, -1)).float()
-        return tokens, found.sub_(totals.unsqueeze(-1))
+        tokens = torch.where(torch.arange(most) < counts, places[:, :most], others).long()
+        return tokens, part.logits[table.unsqueeze(-1), tokens].float().sub_(totals)
 
 
 def _of(norm: Norm | None) -> tuple[int | None, float]:

@@ -16,6 +16,7 @@ from steer.engines.hf.lanes import Context
 from steer.engines.hf.model import LaneModel
 from steer.engines.interface import FinishReason, Request, most_streams
 from steer.engines.live import Order, Told, Wrote
+from steer.engines.scoring import Part
 from steer.engines.tokens import require_room
 from steer.errors import SteerError
 from steer.guidance import Shown, Stream
@@ -63,8 +64,8 @@ class LiveBatch(Batch):
         failed = torch.tensor([id in self.drawing.failed for id in ids], device=tokens.device)
         return torch.isin(tokens, self.ends) | (self.counts >= longest) | failed
 
-    def _draw(self, rows: slice, logits: Tensor) -> Tensor:
-        chosen, log_probs = self.drawing.choose(rows, logits)
+    def _draw(self, rows: slice, part: Part) -> Tensor:
+        chosen, log_probs = self.drawing.choose(rows, part)
         self.sums[:, rows] += log_probs
         return chosen
 

@@ -11,11 +11,12 @@
 #define STEP (4 * OUTPUTS) /* bytes of an instruction for each of them */
 #define PLACES 2           /* that are read at once */
 #define SUMS 4             /* that one row of words is summed to, as each addition takes a while */
+#define CHUNKS 6           /* of rows that are multiplied with what was read once, at most */
 #define AHEAD 1024         /* bytes to fetch before they are read */
 
 #ifdef __AVX512BW__
 #define PARTS 1 /* registers for all `OUTPUTS` */
-#define ROWS 8  /* rows, at most, that are multiplied with what was read once */
+#define ROWS 8  /* rows of a chunk, as there are registers for their sums */
 typedef __m512i ints;
 typedef __m512 reals;
 #define DO(name) _mm512_##name
@@ -154,12 +155,17 @@ INLINE void add_eight(const product *p, const uint8_t *values, int64_t group, in
     }
 }
 
-/* The same for words, to several sums where there are few rows. */
+/* The same for words, to `SUMS` / `rows` sums of each row where those are `apart`. */
 INLINE void add_words(const product *p, const uint8_t *values, int64_t group, int64_t row,
-                      const int rows, const int bits, reals (*sums)[PARTS][ROWS]) {
+                      const int rows, const int bits, const int apart,
+                      reals (*sums)[PARTS][ROWS]) {
     const float *x = p->x->exact + (row * p->row_groups + group) * GROUP;
     const int64_t next = p->row_groups * GROUP;
-    const int some = rows < 3 ? SUMS / rows : 1;
+    const int some = apart ? SUMS / rows : 1;
+    reals mine[SUMS][PARTS][ROWS]; /* in registers */
+    for (int sum = 0; sum < some; sum++)
+        for (int part = 0; part < PARTS; part++)
+            for (int i = 0; i < rows; i++) mine[sum][part][i] = sums[sum][part][i];
     for (int step = 0; step < GROUP / TOGETHER; step++)
         for (int part = 0; part < PARTS; part++) {
             const uint8_t *at = values + (step * OUTPUTS + part * LANES) * TOGETHER * bits / 8;
@@ -173,22 +179,47 @@ INLINE void add_words(const product *p, const uint8_t *values, int64_t group, in
 #endif
             for (int i = 0; i < rows; i++) {
                 const float *columns = x + i * next + step * TOGETHER;
-                reals *sum = &sums[step % some][part][i];
+                reals *sum = &mine[step % some][part][i];
                 *sum = DO(fmadd_ps)(first, DO(set1_ps)(columns[0]), *sum);
 #ifdef BF16
                 *sum = DO(fmadd_ps)(second, DO(set1_ps)(columns[1]), *sum);
 #endif
             }
         }
+    for (int sum = 0; sum < some; sum++)
+        for (int part = 0; part < PARTS; part++)
+            for (int i = 0; i < rows; i++) sums[sum][part][i] = mine[sum][part][i];
 }
 
-/* `OUTPUTS` from output `at` on, and those `gap` after them, of rows from `row` on. */
-INLINE void of(const product *p, int64_t at, int64_t gap, int64_t row, const int rows,
-               const int bits) {
+/* Writes a row of `OUTPUTS` from output `at` on, as its `count` sums in `sums` say, each `PARTS`
+   registers. */
+INLINE void write(const product *p, int64_t at, int64_t row, int place_in, const int count,
+                  const int bits, reals (*sums)[PARTS][ROWS]) {
+    float found[OUTPUTS];
+    for (int part = 0; part < PARTS; part++) {
+        reals sum = sums[0][part][place_in];
+        for (int more = 1; more < count; more++) sum = DO(add_ps)(sum, sums[more][part][place_in]);
+        if (bits == 8) {
+            const float *scales = (const float *)p->weight->scales + at;
+            sum = DO(mul_ps)(sum, DO(loadu_ps)(scales + part * LANES));
+        }
+        DO(storeu_ps)(found + part * LANES, sum);
+    }
+    const int64_t to = row * p->outputs + at;
+    for (int64_t k = 0; k < OUTPUTS && at + k < p->outputs; k++)
+        if (p->found) p->found[to + k] = found[k];
+        else p->out[to + k] = narrow(found[k]);
+}
+
+/* `OUTPUTS` from output `at` on, and those `gap` after them, of `chunks` times `rows` rows from
+   `row` on. */
+INLINE void of(const product *p, int64_t at, int64_t gap, int64_t row, int64_t chunks,
+               const int rows, const int bits) {
     const int64_t groups = p->weight->groups, size = OUTPUTS * GROUP * bits / 8;
-    reals sums[PLACES][SUMS][PARTS][ROWS];
+    const int apart = bits > 8 && rows < 3;
+    reals sums[PLACES][CHUNKS][PARTS][ROWS];
     for (int place = 0; place < PLACES; place++)
-        for (int sum = 0; sum < SUMS; sum++)
+        for (int64_t sum = 0; sum < (apart ? SUMS : chunks); sum++)
             for (int part = 0; part < PARTS; part++)
                 for (int i = 0; i < rows; i++) sums[place][sum][part][i] = DO(setzero_ps)();
     for (int64_t group = 0; group < groups; group++)
@@ -197,48 +228,40 @@ INLINE void of(const product *p, int64_t at, int64_t gap, int64_t row, const int
             const uint8_t *values = p->weight->values + block / OUTPUTS * size;
             for (int64_t byte = 0; byte < size; byte += 64)
                 __builtin_prefetch(values + AHEAD + byte);
-            if (bits == 4) {
-                const uint32_t *scales = (const uint32_t *)p->weight->scales + block;
-                add_four(p, values, scales, group, row, rows, sums[place][0]);
-            } else if (bits == 8)
-                add_eight(p, values, group, row, rows, sums[place][0]);
-            else
-                add_words(p, values, group, row, rows, bits, sums[place]);
+            for (int64_t chunk = 0; chunk < chunks; chunk++) {
+                const int64_t first = row + chunk * rows;
+                reals(*own)[PARTS][ROWS] = sums[place] + chunk;
+                if (bits == 4) {
+                    const uint32_t *scales = (const uint32_t *)p->weight->scales + block;
+                    add_four(p, values, scales, group, first, rows, *own);
+                } else if (bits == 8) add_eight(p, values, group, first, rows, *own);
+                else add_words(p, values, group, first, rows, bits, apart, own);
+            }
         }
     for (int place = 0; place < PLACES; place++)
-        for (int i = 0; i < rows && row + i < p->rows; i++) {
-            const int64_t first = at + place * gap;
-            float found[OUTPUTS];
-            for (int part = 0; part < PARTS; part++) {
-                reals sum = sums[place][0][part][i];
-                for (int more = 1; more < SUMS; more++)
-                    sum = DO(add_ps)(sum, sums[place][more][part][i]);
-                if (bits == 8) {
-                    const float *scales = (const float *)p->weight->scales + first;
-                    sum = DO(mul_ps)(sum, DO(loadu_ps)(scales + part * LANES));
-                }
-                DO(storeu_ps)(found + part * LANES, sum);
-            }
-            int64_t to = (row + i) * p->outputs + first;
-            for (int64_t k = 0; k < OUTPUTS && first + k < p->outputs; k++)
-                if (p->found) p->found[to + k] = found[k];
-                else p->out[to + k] = narrow(found[k]);
-        }
+        for (int64_t chunk = 0; chunk < chunks; chunk++)
+            for (int i = 0; i < rows && row + chunk * rows + i < p->rows; i++)
+                write(p, at + place * gap, row + chunk * rows + i, i, apart ? SUMS / rows : 1, bits,
+                      sums[place] + chunk);
 }
 
 #define FOR_ROWS(BITS)                                                                            \
-    switch (rows) {                                                                               \
-    case 1: of(p, at, gap, row, 1, BITS); break;                                          \
-    case 2: of(p, at, gap, row, 2, BITS); break;                                          \
-    case 3: of(p, at, gap, row, 3, BITS); break;                                          \
-    case 4: of(p, at, gap, row, 4, BITS); break;                                          \
-    default: of(p, at, gap, row, ROWS, BITS);                                             \
+    switch (each) {                                                                               \
+    case 1: of(p, at, gap, row, chunks, 1, BITS); break;                                          \
+    case 2: of(p, at, gap, row, chunks, 2, BITS); break;                                          \
+    case 3: of(p, at, gap, row, chunks, 3, BITS); break;                                          \
+    case 4: of(p, at, gap, row, chunks, 4, BITS); break;                                          \
+    case 5:                                                                                       \
+    case 6: of(p, at, gap, row, chunks, ROWS < 6 ? ROWS : 6, BITS); break;                        \
+    default: of(p, at, gap, row, chunks, ROWS, BITS);                                             \
     }                                                                                             \
     break;
 
+/* All rows, in chunks of about the same size. */
 static void all_rows(const product *p, int64_t at, int64_t gap) {
-    for (int64_t row = 0, rows; row < p->rows; row += rows) {
-        rows = p->rows - row > 4 ? ROWS : p->rows - row;
+    for (int64_t row = 0; row < p->rows; row += CHUNKS * ROWS) {
+        const int64_t left = p->rows - row, rows = left < CHUNKS * ROWS ? left : CHUNKS * ROWS;
+        const int64_t chunks = (rows + ROWS - 1) / ROWS, each = (rows + chunks - 1) / chunks;
         switch (p->weight->bits) {
         case 4: FOR_ROWS(4)
         case 8: FOR_ROWS(8)

@@ -19,7 +19,7 @@ HALF_BYTES = 2
 """Bytes of a weight of fp16."""
 
 # Rows up to which compiled products are faster than PyTorch's: docs/performance.md.
-WORD_ROWS = {torch.float32: 24, torch.bfloat16: 8}
+WORD_ROWS = 48
 ROUNDED_ROWS = {torch.float32: 48, torch.bfloat16: 20}
 
 
@@ -204,9 +204,9 @@ class CompiledProduct(Product):
         assert kernels and kernels.multiply
         self.multiply = kernels.multiply
 
-    def _most(self, weight: Tensor) -> int:
+    def _most(self) -> int:
         """Rows up to which words are faster."""
-        return sys.maxsize if self.multiply.tiles else WORD_ROWS[weight.dtype]
+        return sys.maxsize if self.multiply.tiles else WORD_ROWS
 
     def takes(self, rows: int) -> bool:
         """Whether so many rows read the copy, if there is one."""
@@ -235,7 +235,7 @@ class WordsProduct(CompiledProduct):
 
     def __init__(self, weight: Tensor, bias: Tensor | None, up: Tensor | None = None) -> None:
         super().__init__(weight, bias, up)
-        self.few, self.width = self._most(weight), weight.shape[1]
+        self.few, self.width = self._most(), weight.shape[1]
         self.halves = weight.dtype == torch.float32
         self.times = 2 if self.halves else 1
 
@@ -260,7 +260,7 @@ class ExactProduct(CompiledProduct):
 
     def __init__(self, weight: Tensor, bias: Tensor | None, up: Tensor | None = None) -> None:
         super().__init__(weight, bias, up)
-        self.few = self._most(weight)
+        self.few = self._most()
 
     @cached_property
     def blocks(self) -> Blocks:  # type: ignore[override]

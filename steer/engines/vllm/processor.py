@@ -26,7 +26,7 @@ from steer.engines.drawing import Drawing
 from steer.engines.interface import most_streams
 from steer.engines.live import Order, Told
 from steer.engines.masks import Masks
-from steer.engines.scoring import Rows, parts
+from steer.engines.scoring import Part, Rows, parts
 from steer.engines.tokens import Known
 from steer.models.base import load_tokenizer
 
@@ -150,10 +150,9 @@ class LinkedSequences(LogitsProcessor):
         table = rows.table(places, chain.from_iterable(places))
         rows.follow([group.written[0] for group in groups])
         ends = torch.tensor(self._current().ends, device=self.device)
-        picked = [
-            self.drawing.choose(some, rows.biased(some, part, ends))
-            for some, part in parts(logits, table)
-        ]
+        whole = Part(logits, table)
+        rows.bias(slice(0, len(groups)), whole, ends)
+        picked = [self.drawing.choose(some, part) for some, part in parts(whole)]
         tokens = torch.cat([tokens for tokens, _ in picked])
         values = torch.cat([log_probs for _, log_probs in picked], dim=1).clamp(min=NEVER)
         if failed := self.drawing.failed:

@@ -17,6 +17,7 @@ from steer.engines.hf import compiled
 from steer.engines.hf.compiled import COMPILER, Kernels, kernels_for
 from steer.engines.hf.engine import HFEngine
 from steer.engines.hf.norm import Norm
+from steer.engines.scoring import Part
 from steer.models.cache import kernels_folder
 from tests.engines.contract import many, save_adapter
 from tests.engines.hf.test_llama import save_kind
@@ -220,6 +221,16 @@ def test_threads_share_lanes(dtype, monkeypatch) -> None:
         assert all(torch.equal(*each) for each in zip(found[0], others, strict=True))
 
 
+def some_rows(logits: Tensor) -> Part:
+    """Logits (streams, rows, vocab) as those of some lanes, in some order, of a larger
+    vocabulary."""
+    streams, rows, vocab = logits.shape
+    table = torch.randperm(2 * streams * rows, generator=NUMBERS)[: streams * rows]
+    lanes = logits.new_full((2 * streams * rows, vocab + 3), math.inf)
+    lanes[table, :vocab] = logits.flatten(0, 1)
+    return Part(lanes[:, :vocab], table.view(streams, rows))
+
+
 @needs_compiler
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("vocab", [1, 63, 64, 1_000])
@@ -229,8 +240,9 @@ def test_likely_tokens(dtype, vocab, alpha) -> None:
     logits[0, 2] = 0
     logits[0, 3, 1:] = -math.inf
     below = torch.full((5,), -math.log(alpha))
-    tokens, log_probs = kernels(dtype).likely(logits, below, None)
-    right, rights = scoring.likely(logits, below, None)
+    part = some_rows(logits)
+    tokens, log_probs = kernels(dtype).likely(part, below, None)
+    right, rights = scoring.likely(part, below, None)
     assert torch.equal(tokens, right)
     torch.testing.assert_close(log_probs, rights)
 
@@ -240,9 +252,9 @@ def test_likely_tokens(dtype, vocab, alpha) -> None:
 @pytest.mark.parametrize("wrong", [math.nan, math.inf])
 def test_logits_that_are_no_numbers_leave_no_likely_token(dtype, wrong) -> None:
     logits = draw(2, 3, 100, dtype=dtype)
-    right = kernels(dtype).likely(logits, torch.zeros(3), None)[1]
+    right = kernels(dtype).likely(some_rows(logits), torch.zeros(3), None)[1]
     logits[0, 1, 70] = wrong
-    found = kernels(dtype).likely(logits, torch.zeros(3), None)[1]
+    found = kernels(dtype).likely(some_rows(logits), torch.zeros(3), None)[1]
     assert not found[0, 1].isfinite().any()
     assert torch.equal(found[:, [0, 2]], right[:, [0, 2]])
 
@@ -251,8 +263,9 @@ def test_logits_that_are_no_numbers_leave_no_likely_token(dtype, wrong) -> None:
 def test_what_is_allowed_decides_what_is_likely() -> None:
     logits, allowed = draw(1, 2, 50, dtype=torch.float32), torch.zeros(2, 50, dtype=torch.bool)
     allowed[:, 20:] = True
-    tokens, _ = kernels(torch.float32).likely(logits, torch.full((2,), 2.0), allowed)
-    assert torch.equal(tokens, scoring.likely(logits, torch.full((2,), 2.0), allowed)[0])
+    part, below = some_rows(logits), torch.full((2,), 2.0)
+    tokens, _ = kernels(torch.float32).likely(part, below, allowed)
+    assert torch.equal(tokens, scoring.likely(part, below, allowed)[0])
 
 
 @needs_compiler

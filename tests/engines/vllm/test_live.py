@@ -239,10 +239,10 @@ def test_a_row_without_a_token_left_fails_alone(engine, monkeypatch):
     orders = [order(number) for number in (1, 2)]
     expected, score = run(engine.live(64), orders), Rows.score
 
-    def broken(rows, part, logits):
-        scores, *others = score(rows, part, logits)
-        for row, request in enumerate(rows.requests[part]):
-            if request.seed == 101 and rows.counts[part][row] == 2:
+    def broken(rows, some, part):
+        scores, *others = score(rows, some, part)
+        for row, request in enumerate(rows.requests[some]):
+            if request.seed == 101 and rows.counts[some][row] == 2:
                 scores[row] = -math.inf
         return scores, *others
 
