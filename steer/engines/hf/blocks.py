@@ -80,6 +80,13 @@ def in_words(parts: Sequence[Tensor]) -> Blocks:
     return Blocks(ordered, None, len(parts[0]), 8 * values.itemsize)
 
 
+def from_words(blocks: Blocks, widths: Sequence[int]) -> Tensor:
+    """The matrix (out, columns) that `in_words` made of parts of these widths."""
+    values = blocks.values.permute(0, 3, 1, 2, 4).flatten(2).flatten(0, 1)[: blocks.outputs]
+    filled = values.split([width + -width % GROUP for width in widths], dim=1)
+    return torch.cat([part[:, :width] for part, width in zip(filled, widths, strict=True)], dim=1)
+
+
 def _beside(parts: Sequence[Tensor]) -> Tensor:
     """Puts matrices (out, columns) side by side, each filled up with zeros."""
     padded = (nn.functional.pad(part, (0, -part.shape[1] % GROUP)) for part in parts)

@@ -7,7 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from steer.engines.hf.blocks import Blocks, in_eight_bits, in_four_bits, in_words
+from steer.engines.hf.blocks import (
+    Blocks,
+    Multiply,
+    from_words,
+    in_eight_bits,
+    in_four_bits,
+    in_words,
+)
 from steer.engines.hf.compiled import kernels_for
 from steer.models import machine
 from steer.models.base import INT8
@@ -200,13 +207,9 @@ class CompiledProduct(Product):
 
     def __init__(self, weight: Tensor, bias: Tensor | None, up: Tensor | None = None) -> None:
         super().__init__(weight, bias, up)
-        kernels = kernels_for(weight)
-        assert kernels and kernels.multiply
-        self.multiply = kernels.multiply
-
-    def _most(self) -> int:
-        """Rows up to which words are faster."""
-        return sys.maxsize if self.multiply.tiles else WORD_ROWS
+        multiply = _multiply(weight)
+        assert multiply
+        self.multiply = multiply
 
     def takes(self, rows: int) -> bool:
         """Whether so many rows read the copy, if there is one."""
@@ -235,7 +238,7 @@ class WordsProduct(CompiledProduct):
 
     def __init__(self, weight: Tensor, bias: Tensor | None, up: Tensor | None = None) -> None:
         super().__init__(weight, bias, up)
-        self.few, self.width = self._most(), weight.shape[1]
+        self.few, self.width = WORD_ROWS, weight.shape[1]
         self.halves = weight.dtype == torch.float32
         self.times = 2 if self.halves else 1
 
@@ -260,11 +263,36 @@ class ExactProduct(CompiledProduct):
 
     def __init__(self, weight: Tensor, bias: Tensor | None, up: Tensor | None = None) -> None:
         super().__init__(weight, bias, up)
-        self.few = self._most()
+        self.few = sys.maxsize if self.multiply.tiles else WORD_ROWS
 
     @cached_property
     def blocks(self) -> Blocks:  # type: ignore[override]
         return in_words([self.dense])
+
+
+class TiledProduct(CompiledProduct):
+    """The same in bf16 by tiles, which any number of rows reads: there is no other copy once there
+    are blocks."""
+
+    few = sys.maxsize
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, up: Tensor | None = None) -> None:
+        super().__init__(weight, bias, up)
+        self.widths = [weight.shape[1], self.weight.shape[1] - weight.shape[1]]
+
+    @classmethod
+    def small(cls) -> type[Product]:
+        return ExactProduct
+
+    @cached_property
+    def blocks(self) -> Blocks:  # type: ignore[override]
+        made = in_words(self.weight.split(self.widths, dim=1))
+        self.weight = self.weight.new_empty(len(self.weight), 0)
+        return made
+
+    @property
+    def dense(self) -> Tensor:
+        return self.weight if self.weight.numel() else from_words(self.blocks, self.widths)
 
 
 class Compiled8Product(CompiledProduct):
@@ -305,6 +333,8 @@ def pick_product(dtype: str, like: Tensor, parameters: int) -> type[Product]:
     room = COPY_SHARE * machine.total_memory(like.device)
     if dtype == INT8:
         return QuickInt8Product if like.itemsize * parameters <= room else Int8Product
+    if _tiles(like):
+        return TiledProduct
     fits = HALF_BYTES * parameters <= room
     if fits and _compiles(like):
         return WordsProduct
@@ -313,5 +343,15 @@ def pick_product(dtype: str, like: Tensor, parameters: int) -> type[Product]:
 
 def _compiles(weight: Tensor) -> bool:
     """Whether there are compiled products for such weights."""
+    return _multiply(weight) is not None
+
+
+def _tiles(weight: Tensor) -> bool:
+    """Whether they are for any number of rows."""
+    multiply = _multiply(weight)
+    return multiply is not None and multiply.tiles
+
+
+def _multiply(weight: Tensor) -> Multiply | None:
     kernels = kernels_for(weight)
-    return kernels is not None and kernels.multiply is not None
+    return kernels.multiply if kernels else None

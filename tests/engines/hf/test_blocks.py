@@ -9,8 +9,16 @@ from torch import Tensor, nn
 
 from steer.engines.hf import blocks as hf_blocks
 from steer.engines.hf import compiled
-from steer.engines.hf.blocks import Blocks, Multiply, in_eight_bits, in_four_bits, in_words
+from steer.engines.hf.blocks import (
+    Blocks,
+    Multiply,
+    from_words,
+    in_eight_bits,
+    in_four_bits,
+    in_words,
+)
 from steer.engines.hf.compiled import kernels_for
+from steer.engines.hf.products import TiledProduct
 from steer.models.machine import GROUP, from_int8, to_int4, to_int8
 
 WAYS = [(torch.float32, False), (torch.bfloat16, False), (torch.bfloat16, True)]
@@ -103,6 +111,12 @@ def test_a_product_is_that_of_its_weights(multiply, threads, dtype, kind, rows, 
     assert_near(found, exact @ weight.T)
 
 
+@pytest.mark.parametrize("widths", [[64], [70, 5], [32, 0]])
+def test_words_are_found_again(dtype, widths) -> None:
+    parts = [draw(33, width).to(dtype) for width in widths]
+    assert torch.equal(from_words(in_words(parts), widths), torch.cat(parts, dim=1))
+
+
 @pytest.mark.parametrize("on", [0, 1, 3])
 @pytest.mark.parametrize(("ranks", "copies"), [(8, 1), (40, 2)])
 @pytest.mark.parametrize("words", [True, False])
@@ -173,3 +187,17 @@ def test_without_threads_to_share_work_there_are_none(monkeypatch, multiply, thr
     kernels = kernels_for(torch.empty(0))
     compiled._kernels.cache_clear()
     assert kernels and (kernels.multiply is not None) is (threads == 1)
+
+
+@pytest.mark.parametrize("ranks", [0, 5])
+def test_weights_that_tiles_read_are_there_once(multiply, way, ranks) -> None:
+    if not way[1]:
+        pytest.skip("these have a second copy")
+    weight, up, x = (draw(*size).bfloat16() for size in ((40, 70), (40, ranks), (60, 70)))
+    product = TiledProduct(weight, None, up)
+    assert product.weight.nbytes == 40 * (70 + ranks) * 2
+    low = draw(60, ranks).bfloat16()
+    right = x.double() @ weight.double().T + low.double() @ up.double().T
+    assert_near(product.with_low(x, low), right)
+    assert product.weight.nbytes == 0
+    assert torch.equal(product.dense, torch.cat((weight, up), dim=1))
