@@ -34,8 +34,9 @@ COMPILER = "STEER_COMPILER"
 
 
 # By hand, on two threads: docs/performance.md, *Compiled kernels*.
-_TOKENS, _TOKENS_EACH = 4096, 128
-"""Tokens of all lanes up to which their attention is faster, and for each lane so many more."""
+_TOKENS, _TIMES = 4096, 4
+"""Tokens of all lanes up to which their attention is faster, and how often more than their own may
+be in contexts that they share, which PyTorch's operators read once for all of them."""
 
 _ADAPTED = {torch.float32: 12, torch.bfloat16: 24}
 """Lanes up to which an adapter's first products are faster."""
@@ -106,9 +107,11 @@ class Kernels:
         """Whether they are the faster way for so many lanes."""
         return self._alone == 1 or lanes * self._alone <= _LANES_ALONE
 
-    def attend_to(self, tokens: int, lanes: int, dim: int) -> bool:
-        """The same for their attention of `lanes` to so many tokens, in heads of size `dim`."""
-        return tokens * self._alone <= _TOKENS + _TOKENS_EACH * lanes and dim % _WIDTH == 0
+    def attend_to(self, own: int, shared: int, dim: int) -> bool:
+        """The same for the attention of all lanes to so many tokens of their own and, counted for
+        each lane, of contexts that they share, in heads of size `dim`."""
+        few = (own + shared) * self._alone <= _TOKENS
+        return dim % _WIDTH == 0 and (few or (self._alone == 1 and shared <= _TIMES * own))
 
     def adapt(self, rows: int) -> bool:
         """The same for an adapter's first products."""

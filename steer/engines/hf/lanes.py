@@ -177,17 +177,18 @@ class Bank:
         if seen > self.cache.shape[4]:
             self._grow(self.cache.shape[4] + GROWTH)
         slots, positions, self.adapters = torch.tensor(numbers, device=device).T.contiguous()
-        tokens = [lane.length + 1 + lane.shared for lane in self.lanes]
+        own = sum(lane.length + 1 for lane in self.lanes)
+        shared = [lane.shared for lane in self.lanes]
         kernels = self.kernels if self.kernels and self.kernels.take(self.count) else None
         self.compiled = kernels is not None
         dim = self.cache.shape[5]
-        self.few = kernels is not None and kernels.attend_to(sum(tokens), self.count, dim)
+        self.attends = kernels is not None and kernels.attend_to(own, sum(shared), dim)
         if self.compiled:
             self.write, self.places = self.cache.unbind(), slots
         else:
             self._aim(slots)
-        if self.few:
-            self._tell(max(tokens))
+        if self.attends:
+            self._tell(seen + max(shared))
         else:
             self._see(slots, seen)
         for lane in self.lanes:
@@ -275,7 +276,7 @@ class Bank:
 
     def _find(self, layer: int, q: Tensor, scaling: float) -> Tensor:
         """What the queries of `count` lanes find in the caches, (count, heads * head_dim)."""
-        if self.few:
+        if self.attends:
             assert self.kernels and self._contexts
             return self.kernels.attend(
                 q, self.about, self._contexts[layer], self.write[layer], self.longest, scaling
