@@ -65,7 +65,7 @@ LEVERS = (
     Lever("scoring some rows at a time", scoring, "CHUNK", 1 << 40),
     Lever("only plausible tokens scored", scoring.Rows, "narrows", lambda rows, some: False),
     Lever("kernels compiled", hf_llama, "kernels_for", lambda like: None),
-    Lever("products compiled", hf_products, "_compiles", lambda weight: False),
+    Lever("products compiled", hf_products, "_multiply", lambda weight: None),
     Lever("fused attention for few rows", hf_attention, "FUSED_ROWS", 0),
     Lever("short contexts in the lanes' own caches", hf_lanes, "SHORT", 0),
     Lever("contexts shared", hf_lanes.Bank, "_group", lambda bank: _each_alone(bank)),
