@@ -323,8 +323,9 @@ def test_without_a_compiler_that_works_there_are_none(script, monkeypatch, tmp_p
 
 
 def has_tiles() -> bool:
-    level = torch.backends.cpu.get_cpu_capability()
-    return level == "AVX512" and bool(torch.cpu.get_capabilities().get("amx_bf16"))
+    """Whether the processor has tiles, and the system allows them."""
+    level, features = torch.backends.cpu.get_cpu_capability(), torch.cpu.get_capabilities()
+    return level == "AVX512" and bool(features.get("amx_bf16")) and torch.cpu._init_amx()
 
 
 def by_tiles() -> bool:
