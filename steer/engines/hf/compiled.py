@@ -1,5 +1,6 @@
 """What stands between the products of a decoding step, compiled for this processor: three calls a
-layer instead of some thirty (`between.c`). And products of a few rows (`products.c`).
+layer instead of some thirty (`between.c`). Likely tokens (`likely.c`), and products (`products.c`,
+`tiles.c`).
 
 It is compiled where there is a C compiler, once, into the user's cache. Without one nothing is
 missing: PyTorch's operators do the same, and a few rows take longer.
@@ -344,7 +345,7 @@ def _require_own(folder: Path) -> None:
 def _agree(kernels: Kernels, dtype: torch.dtype) -> bool:
     """Whether the kernels say what PyTorch's operators say."""
     return all(
-        torch.allclose(found.float(), right, rtol=0.02, atol=0.02)
+        found.shape == right.shape and torch.allclose(found.float(), right, rtol=0.02, atol=0.02)
         for found, right in _trials(kernels, dtype)
     )
 
@@ -375,5 +376,10 @@ def _trials(kernels: Kernels, dtype: torch.dtype) -> Iterator[tuple[Tensor, Tens
     keys, values = cache[:, 0].float()
     right = nn.functional.scaled_dot_product_attention(q, keys[0], values[0], scale=0.5)
     yield kernels.attend(queries, about, nowhere, cache, 2, 0.5), right.view(1, -1)
+    part, below = Part(draw(4, 100), torch.tensor([[3, 0], [1, 2]])), torch.tensor([0.5, 1.0])
+    tokens, log_probs = likely(part, below, None)
+    found = kernels.likely(part, below, None)
+    yield found[0], tokens.float()
+    yield found[1], log_probs
     if kernels.multiply:
         yield from product_trials(kernels.multiply, draw)

@@ -356,6 +356,8 @@ def test_tiles_that_say_something_else_are_not_used(monkeypatch, tmp_path) -> No
     ("name", "right", "wrong"),
     [
         ("between.c", "low * wide(sine", "high * wide(sine"),
+        ("likely.c", "most - all->below[row]", "most - 2 * all->below[row]"),
+        ("likely.c", "most + logf(sum)", "most + sum"),
         ("products.c", "bits == 32 ? DO", "bits == 33 ? DO"),
         ("products.c", "DO(set1_epi32)(8 * sum)", "DO(set1_epi32)(4 * sum)"),
         ("products.c", "128 * p->x->sums[place]", "64 * p->x->sums[place]"),
