@@ -85,7 +85,7 @@ class Joint:
         up = torch.cat(ups, dim=1) if self.down else None
         self.both = product(weight, _bias(layers), up)
         self.compiled, self.first = _as_one(self.both, self.down), None
-        if switch.kernels and len(downs) == 1 and self.both.exact:
+        if switch.kernels and len(downs) == 1 and self.both.lends:
             self.first = down.contiguous()
         ranks = torch.tensor([len(each) for each in downs], device=down.device)
         numbers = torch.arange(1, len(downs) + 1, device=down.device)

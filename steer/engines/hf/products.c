@@ -191,14 +191,14 @@ INLINE void add_words(const product *p, const uint8_t *values, int64_t group, in
             for (int i = 0; i < rows; i++) sums[sum][part][i] = mine[sum][part][i];
 }
 
-/* Writes a row of `OUTPUTS` from output `at` on, as its `count` sums in `sums` say, each `PARTS`
-   registers. */
-INLINE void write(const product *p, int64_t at, int64_t row, int place_in, const int count,
-                  const int bits, reals (*sums)[PARTS][ROWS]) {
+/* Writes `OUTPUTS` of a row from output `at` on, which is the `i`th of its chunk: the total of its
+   first `count` sums. */
+INLINE void write_row(const product *p, int64_t at, int64_t row, int i, const int count,
+                      const int bits, reals (*sums)[PARTS][ROWS]) {
     float found[OUTPUTS];
     for (int part = 0; part < PARTS; part++) {
-        reals sum = sums[0][part][place_in];
-        for (int more = 1; more < count; more++) sum = DO(add_ps)(sum, sums[more][part][place_in]);
+        reals sum = sums[0][part][i];
+        for (int more = 1; more < count; more++) sum = DO(add_ps)(sum, sums[more][part][i]);
         if (bits == 8) {
             const float *scales = (const float *)p->weight->scales + at;
             sum = DO(mul_ps)(sum, DO(loadu_ps)(scales + part * LANES));
@@ -217,7 +217,7 @@ INLINE void of(const product *p, int64_t at, int64_t gap, int64_t row, int64_t c
                const int rows, const int bits) {
     const int64_t groups = p->weight->groups, size = OUTPUTS * GROUP * bits / 8;
     const int apart = bits > 8 && rows < 3;
-    reals sums[PLACES][CHUNKS][PARTS][ROWS];
+    reals sums[PLACES][CHUNKS][PARTS][ROWS]; /* of one chunk `SUMS`, where those are apart */
     for (int place = 0; place < PLACES; place++)
         for (int64_t sum = 0; sum < (apart ? SUMS : chunks); sum++)
             for (int part = 0; part < PARTS; part++)
@@ -241,8 +241,8 @@ INLINE void of(const product *p, int64_t at, int64_t gap, int64_t row, int64_t c
     for (int place = 0; place < PLACES; place++)
         for (int64_t chunk = 0; chunk < chunks; chunk++)
             for (int i = 0; i < rows && row + chunk * rows + i < p->rows; i++)
-                write(p, at + place * gap, row + chunk * rows + i, i, apart ? SUMS / rows : 1, bits,
-                      sums[place] + chunk);
+                write_row(p, at + place * gap, row + chunk * rows + i, i, apart ? SUMS / rows : 1,
+                          bits, sums[place] + chunk);
 }
 
 #define FOR_ROWS(BITS)                                                                            \

@@ -38,13 +38,13 @@ class Product:
     the product. Where the processor can, they are reordered once, as PyTorch's compiler does it:
     by the first call, as weights that are only merged with an adapter are never called.
     `rounds` says whether a weight's rows lose what is small beside their largest value,
-    `merges` whether an adapter may be added into the weight, and `exact` whether few rows may read
+    `merges` whether an adapter may be added into the weight, and `lends` whether few rows may read
     an adapter's first matrices as they are.
     """
 
     rounds, merges = False, True
     group, copies = 1, 1  # how `read` wants a row's parts: filled up to, how often the second
-    packed, exact = False, True
+    packed, lends = False, True
 
     def __init__(self, weight: Tensor, bias: Tensor | None, up: Tensor | None = None) -> None:
         self.weight, self.bias = _beside(weight, up), bias
@@ -274,7 +274,7 @@ class TiledProduct(CompiledProduct):
     """The same in bf16 by tiles, which any number of rows reads: there is no other copy once there
     are blocks."""
 
-    few = sys.maxsize
+    few, lends = sys.maxsize, False
 
     def __init__(self, weight: Tensor, bias: Tensor | None, up: Tensor | None = None) -> None:
         super().__init__(weight, bias, up)
@@ -298,7 +298,7 @@ class TiledProduct(CompiledProduct):
 class Compiled8Product(CompiledProduct):
     """The same with the weight in int8; more rows read the rounded values in the usual dtype."""
 
-    rounds, exact = True, False
+    rounds, lends = True, False
 
     def __init__(self, weight: Tensor, bias: Tensor | None, up: Tensor | None = None) -> None:
         whole = _beside(weight, up)
@@ -315,7 +315,7 @@ class Compiled8Product(CompiledProduct):
 class Compiled4Product(CompiledProduct):
     """The same for a weight that was stored in four bits, as in `Int4Product`."""
 
-    merges, exact, times = False, False, 2
+    merges, lends, times = False, False, 2
 
     def __init__(self, weight: Tensor, bias: Tensor | None, up: Tensor | None = None) -> None:
         steps, scales, rounded = machine.to_int4(weight, up)

@@ -58,7 +58,7 @@ INLINE void write_tile(const product *p, int64_t at, int64_t to, const float *fi
 }
 
 /* Two tiles of outputs at `first` and `second`, of two tiles of rows at `x` or, where there are
-   no more, one. What is read for the first of the rows was fetched from memory before. */
+   no more, one. With `fetch` the weights that come next are fetched from memory. */
 INLINE void multiply_tiles(const uint8_t *x, const uint8_t *first, const uint8_t *second,
                            int64_t groups, int64_t next, const int tiles, const int fetch,
                            float (*sums)[TILE * OUTPUTS]) {

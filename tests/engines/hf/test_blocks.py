@@ -189,10 +189,9 @@ def test_without_threads_to_share_work_there_are_none(monkeypatch, multiply, thr
     assert kernels and (kernels.multiply is not None) is (threads == 1)
 
 
+@pytest.mark.parametrize("way", WAYS[2:], indirect=True)
 @pytest.mark.parametrize("ranks", [0, 5])
-def test_weights_that_tiles_read_are_there_once(multiply, way, ranks) -> None:
-    if not way[1]:
-        pytest.skip("these have a second copy")
+def test_weights_that_tiles_read_are_there_once(multiply, ranks) -> None:
     weight, up, x = (draw(*size).bfloat16() for size in ((40, 70), (40, ranks), (60, 70)))
     product = TiledProduct(weight, None, up)
     assert product.weight.nbytes == 40 * (70 + ranks) * 2
